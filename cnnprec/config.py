@@ -1,0 +1,121 @@
+"""How much to train: the named profiles and the rules that their numbers obey."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+JIT_CHOICES = ("auto", "on", "off")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Everything but the precision and the data that decides what a training computes.
+
+    Attributes:
+        profile: The profile that the numbers started from.
+        train_samples: Number of training images, counted from the start of the set.
+        test_samples: Number of test images, likewise.
+        epochs: Passes over the training images in one run.
+        runs: Trainings per precision, each from fresh weights with a seed of its own.
+        batch_size: Images per step. An epoch is ``train_samples // batch_size`` whole
+            steps; images that do not fill a step sit out that epoch, other ones in each.
+        jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule (on where
+            there is a GPU and op determinism is off).
+        seed: Seed of the first run; run ``i`` uses ``seed + i``.
+
+    Raises:
+        ValueError: A number is out of its range. The message names the option to change.
+    """
+
+    profile: str
+    train_samples: int
+    test_samples: int
+    epochs: int
+    runs: int
+    batch_size: int
+    jit: str = "auto"
+    seed: int = 12
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"--{name.replace('_', '-')} {value}: must be at least 1"
+            for name, value in (
+                ("train_samples", self.train_samples),
+                ("test_samples", self.test_samples),
+                ("epochs", self.epochs),
+                ("runs", self.runs),
+                ("batch_size", self.batch_size),
+            )
+            if value < 1
+        ]
+        if not problems and self.batch_size > self.train_samples:
+            problems.append(
+                f"--batch-size {self.batch_size}: larger than the {self.train_samples} training "
+                "images; use a smaller batch or more --train-samples"
+            )
+        if self.jit not in JIT_CHOICES:
+            problems.append(f"--jit {self.jit}: choose one of {', '.join(JIT_CHOICES)}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return self.train_samples // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in one run."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def steps_per_execution(self) -> int:
+        """Steps that run on the device without returning to Python.
+
+        The largest divisor of `steps_per_epoch` up to 100. A divisor, because Keras runs
+        whole executions only and would overshoot the epoch. Up to 100, so that Ctrl-C and
+        the progress line never wait long. If the epoch has no divisor of at least 10 (a
+        large prime number of steps), the whole epoch is one execution: progress is coarser
+        then, but the harness still costs nothing.
+        """
+        steps = self.steps_per_epoch
+        best = max(n for n in range(1, min(steps, 100) + 1) if steps % n == 0)
+        return best if best >= 10 else steps
+
+    def override(self, **numbers: int | str | None) -> TrainingConfig:
+        """A copy with every argument that is not None put in place."""
+        return dataclasses.replace(
+            self,
+            **{name: value for name, value in numbers.items() if value is not None},  # type: ignore[arg-type]
+        )
+
+
+PROFILES: Mapping[str, TrainingConfig] = MappingProxyType(
+    {
+        # Chosen so that all precisions together stay under two minutes on two CPU cores.
+        "quick": TrainingConfig(
+            "quick", train_samples=640, test_samples=500, epochs=2, runs=3, batch_size=32
+        ),
+        # The numbers of the notebook that this suite replaces.
+        "notebook": TrainingConfig(
+            "notebook", train_samples=60_000, test_samples=10_000, epochs=5, runs=3, batch_size=32
+        ),
+    }
+)
+"""The profiles by name; the first is the default."""
+
+
+def get_profile(name: str) -> TrainingConfig:
+    """Returns the profile of this name.
+
+    Raises:
+        ValueError: The name is unknown. The message lists the names that exist.
+    """
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise ValueError(
+            f"unknown profile {name!r}. Known profiles: {', '.join(PROFILES)}."
+        ) from None

@@ -1,0 +1,399 @@
+"""The pytest plugin: options, checks before any work, progress, RESULTS.
+
+Load it with ``pytest_plugins = ["cnnprec.pytest_plugin"]`` in a top-level ``conftest.py`` or
+with ``pytest -p cnnprec.pytest_plugin``. It does not load itself, because options as general
+as ``--profile`` would collide with other plugins in environments that only happen to have
+this package.
+
+This is an adapter: what the options mean is decided in the modules below it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import cnnprec
+from cnnprec.config import JIT_CHOICES, PROFILES, TrainingConfig
+from cnnprec.data import DATASET_CHOICES, Dataset, load_dataset, locate_fashion_mnist
+from cnnprec.machine import DeviceError, check_device_name, machine_id
+from cnnprec.nvml import query_gpus
+from cnnprec.precision import PRECISIONS, Precision, format_precisions, parse_precisions
+from cnnprec.progress import Progress
+from cnnprec.record import DataInfo, Environment, Record
+from cnnprec.report import results
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+_UNSET_STORAGE = "file://./.benchmarks"  # pytest-benchmark's default
+_SESSION = pytest.StashKey["Session"]()
+
+
+@dataclasses.dataclass
+class Session:
+    """What one pytest session trains, on what, and what it has found so far."""
+
+    config: TrainingConfig
+    precisions: tuple[Precision, ...]
+    dataset_choice: str
+    data_dir: Path | None
+    device_choice: str
+    order_seed: int
+    records: dict[str, Record] = dataclasses.field(default_factory=dict)
+    prepared: Prepared | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What is known once TensorFlow runs and the data are read."""
+
+    dataset: Dataset
+    environment: Environment
+
+    @property
+    def data_info(self) -> DataInfo:
+        """Which data these are, for records."""
+        return DataInfo(self.dataset.name, self.dataset.source, self.dataset.digest)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the group "cnnprec"."""
+    group = parser.getgroup("cnnprec", "training precision benchmarks")
+    default = PROFILES["quick"]
+    group.addoption(
+        "--precision",
+        type=_reported(parse_precisions),
+        metavar="NAMES",
+        help=f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)",
+    )
+    group.addoption(
+        "--profile",
+        choices=list(PROFILES),
+        default=default.profile,
+        help="how much to train: "
+        + "; ".join(
+            f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
+            for name, p in PROFILES.items()
+        )
+        + f" (default: {default.profile})",
+    )
+    for name, what in (
+        ("epochs", "epochs per run"),
+        ("runs", "runs per precision"),
+        ("batch-size", "images per step"),
+        ("train-samples", "training images"),
+    ):
+        group.addoption(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
+    group.addoption(
+        "--dataset",
+        choices=DATASET_CHOICES,
+        default="auto",
+        help="auto: Fashion-MNIST if it can be had, else synthetic (default); "
+        "fashion-mnist: an error if it cannot be had",
+    )
+    group.addoption(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with Fashion-MNIST's four IDX .gz files",
+    )
+    group.addoption(
+        "--device",
+        type=_reported(check_device_name),
+        default="auto",
+        help="auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N, an error if "
+        "it is not there",
+    )
+    group.addoption(
+        "--jit",
+        choices=JIT_CHOICES,
+        default="auto",
+        help="XLA: auto is Keras' own rule (default)",
+    )
+    group.addoption(
+        "--order-seed",
+        type=int,
+        metavar="N",
+        help="seed of the order of the benchmarks (default: a new one, shown in the header)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Checks the options; runs before pytest-benchmark reads its own."""
+    option = config.option
+    try:
+        training = PROFILES[option.profile].override(
+            epochs=option.epochs,
+            runs=option.runs,
+            batch_size=option.batch_size,
+            train_samples=option.train_samples,
+            jit=option.jit,
+        )
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    if option.data_dir is not None and not option.data_dir.is_dir():
+        raise pytest.UsageError(
+            f"--data-dir {option.data_dir}: no such folder. Give the folder with Fashion-MNIST's "
+            "four IDX .gz files, or leave the option out to have them looked for."
+        )
+    config.stash[_SESSION] = Session(
+        config=training,
+        precisions=option.precision or _supported_precisions(option.device),
+        dataset_choice=option.dataset,
+        data_dir=option.data_dir,
+        device_choice=option.device,
+        order_seed=random.randrange(10**6) if option.order_seed is None else option.order_seed,  # noqa: S311
+    )
+    # A collection of garbage in the middle of a training is noise, not cost.
+    option.benchmark_disable_gc = True
+    if option.benchmark_storage == _UNSET_STORAGE:
+        folder = config.rootpath / "benchmarks" / "baselines" / machine_id(option.device)
+        option.benchmark_storage = f"file://{folder}"
+    _check_outputs(config)
+    # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says what benchmarks would train, and on which data."""
+    session = config.stash[_SESSION]
+    training = session.config
+    return [
+        f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
+        f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
+        f"batch {training.batch_size}, device {session.device_choice}, jit {training.jit}, "
+        f"order seed {session.order_seed}",
+        f"precisions: {format_precisions(session.precisions)}",
+        f"dataset: {_dataset_announcement(session)}",
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives a test that asks for ``precision`` one item for each precision chosen."""
+    if "precision" in metafunc.fixturenames:
+        metafunc.parametrize("precision", metafunc.config.stash[_SESSION].precisions, ids=str)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffles the benchmarks among their places.
+
+    A fixed order would give every precision the same place in the machine's warming-up and
+    the process's ageing, in every session.
+    """
+    places = [place for place, item in enumerate(items) if _is_benchmark(item)]
+    shuffled = [items[place] for place in places]
+    random.Random(config.stash[_SESSION].order_seed).shuffle(shuffled)  # noqa: S311
+    for place, item in zip(places, shuffled, strict=True):
+        items[place] = item
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Checks all that can be checked before the first training: device, precisions, data."""
+    config = session.config
+    if (
+        config.option.collectonly
+        or hasattr(config, "workerinput")
+        or not any("prepared" in getattr(item, "fixturenames", ()) for item in session.items)
+    ):
+        return
+    with _quiet(config):
+        try:
+            config.stash[_SESSION].prepared = _prepare(config.stash[_SESSION])
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Says which data and device the benchmarks really use."""
+    prepared = config.stash[_SESSION].prepared
+    if prepared is None:
+        return []
+    dataset, machine = prepared.dataset, prepared.environment
+    return [
+        f"cnnprec: data {dataset.name} from {dataset.source}, SHA-256 {dataset.digest[:12]}; "
+        f"device {machine.device_model}, TensorFlow {machine.tensorflow}"
+    ]
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Keeps pytest-benchmark from saving the torso of a session that was interrupted."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        _forbid_saving(session.config)
+    return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Prints RESULTS, also of a session that was interrupted."""
+    session = config.stash[_SESSION]
+    if not session.records:
+        return
+    terminalreporter.section("RESULTS")
+    for line in results(session.records.values()):
+        terminalreporter.write_line(line)
+    missing = [p.name for p in session.precisions if p.name not in session.records]
+    if missing and exitstatus == pytest.ExitCode.INTERRUPTED:
+        terminalreporter.write_line(
+            f"Interrupted: nothing was saved; not measured: {', '.join(missing)}."
+        )
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Adds what belongs to the session as a whole to pytest-benchmark's JSON."""
+    session = config.stash[_SESSION]
+    if session.prepared is not None:
+        output_json["cnnprec"] = {
+            "version": cnnprec.__version__,
+            "order_seed": session.order_seed,
+            "environment": dataclasses.asdict(session.prepared.environment),
+        }
+
+
+@pytest.fixture(scope="session")
+def suite(pytestconfig: pytest.Config) -> Session:
+    """The session's settings, and its records: benchmarks add theirs."""
+    return pytestconfig.stash[_SESSION]
+
+
+@pytest.fixture(scope="session")
+def prepared(suite: Session) -> Prepared:
+    """The verified data and the environment. Asking for it makes a test a timed one."""
+    if suite.prepared is None:
+        pytest.fail(
+            "Benchmarks need the machine for themselves: run them without pytest-xdist's -n.",
+            pytrace=False,
+        )
+    return suite.prepared
+
+
+@pytest.fixture(scope="session")
+def show_progress(pytestconfig: pytest.Config) -> Callable[[Progress | None], None] | None:
+    """Shows a progress line on the terminal, or wipes it (None). None in a log file."""
+    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not reporter.isatty:
+        return None
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def show(progress: Progress | None) -> None:
+        released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+        with released:
+            reporter.rewrite("" if progress is None else str(progress), erase=True)
+            if progress is None:
+                reporter.rewrite("")
+            reporter.flush()
+
+    return show
+
+
+def _prepare(session: Session) -> Prepared:
+    # Imported here because TensorFlow takes seconds to load.
+    from cnnprec.device import select_device, supports_tf32
+    from cnnprec.environment import describe_environment
+
+    device = select_device(session.device_choice)
+    if not supports_tf32() and any(p.tensor_float_32 for p in session.precisions):
+        raise DeviceError(
+            f"--precision {format_precisions(p for p in session.precisions if p.tensor_float_32)}: "
+            f"the device {device} has no TF32 arithmetic; it needs an NVIDIA GPU of compute "
+            "capability 8.0 (Ampere) or later"
+        )
+    dataset = load_dataset(
+        session.dataset_choice,
+        data_dir=session.data_dir,
+        train_samples=session.config.train_samples,
+        test_samples=session.config.test_samples,
+    )
+    return Prepared(dataset, describe_environment(device))
+
+
+def _supported_precisions(device: str) -> tuple[Precision, ...]:
+    # NVML answers in milliseconds; loading TensorFlow for --collect-only would take seconds.
+    gpus = () if device == "cpu" else query_gpus()
+    tf32 = any((gpu.compute_capability or (0, 0)) >= (8, 0) for gpu in gpus)
+    return tuple(p for p in PRECISIONS.values() if tf32 or not p.tensor_float_32)
+
+
+def _dataset_announcement(session: Session) -> str:
+    if session.dataset_choice == "synthetic":
+        return "the SYNTHETIC stand-in, not Fashion-MNIST"
+    folder = locate_fashion_mnist(session.data_dir)
+    if folder is not None:
+        return f"Fashion-MNIST from {folder}"
+    last = "the SYNTHETIC stand-in" if session.dataset_choice == "auto" else "an error"
+    return f"Fashion-MNIST is not on this machine: download by Keras, and if that fails {last}"
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    return {"benchmark", "prepared"} <= set(getattr(item, "fixturenames", ()))
+
+
+def _check_outputs(config: pytest.Config) -> None:
+    """Tries to write where pytest-benchmark will write hours later."""
+    option = config.option
+    if option.benchmark_save or option.benchmark_autosave:
+        folder = Path(option.benchmark_storage.removeprefix("file://"))
+        _check_writable(folder, "the folder for baselines", "--benchmark-storage")
+    if option.benchmark_json:
+        target = Path(getattr(option.benchmark_json, "name", option.benchmark_json))
+        _check_writable(target.parent, f"the folder for {target.name}", "--benchmark-json")
+
+
+def _check_writable(folder: Path, what: str, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{what} cannot be written: {folder} ({error.strerror}). "
+            f"Make it writable or choose another with {option}."
+        ) from error
+
+
+def _forbid_saving(config: pytest.Config) -> None:
+    # Private to pytest-benchmark; tests/test_plugin.py fails if it changes.
+    benchmarks = getattr(config, "_benchmarksession", None)
+    if benchmarks is not None:
+        benchmarks.save = benchmarks.autosave = benchmarks.json = None
+
+
+@contextlib.contextmanager
+def _quiet(config: pytest.Config) -> Iterator[None]:
+    """Captures what TensorFlow prints while it loads, as pytest does during a test."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None or not capture.is_globally_capturing():
+        yield
+        return
+    capture.resume_global_capture()
+    try:
+        yield
+    finally:
+        capture.suspend_global_capture()
+        capture.read_global_capture()
+
+
+def _reported(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Lets argparse print the parser's own message."""
+
+    def parse_option(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_option

@@ -1,0 +1,213 @@
+"""What is kept of a measurement: frozen values and their JSON form.
+
+Units stand in the field names. JSON has no NaN and no infinity, and a diverged run is
+full of both, so the lists that may hold them write them as the strings ``"nan"``,
+``"inf"`` and ``"-inf"``. Every file is therefore JSON that any reader accepts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cnnprec.config import TrainingConfig
+from cnnprec.precision import Precision
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(str, enum.Enum):
+    """How a training run ended."""
+
+    TRAINED = "trained"
+    """The loss and all weights are finite, and the weights were still moving."""
+    DIVERGED = "diverged"
+    """The last loss or a weight is not finite."""
+    FROZEN = "frozen"
+    """No bit of any weight changed during the last epoch, though gradients are not zero."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """The result of one training, clocks apart.
+
+    Attributes:
+        seed: Seed of the initial weights and of the order of the images.
+        outcome: How the run ended.
+        losses: Mean training loss of each epoch, length ``epochs``.
+        first_losses: Training loss of the first steps, at most 16.
+        test_accuracy: Fraction of the test images whose largest output is the label. An
+            all-NaN output counts as class 0.
+        first_bad_step: First step, counted from 0 over the whole run, whose loss is not
+            finite; None if there is none.
+        loss_scales: ``(step, scale)`` for the first step and for every step that saw
+            another scale than the one before; empty without loss scaling.
+        weights_sha256: Hash of all weights at the end, in layer order.
+    """
+
+    seed: int
+    outcome: Outcome
+    losses: tuple[float, ...]
+    first_losses: tuple[float, ...]
+    test_accuracy: float
+    first_bad_step: int | None
+    loss_scales: tuple[tuple[int, float], ...]
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test_accuracy <= 1:
+            raise ValueError(f"test_accuracy {self.test_accuracy} is not a fraction of 1")
+        if self.first_bad_step is not None and self.first_bad_step < 0:
+            raise ValueError(f"first_bad_step {self.first_bad_step} is negative")
+
+    @property
+    def final_loss_scale(self) -> float | None:
+        """The loss scale of the last step; None without loss scaling."""
+        return self.loss_scales[-1][1] if self.loss_scales else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One timed training.
+
+    Attributes:
+        run: What the training computed.
+        seconds: Wall time of the training alone; None where timing was disabled.
+        cpu_seconds: CPU time of all threads of the process over the same span.
+        peak_memory_bytes: Peak resident memory of the process during the run on a CPU,
+            peak memory allocated on the device on a GPU; None where the system does not
+            tell.
+    """
+
+    run: TrainingRun
+    seconds: float | None
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "cpu_seconds"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} {value} is not a positive time")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """Which images were used: name, folder (or "generated"), SHA-256 of the whole set."""
+
+    name: str
+    source: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """The machine and the software that a measurement was taken with.
+
+    ``None`` means that it does not apply (a driver without a GPU) or that the system
+    does not tell.
+    """
+
+    device_kind: str
+    device_model: str
+    device_count: int
+    device_memory_bytes: int | None
+    cpu_model: str
+    usable_cores: int
+    system: str
+    architecture: str
+    kernel: str
+    python: str
+    numpy: str
+    keras: str
+    tensorflow: str
+    cuda: str | None
+    cudnn: str | None
+    driver: str | None
+    vbios: str | None
+    power_limit_watts: float | None
+    mig_mode: str | None
+    onednn: bool
+    intra_op_threads: int
+    inter_op_threads: int
+    op_determinism: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Everything that one precision's benchmark found out.
+
+    Attributes:
+        precision: The precision, whole, so that a record explains itself.
+        config: The numbers trained with.
+        data: The images trained on.
+        environment: The machine and the software.
+        jit_compiled: Whether XLA compiled the training step, after Keras' rule.
+        warm_up_seconds: Wall time of building, tracing and compiling, with the steps of
+            the first execution; None where timing was disabled.
+        rounds: The timed trainings in the order in which they ran.
+        schema_version: Version of this layout.
+    """
+
+    precision: Precision
+    config: TrainingConfig
+    data: DataInfo
+    environment: Environment
+    jit_compiled: bool
+    warm_up_seconds: float | None
+    rounds: tuple[Round, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as JSON types."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        for entry in plain["rounds"]:
+            _map_losses(entry["run"], _encode_float)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Record:
+        """Reads back what `to_dict` wrote.
+
+        Raises:
+            ValueError: The layout is of another version, a field is missing or of the
+                wrong type, or a value is out of its range. The message says where.
+        """
+        version = plain.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"record of schema version {version!r}; this cnnprec reads version "
+                f"{SCHEMA_VERSION}. Read it with the cnnprec that wrote it."
+            )
+        try:
+            decoded = dict(plain)
+            decoded["rounds"] = [
+                {**entry, "run": _map_losses(dict(entry["run"]), _decode_float)}
+                for entry in plain["rounds"]
+            ]
+            return msgspec.convert(decoded, cls)
+        except (msgspec.ValidationError, KeyError, TypeError) as error:
+            raise ValueError(f"not a record of schema version {version}: {error}") from error
+
+
+def _map_losses(run: dict[str, Any], convert: Any) -> dict[str, Any]:
+    for field in ("losses", "first_losses"):
+        run[field] = [convert(value) for value in run[field]]
+    run["loss_scales"] = [[step, convert(scale)] for step, scale in run["loss_scales"]]
+    return run
+
+
+def _encode_float(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _decode_float(value: Any) -> Any:
+    return float(value) if value in ("nan", "inf", "-inf") else value

@@ -1,0 +1,53 @@
+"""What happens in every step, noted on the device so that no step returns to Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+
+class StepLog:
+    """Loss and loss scale of every step of a run, kept in two device vectors.
+
+    It can be written to from a compiled training step. That costs one scatter of two
+    numbers per step; a callback would cost a return to Python.
+
+    Args:
+        steps: Number of steps that the log holds. Later steps are not noted.
+    """
+
+    def __init__(self, steps: int) -> None:
+        # NaN would be a plausible loss, so an unused place is told by the counter alone.
+        self._values = tf.Variable(tf.zeros([steps, 2], tf.float32), trainable=False)
+        # int64: TensorFlow keeps int32 variables in host memory on a GPU machine.
+        self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False)
+
+    def note(self, loss: Any, scale: Any) -> None:
+        """Notes one step.
+
+        Args:
+            loss: Scalar of any float dtype, kept as float32.
+            scale: Scalar of any float dtype, kept as float32.
+        """
+        row = tf.stack([tf.cast(loss, tf.float32), tf.cast(scale, tf.float32)])
+        self._values.scatter_nd_update(tf.reshape(self._count, [1, 1]), row[None])
+        self._count.assign_add(1)
+
+    def clear(self) -> None:
+        """Forgets all steps."""
+        self._count.assign(0)
+
+    def losses(self) -> npt.NDArray[np.float32]:
+        """Loss of each step noted, float32 of shape ``[steps so far]``."""
+        return self._column(0)
+
+    def scales(self) -> npt.NDArray[np.float32]:
+        """Loss scale that each step noted was computed with, likewise."""
+        return self._column(1)
+
+    def _column(self, index: int) -> npt.NDArray[np.float32]:
+        column: npt.NDArray[np.float32] = self._values.numpy()[: int(self._count.numpy()), index]
+        return column
