@@ -153,8 +153,8 @@ def load_dataset(
         if folder is not None:
             return _read_fashion_mnist(folder, train_samples, test_samples)
         if choice == "fashion-mnist":
-            looked = [f"${DATA_DIR_VARIABLE} (not set)", *map(str, _usual_folders()), failure]
-            places = "".join(f"\n  {place}" for place in looked)
+            unset = ("--data-dir (not given)", f"${DATA_DIR_VARIABLE} (not set)")
+            places = "".join(f"\n  {place}" for place in (*unset, *_usual_folders(), failure))
             raise DatasetError(
                 f"Fashion-MNIST was not found. Looked at:{places}\n{_REMEDY_MISSING}"
             )

@@ -1,0 +1,45 @@
+"""Fixtures and hypothesis profiles of the tests.
+
+Choose a profile with ``--hypothesis-profile=NAME``: ``dev`` (the default), ``ci`` (the same
+examples every time), ``thorough`` (1,000 examples of every property).
+"""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from cnnprec.config import TrainingConfig
+from cnnprec.data import Dataset, load_dataset
+
+_HERE = Path(__file__).parent
+
+# No deadlines: this runs on shared machines, where a pause of a second proves nothing.
+_COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", _COMMON, max_examples=30)
+settings.register_profile("ci", _COMMON, max_examples=30, derandomize=True)
+settings.register_profile("thorough", _COMMON, max_examples=1000)
+settings.load_profile("dev")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> TrainingConfig:
+    """A training of a second: 2 epochs of 10 steps."""
+    return TrainingConfig(
+        "tiny", train_samples=160, test_samples=100, epochs=2, runs=1, batch_size=16
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny: TrainingConfig) -> Dataset:
+    """Synthetic images, as many as `tiny` asks for."""
+    return load_dataset(
+        "synthetic", train_samples=tiny.train_samples, test_samples=tiny.test_samples
+    )
+
+
+def pytest_collection_modifyitems(items):
+    """Makes every warning in these tests an error; benchmarks only report theirs."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.filterwarnings("error"), append=False)
