@@ -128,6 +128,8 @@ def build_model(
         loss=keras.losses.SparseCategoricalCrossentropy(
             dtype="float64" if precision.compute_dtype == "float64" else "float32"
         ),
+        # Keras would wrap the optimizer if the caller's global policy is mixed_float16.
+        auto_scale_loss=False,
         jit_compile={"auto": "auto", "on": True, "off": False}[jit],
         steps_per_execution=steps_per_execution,
     )
@@ -151,6 +153,6 @@ def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:
             value = np.zeros(variable.shape, np.float32)
         else:
             draw = keras.initializers.GlorotUniform(seed=seed * 1000 + index)
-            value = keras.ops.convert_to_numpy(draw(variable.shape, dtype="float32"))
+            value = draw(variable.shape, dtype="float32").numpy()
         weights.append(value.astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
     return weights

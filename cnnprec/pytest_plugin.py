@@ -155,12 +155,8 @@ def pytest_configure(config: pytest.Config) -> None:
         device_choice=option.device,
         order_seed=random.randrange(10**6) if option.order_seed is None else option.order_seed,  # noqa: S311
     )
-    # A collection of garbage in the middle of a training is noise, not cost.
-    option.benchmark_disable_gc = True
-    if option.benchmark_storage == _UNSET_STORAGE:
-        folder = config.rootpath / "benchmarks" / "baselines" / machine_id(option.device)
-        option.benchmark_storage = f"file://{folder}"
-    _check_outputs(config)
+    if config.pluginmanager.hasplugin("benchmark"):
+        _set_up_benchmarks(config)
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
 
@@ -180,8 +176,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Gives a test that asks for ``precision`` one item for each precision chosen."""
-    if "precision" in metafunc.fixturenames:
+    """Gives a benchmark that asks for ``precision`` one item for each precision chosen."""
+    if {"precision", "prepared"} <= set(metafunc.fixturenames):
         metafunc.parametrize("precision", metafunc.config.stash[_SESSION].precisions, ids=str)
 
 
@@ -253,6 +249,7 @@ def pytest_terminal_summary(
         )
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Adds what belongs to the session as a whole to pytest-benchmark's JSON."""
     session = config.stash[_SESSION]
@@ -298,6 +295,17 @@ def show_progress(pytestconfig: pytest.Config) -> Callable[[Progress | None], No
             reporter.flush()
 
     return show
+
+
+def _set_up_benchmarks(config: pytest.Config) -> None:
+    """Sets pytest-benchmark's options before it reads them."""
+    option = config.option
+    # A collection of garbage in the middle of a training is noise, not cost.
+    option.benchmark_disable_gc = True
+    if option.benchmark_storage == _UNSET_STORAGE:
+        folder = config.rootpath / "benchmarks" / "baselines" / machine_id(option.device)
+        option.benchmark_storage = f"file://{folder}"
+    _check_outputs(config)
 
 
 def _prepare(session: Session) -> Prepared:
@@ -349,7 +357,7 @@ def _check_outputs(config: pytest.Config) -> None:
         folder = Path(option.benchmark_storage.removeprefix("file://"))
         _check_writable(folder, "the folder for baselines", "--benchmark-storage")
     if option.benchmark_json:
-        target = Path(getattr(option.benchmark_json, "name", option.benchmark_json))
+        target = Path(option.benchmark_json)
         _check_writable(target.parent, f"the folder for {target.name}", "--benchmark-json")
 
 

@@ -31,6 +31,8 @@ epoch so far."""
 _FIRST_LOSSES = 16
 # Wide enough to be efficient; the activations of the first layer take 17 MB in float64.
 _TEST_BATCH = 100
+# More steps than anyone trains.
+_ENDLESS = 2**62
 
 
 class Trainer:
@@ -253,6 +255,7 @@ def _shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: in
     size = config.batch_size
     last = len(labels) - 1
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def batch(step: Any) -> tuple[Any, Any]:
         step = tf.cast(step, tf.int32)
         epoch, place = step // config.steps_per_epoch, step % config.steps_per_epoch
@@ -270,7 +273,7 @@ def _shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: in
     # that the time of an epoch is rounded up to the next of those (docs/performance.md).
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 1
-    return tf.data.Dataset.counter().map(batch).prefetch(2).with_options(options)
+    return tf.data.Dataset.range(_ENDLESS).map(batch).prefetch(2).with_options(options)
 
 
 def _all_finite(weights: npt.NDArray[Any]) -> bool:

@@ -1,0 +1,59 @@
+"""Hypothesis strategies that several test files share."""
+
+from hypothesis import strategies as st
+
+from cnnprec.config import JIT_CHOICES, TrainingConfig
+from cnnprec.precision import PRECISIONS
+from cnnprec.record import DataInfo, Environment, Outcome, Record, Round, TrainingRun
+
+ANY_FLOAT = st.floats(width=32)
+SECONDS = st.none() | st.floats(1e-6, 1e6)
+COUNT = st.integers(1, 10**6)
+
+
+@st.composite
+def configs(draw) -> TrainingConfig:
+    batch_size = draw(st.integers(1, 1000))
+    return TrainingConfig(
+        profile=draw(st.text(max_size=10)),
+        train_samples=draw(st.integers(batch_size, 10**6)),
+        test_samples=draw(COUNT),
+        epochs=draw(COUNT),
+        runs=draw(COUNT),
+        batch_size=batch_size,
+        jit=draw(st.sampled_from(JIT_CHOICES)),
+        seed=draw(st.integers(0, 2**31 - 1)),
+    )
+
+
+RUNS = st.builds(
+    TrainingRun,
+    seed=st.integers(0, 2**31 - 1),
+    outcome=st.sampled_from(Outcome),
+    losses=st.lists(ANY_FLOAT, max_size=5).map(tuple),
+    first_losses=st.lists(ANY_FLOAT, max_size=16).map(tuple),
+    test_accuracy=st.floats(0, 1),
+    first_bad_step=st.none() | st.integers(0, 10**6),
+    loss_scales=st.lists(st.tuples(st.integers(0, 10**6), ANY_FLOAT), max_size=4).map(tuple),
+    weights_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+)
+
+ROUNDS = st.builds(
+    Round,
+    run=RUNS,
+    seconds=SECONDS,
+    cpu_seconds=SECONDS,
+    peak_memory_bytes=st.none() | COUNT,
+)
+
+RECORDS = st.builds(
+    Record,
+    precision=st.sampled_from(list(PRECISIONS.values())),
+    config=configs(),
+    data=st.builds(DataInfo),
+    environment=st.builds(Environment),
+    jit_compiled=st.booleans(),
+    warm_up_seconds=SECONDS,
+    rounds=st.lists(ROUNDS, max_size=3).map(tuple),
+    schema_version=st.just(1),
+)
