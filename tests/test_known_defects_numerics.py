@@ -1,0 +1,272 @@
+"""Wrong numbers that TensorFlow gives on CPUs, each beside a twin that is right.
+
+The expected failures are strict: a TensorFlow that repairs one fails this file, and the
+row, its probes in `cnnprec.probes` and its entry in docs/known-defects.md can go. A twin
+runs the same check where TensorFlow is right, so a check that is itself broken is seen.
+
+The sums are of equal terms 2**-6. Every partial sum of up to 65,536 of them is a multiple
+of 2**-6 below 2**11, so float32 holds it exactly, and so do float16 and bfloat16 the
+totals: 4,096 terms give 64 and 43,264 = 169 * 2**8 terms give 676 = 169 * 4 (8 significant
+bits). A correct result is the total itself, with no tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+
+VERSIONS = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, CPU"
+HALF = ("float16", "bfloat16")
+
+
+@pytest.fixture(autouse=True)
+def _on_cpu() -> Iterator[None]:
+    with tf.device("/CPU:0"):
+        yield
+
+
+def right(*values: Any) -> Any:
+    return pytest.param(*values, id="-".join(map(str, values)))
+
+
+def defect(slug: str, *values: Any) -> Any:
+    reason = f"{slug} ({VERSIONS}), see docs/known-defects.md"
+    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
+    return pytest.param(*values, id="-".join(map(str, values)), marks=mark)
+
+
+def terms(shape: tuple[int, ...], dtype: str, value: float = 2.0**-6) -> tf.Tensor:
+    return tf.fill(shape, tf.constant(value, dtype))
+
+
+def assert_all_equal(computed: Any, expected: float) -> None:
+    numbers = np.asarray(computed.numpy()).astype(np.float64)
+    assert numbers.min() == numbers.max() == expected
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        defect("bias-gradient-bfloat16", "bfloat16"),
+        right("float16"),
+        right("float32"),
+        right("float64"),
+    ],
+)
+def test_bias_add_grad_sums_43264_terms(dtype):
+    gradient = tf.raw_ops.BiasAddGrad(out_backprop=terms((43_264, 8), dtype))
+    assert_all_equal(gradient, 676.0)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        defect("bias-gradient-bfloat16", "mixed_bfloat16"),
+        right("mixed_float16"),
+        right("float32"),
+    ],
+)
+def test_a_conv2d_layer_has_the_bias_gradient_of_its_upstream(policy):
+    layer = keras.layers.Conv2D(8, 3, dtype=policy)
+    x = tf.zeros((64, 28, 28, 1))
+    with tf.GradientTape() as tape:
+        y = layer(x)
+    upstream = terms((64, 26, 26, 8), y.dtype.name)
+    gradient = tape.gradient(y, layer.bias.value, output_gradients=upstream)
+    assert gradient.dtype == tf.float32
+    assert_all_equal(gradient, 676.0)
+
+
+REDUCTIONS: dict[str, Callable[[str], tuple[tf.Tensor, float]]] = {
+    "sum-axis-0": lambda t: (tf.reduce_sum(terms((65_536, 4), t), axis=0), 1024.0),
+    "sum-axis-1": lambda t: (tf.reduce_sum(terms((4, 65_536), t), axis=1), 1024.0),
+    "sum-all": lambda t: (tf.reduce_sum(terms((65_536, 4), t)), 4096.0),
+    "sum-axes-012": lambda t: (tf.reduce_sum(terms((676, 8, 8, 8), t), axis=[0, 1, 2]), 676.0),
+    "mean-axis-0": lambda t: (tf.reduce_mean(terms((32_768, 4), t), axis=0), 2.0**-6),
+    "mean-axis-1": lambda t: (tf.reduce_mean(terms((4, 32_768), t), axis=1), 2.0**-6),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        defect("reduction-float16-leading-axes", "sum-axis-0", "float16"),
+        defect("reduction-float16-leading-axes", "sum-axes-012", "float16"),
+        defect("reduction-float16-leading-axes", "mean-axis-0", "float16"),
+        right("sum-axis-1", "float16"),
+        right("sum-all", "float16"),
+        right("mean-axis-1", "float16"),
+        *(right(name, dtype) for name in REDUCTIONS for dtype in ("bfloat16", "float32")),
+    ],
+)
+def test_a_reduction_sums_equal_terms_exactly(name, dtype):
+    computed, expected = REDUCTIONS[name](dtype)
+    assert_all_equal(computed, expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count"),
+    [
+        defect("conv2d-gradients-accumulate-in-half", "float16", 43_264),
+        defect("conv2d-gradients-accumulate-in-half", "bfloat16", 4096),
+        right("float16", 4096),
+        right("float32", 43_264),
+        right("float64", 43_264),
+    ],
+)
+def test_the_kernel_gradient_of_conv2d_sums_equal_terms_exactly(dtype, count):
+    gradient = tf.raw_ops.Conv2DBackpropFilter(
+        input=terms((count // 64, 8, 8, 2), dtype),
+        filter_sizes=[1, 1, 2, 4],
+        out_backprop=terms((count // 64, 8, 8, 4), dtype, 1.0),
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    )
+    assert_all_equal(gradient, count * 2.0**-6)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(defect("conv2d-gradients-accumulate-in-half", dtype) for dtype in HALF),
+        right("float32"),
+        right("float64"),
+    ],
+)
+def test_the_input_gradient_of_conv2d_adds_the_nine_taps_exactly(dtype):
+    # The pixel in the middle gets the sum of all nine taps. One tap is L, the last number
+    # before the spacing exceeds 1, the other eight are 1; L + 8 is representable, but
+    # L + 1 rounds back to L wherever a partial sum is rounded to the dtype.
+    large = {"float16": 2048.0, "bfloat16": 256.0}.get(dtype, 2048.0)
+    sums = []
+    for place in ((0, 0), (1, 1), (2, 2)):
+        kernel = np.ones((3, 3, 1, 1))
+        kernel[place] = large
+        gradient = tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=[1, 5, 5, 1],
+            filter=tf.constant(kernel, dtype),
+            out_backprop=terms((1, 3, 3, 1), dtype, 1.0),
+            strides=[1, 1, 1, 1],
+            padding="VALID",
+        )
+        sums.append(gradient[:, 2, 2, 0])
+    assert_all_equal(tf.stack(sums), large + 8)
+
+
+@pytest.mark.parametrize("dtype", [*map(right, (*HALF, "float32"))])
+def test_conv2d_itself_adds_the_nine_taps_exactly(dtype):
+    large = {"float16": 2048.0, "bfloat16": 256.0}.get(dtype, 2048.0)
+    kernel = np.ones((3, 3, 1, 1))
+    kernel[1, 1] = large
+    y = tf.nn.conv2d(terms((1, 3, 3, 1), dtype, 1.0), tf.constant(kernel, dtype), 1, "VALID")
+    assert_all_equal(y, large + 8)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        defect("matmul-bfloat16-truncates", "bfloat16"),
+        right("float16"),
+        right("float32"),
+        right("float64"),
+    ],
+)
+def test_a_matrix_product_rounds_to_nearest(dtype):
+    # Three quarters of the way from 1 to the next number.
+    gap = float(ml_dtypes.finfo(tf.as_dtype(dtype).as_numpy_dtype).eps)
+    row = tf.constant([[1.0, 0.75 * gap]], dtype)
+    assert_all_equal(tf.matmul(row, tf.ones((2, 1), dtype)), 1 + gap)
+
+
+def test_conv2d_in_bfloat16_rounds_to_nearest():
+    row = tf.constant([[[[1.0, 0.75 * 2.0**-7]]]], tf.bfloat16)
+    y = tf.nn.conv2d(row, tf.ones((1, 1, 2, 1), tf.bfloat16), 1, "VALID")
+    assert_all_equal(y, 1 + 2.0**-7)
+
+
+# A little above the tie between 1 and the next number.
+ABOVE_TIE = {"float16": 1 + 2.0**-11 + 2.0**-40, "bfloat16": 1 + 2.0**-8 + 2.0**-40}
+
+
+@pytest.mark.parametrize(
+    "dtype", [defect("cast-from-float64-rounds-twice", dtype) for dtype in HALF]
+)
+def test_a_cast_from_float64_rounds_once(dtype):
+    gap = float(ml_dtypes.finfo(tf.as_dtype(dtype).as_numpy_dtype).eps)
+    assert_all_equal(tf.cast(tf.constant([ABOVE_TIE[dtype]], tf.float64), dtype), 1 + gap)
+
+
+def test_numpy_rounds_a_cast_from_float64_to_float16_once():
+    assert np.float64(ABOVE_TIE["float16"]).astype(np.float16) == 1 + 2.0**-10
+
+
+@pytest.mark.parametrize("dtype", [*map(right, HALF)])
+def test_a_cast_from_float32_rounds_once(dtype):
+    gap = float(ml_dtypes.finfo(tf.as_dtype(dtype).as_numpy_dtype).eps)
+    value = np.nextafter(np.float32(1 + gap / 2), np.float32(2))
+    assert_all_equal(tf.cast(tf.constant([value]), dtype), 1 + gap)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        defect("cast-from-float64-rounds-twice", 65520 - 2.0**-20),
+        right(65520 - 2.0**-7),
+        right(65519.0),
+    ],
+)
+def test_a_finite_float64_below_65520_stays_finite_in_float16(value):
+    assert_all_equal(tf.cast(tf.constant([value], tf.float64), tf.float16), 65504.0)
+
+
+def test_65520_itself_becomes_infinite():
+    assert_all_equal(tf.cast(tf.constant([65520.0], tf.float64), tf.float16), math.inf)
+
+
+SUMS: dict[str, Callable[[str], tf.Tensor]] = {
+    "segment_sum": lambda t: tf.math.segment_sum(
+        terms((43_264, 4), t), tf.zeros([43_264], tf.int32)
+    ),
+    "unsorted_segment_sum": lambda t: tf.math.unsorted_segment_sum(
+        terms((43_264, 4), t), tf.zeros([43_264], tf.int32), 1
+    ),
+    "scatter_nd": lambda t: tf.scatter_nd(
+        tf.zeros((43_264, 1), tf.int32), terms((43_264,), t), [1]
+    ),
+    "cumsum": lambda t: tf.cumsum(terms((43_264,), t))[-1:],
+    "einsum": lambda t: tf.einsum(
+        "bij,bjk->bik", terms((2, 4, 43_264), t), terms((2, 43_264, 4), t, 1.0)
+    ),
+    "depthwise_kernel_gradient": lambda t: tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=terms((676, 8, 8, 2), t),
+        filter_sizes=[1, 1, 2, 1],
+        out_backprop=terms((676, 8, 8, 2), t, 1.0),
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    ),
+}
+HOLDS_IN_FLOAT16 = ("einsum", "depthwise_kernel_gradient")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(defect("sums-in-storage-type", name, "bfloat16") for name in SUMS),
+        *(
+            defect("sums-in-storage-type", name, "float16")
+            for name in SUMS
+            if name not in HOLDS_IN_FLOAT16
+        ),
+        *(right(name, "float16") for name in HOLDS_IN_FLOAT16),
+        *(right(name, "float32") for name in SUMS),
+    ],
+)
+def test_an_operation_that_sums_does_so_exactly(name, dtype):
+    assert_all_equal(SUMS[name](dtype), 676.0)
