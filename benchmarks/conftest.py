@@ -12,7 +12,7 @@ import pytest
 from cnnprec.precision import Precision
 from cnnprec.progress import Progress
 from cnnprec.pytest_plugin import Prepared, Session
-from cnnprec.record import Record, Round
+from cnnprec.record import Outcome, Record, Round
 
 # A terminal cannot be read faster; the line costs up to a millisecond.
 _PROGRESS_SECONDS = 0.5
@@ -50,6 +50,10 @@ def measure(
         resident_known = False
         clocks: tuple[float, float] = (0.0, 0.0)
 
+        def keep() -> None:
+            suite.records[precision.name] = record
+            benchmark.extra_info["cnnprec"] = record.to_dict()
+
         def set_up() -> None:
             nonlocal resident_known
             trainer.reset(config.seed + len(record.rounds))
@@ -75,9 +79,7 @@ def measure(
                 peak_memory_bytes=resident_bytes if device_bytes is None else device_bytes,
             )
             record = dataclasses.replace(record, rounds=(*record.rounds, done))
-            # Kept after every run, so that an interrupted session shows what it has.
-            suite.records[precision.name] = record
-            benchmark.extra_info["cnnprec"] = record.to_dict()
+            keep()  # after every run, so that an interrupted session shows what it has
 
         benchmark.group = "training"
         try:
@@ -86,6 +88,10 @@ def measure(
                 tear_down()  # pytest-benchmark leaves it out when it does not time.
         finally:
             line.wipe()
+        sick = next((r.run for r in record.rounds if r.run.outcome is not Outcome.TRAINED), None)
+        if sick is not None and (diagnosis := trainer.diagnose(sick)) is not None:
+            record = dataclasses.replace(record, diagnosis=str(diagnosis))
+            keep()
         return record
 
     return run

@@ -63,6 +63,8 @@ class TrainingRun:
     weights_sha256: str
 
     def __post_init__(self) -> None:
+        if not self.losses:
+            raise ValueError("losses is empty; a run has at least one epoch")
         if not 0 <= self.test_accuracy <= 1:
             raise ValueError(f"test_accuracy {self.test_accuracy} is not a fraction of 1")
         if self.first_bad_step is not None and self.first_bad_step < 0:
@@ -154,6 +156,8 @@ class Record:
         warm_up_seconds: Wall time of building, tracing and compiling, with the steps of
             the first execution; None where timing was disabled.
         rounds: The timed trainings in the order in which they ran.
+        diagnosis: Why the first run that did not train went wrong, found by replaying it;
+            None if all trained.
         schema_version: Version of this layout.
     """
 
@@ -164,6 +168,7 @@ class Record:
     jit_compiled: bool
     warm_up_seconds: float | None
     rounds: tuple[Round, ...]
+    diagnosis: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

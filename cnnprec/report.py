@@ -43,7 +43,7 @@ def mean_seconds(record: Record) -> float | None:
 
 
 def explain(record: Record) -> str | None:
-    """One sentence on where the training broke; None if it trained in every run."""
+    """Where the training broke, and why if that is known; None if it trained in every run."""
     runs = [entry.run for entry in record.rounds]
     parts = []
     diverged = [run for run in runs if run.outcome is Outcome.DIVERGED]
@@ -63,7 +63,10 @@ def explain(record: Record) -> str | None:
             "last epoch though gradients are not zero; "
             f"the loss stayed at {statistics.fmean(run.losses[-1] for run in frozen):.4f}"
         )
-    return f"{record.precision.name} {'; it '.join(parts)}." if parts else None
+    if not parts:
+        return None
+    why = f" Why: {record.diagnosis}." if record.diagnosis else ""
+    return f"{record.precision.name} {'; it '.join(parts)}.{why}"
 
 
 _HEADINGS = (

@@ -19,6 +19,7 @@ import tensorflow as tf
 from cnnprec.config import TrainingConfig
 from cnnprec.data import Dataset
 from cnnprec.device import tensor_float_32
+from cnnprec.finite import Diagnosis, diagnose, replay
 from cnnprec.model import build_model, initial_weights
 from cnnprec.precision import Precision
 from cnnprec.record import Outcome, TrainingRun
@@ -31,6 +32,8 @@ epoch so far."""
 _FIRST_LOSSES = 16
 # Wide enough to be efficient; the activations of the first layer take 17 MB in float64.
 _TEST_BATCH = 100
+# An eager step takes about a tenth of a second.
+_LATEST_REPLAYED = 100
 # More steps than anyone trains.
 _ENDLESS = 2**62
 
@@ -137,6 +140,23 @@ class Trainer:
             ),
             weights_sha256=hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest(),
         )
+
+    def diagnose(self, run: TrainingRun) -> Diagnosis | None:
+        """Replays the beginning of a run that did not train and tells why it did not.
+
+        The replay is eager: the same formulas from the same start, though not always
+        rounded alike. The model is left in the middle of it; `reset` it before another run.
+
+        Returns:
+            None if the run trained, or broke later than is worth replaying.
+        """
+        if run.outcome is Outcome.TRAINED or (run.first_bad_step or 0) > _LATEST_REPLAYED:
+            return None
+        self.reset(run.seed)
+        # Rounded differently, the same trouble may come a few steps later.
+        steps = self._batches.take((run.first_bad_step or 0) + 10)
+        with tensor_float_32(self.precision.tensor_float_32):
+            return diagnose(replay(self.model, steps))
 
     def mark_last_epoch(self) -> None:
         """Remembers the weights, to tell later whether the last epoch moved any."""

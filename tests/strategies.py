@@ -30,7 +30,7 @@ RUNS = st.builds(
     TrainingRun,
     seed=st.integers(0, 2**31 - 1),
     outcome=st.sampled_from(Outcome),
-    losses=st.lists(ANY_FLOAT, max_size=5).map(tuple),
+    losses=st.lists(ANY_FLOAT, min_size=1, max_size=5).map(tuple),
     first_losses=st.lists(ANY_FLOAT, max_size=16).map(tuple),
     test_accuracy=st.floats(0, 1),
     first_bad_step=st.none() | st.integers(0, 10**6),

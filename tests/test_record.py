@@ -105,6 +105,11 @@ def test_accuracy_outside_zero_to_one_is_refused(accuracy):
         make_run(test_accuracy=accuracy)
 
 
+def test_run_without_an_epoch_is_refused():
+    with pytest.raises(ValueError, match="losses is empty"):
+        make_run(losses=())
+
+
 def test_final_loss_scale_is_that_of_the_last_change():
     assert make_run().final_loss_scale == 16384.0
     assert make_run(loss_scales=()).final_loss_scale is None

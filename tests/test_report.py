@@ -168,6 +168,14 @@ def test_frozen_precision_says_so_and_where_the_loss_stayed():
     assert "2.3026" in text
 
 
+def test_cause_follows_where_it_is_known():
+    bad = (a_round(outcome=Outcome.DIVERGED, first_bad_step=3),)
+    assert explain(record("half", bad, diagnosis="epsilon is subnormal")).endswith(
+        " Why: epsilon is subnormal."
+    )
+    assert "Why" not in explain(record("half", bad))
+
+
 def test_mixed_outcomes_are_all_told():
     both = (
         a_round(outcome=Outcome.DIVERGED, first_bad_step=3),

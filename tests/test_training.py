@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cnnprec.config import TrainingConfig
 from cnnprec.data import Dataset
+from cnnprec.finite import Cause
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import Outcome
 from cnnprec.training import Trainer, _shuffled_batches, train
@@ -153,6 +154,25 @@ def test_jit_switch_reaches_keras(jit, tiny, tiny_data):
     assert Trainer(PRECISIONS["single"], tiny.override(jit=jit), tiny_data).jit_compiled is (
         jit == "on"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("half", Cause.SECOND_MOMENT_UNDERFLOW), ("bfloat16", Cause.UPDATES_VANISH)],
+)
+def test_run_that_failed_is_explained_by_a_replay(name, cause, tiny, tiny_data):
+    trainer = Trainer(PRECISIONS[name], tiny, tiny_data)
+    result = run(trainer, 5)
+    assert trainer.diagnose(result).cause is cause
+
+
+def test_run_that_trained_needs_no_explanation(single):
+    assert single.diagnose(run(single, 5)) is None
+
+
+def test_run_that_broke_late_is_not_replayed_for_hours(single):
+    late = dataclasses.replace(run(single, 5), outcome=Outcome.DIVERGED, first_bad_step=101)
+    assert single.diagnose(late) is None
 
 
 @pytest.mark.parametrize("field", ["train_samples", "test_samples"])
