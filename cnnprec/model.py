@@ -36,6 +36,10 @@ class PixelsToUnit(keras.layers.Layer):  # type: ignore[misc]
         """Returns ``pixels / 255`` in the compute dtype."""
         return keras.ops.cast(pixels, self.compute_dtype) / 255
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration; Keras writes it by itself only for a dtype given by name."""
+        return dict(super().get_config())
+
 
 class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     """The tutorial's network, which notes the loss of every training step in `step_log`."""
@@ -123,11 +127,7 @@ def build_model(
     )
     model.compile(
         optimizer=optimizer or build_optimizer(precision),
-        # A Keras loss computes in float32 unless told otherwise, whatever the layers do.
-        # That would round the gradients of a float64 model.
-        loss=keras.losses.SparseCategoricalCrossentropy(
-            dtype="float64" if precision.compute_dtype == "float64" else "float32"
-        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(dtype=precision.loss_dtype),
         # Keras would wrap the optimizer if the caller's global policy is mixed_float16.
         auto_scale_loss=False,
         jit_compile={"auto": "auto", "on": True, "off": False}[jit],

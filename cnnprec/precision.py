@@ -51,6 +51,15 @@ class Precision:
         """The name of the Keras dtype policy, such as ``"mixed_float16"``."""
         return f"mixed_{self.compute_dtype}" if self.mixed else self.compute_dtype
 
+    @property
+    def loss_dtype(self) -> str:
+        """The type the loss is computed in: as exact as the network, never below float32.
+
+        A Keras loss computes in float32 unless told otherwise, whatever the layers do. That
+        would round the gradients of a float64 model.
+        """
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
     def __str__(self) -> str:
         return self.name
 

@@ -16,9 +16,9 @@ FLOORS = [
     {"precision", "config", "memory", "progress", "nvml", "loss_scale", "bounds"},
     {"machine", "record", "data", "hyperparameters"},
     {"report"},
-    {"steps", "device", "environment", "probes"},
-    {"model"},
-    {"training"},
+    {"steps", "device", "environment", "operations", "finite"},
+    {"model", "probes"},
+    {"training", "dtypes"},
     {"pytest_plugin"},
 ]
 WITHOUT_TENSORFLOW = set().union(*FLOORS[:3]) | {"pytest_plugin"}
