@@ -23,11 +23,11 @@ from cnnprec.bounds import (
     hoeffding_limit,
     round_to,
 )
+from cnnprec.operations import Conv2D
 from cnnprec.probes import (
     DTYPES,
     KNOWN_DEFECTS,
     PROBES,
-    Conv2D,
     Probe,
     default_device,
     run_probe,
