@@ -25,6 +25,7 @@ import pytest
 import cnnprec
 from cnnprec.config import JIT_CHOICES, PROFILES, TrainingConfig
 from cnnprec.data import DATASET_CHOICES, Dataset, load_dataset, locate_fashion_mnist
+from cnnprec.hyperparameters import check_precision, fatal
 from cnnprec.machine import DeviceError, check_device_name, machine_id
 from cnnprec.nvml import query_gpus
 from cnnprec.precision import PRECISIONS, Precision, format_precisions, parse_precisions
@@ -153,12 +154,18 @@ def pytest_configure(config: pytest.Config) -> None:
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
-        order_seed=random.randrange(10**6) if option.order_seed is None else option.order_seed,  # noqa: S311
+        order_seed=_order_seed(config),
     )
     if config.pluginmanager.hasplugin("benchmark"):
         _set_up_benchmarks(config)
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Gives pytest-xdist's workers the order of this process; they have to agree on one."""
+    node.workerinput["order_seed"] = node.config.stash[_SESSION].order_seed
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -172,6 +179,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
+        *_predictions(session),
     ]
 
 
@@ -297,6 +305,13 @@ def show_progress(pytestconfig: pytest.Config) -> Callable[[Progress | None], No
     return show
 
 
+def _order_seed(config: pytest.Config) -> int:
+    seed: int | None = getattr(config, "workerinput", {}).get(
+        "order_seed", config.option.order_seed
+    )
+    return random.randrange(10**6) if seed is None else seed  # noqa: S311
+
+
 def _set_up_benchmarks(config: pytest.Config) -> None:
     """Sets pytest-benchmark's options before it reads them."""
     option = config.option
@@ -344,6 +359,19 @@ def _dataset_announcement(session: Session) -> str:
         return f"Fashion-MNIST from {folder}"
     last = "the SYNTHETIC stand-in" if session.dataset_choice == "auto" else "an error"
     return f"Fashion-MNIST is not on this machine: download by Keras, and if that fails {last}"
+
+
+def _predictions(session: Session) -> list[str]:
+    """What the static check says of the precisions chosen, one sentence each."""
+    return [
+        f"{precision.name}: {finding.message}"
+        for precision in session.precisions
+        for finding in fatal(
+            check_precision(
+                precision, batch_size=session.config.batch_size, classes=Dataset.classes
+            )
+        )
+    ]
 
 
 def _is_benchmark(item: pytest.Item) -> bool:

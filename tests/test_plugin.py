@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cnnprec import pytest_plugin
+from cnnprec.nvml import Gpu
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import Outcome, Record
 
@@ -86,6 +87,18 @@ def test_session_prints_results_and_keeps_the_whole_record(project):
         assert record.data.name == "synthetic"
 
 
+def test_results_say_where_and_why_a_precision_broke(project):
+    result = run(project, *SMALL, "--train-samples=320", "--precision=half,bfloat16")
+    result.stdout.re_match_lines(
+        [
+            r"half diverged in 2 of 2 runs: .* step \d.* Why: Adam's second moment underflowed "
+            r"in \d+% of the weights at step 0; the largest update was \d+ times Adam's bound; .*",
+            r"bfloat16 froze in 2 of 2 runs: .* Why: \d+% of the weights have a gradient at step "
+            r"0, and not one of them changed\.",
+        ]
+    )
+
+
 def test_seconds_of_the_record_are_those_of_pytest_benchmark(project):
     run(project, *SMALL, "--precision=single", "--benchmark-json=out.json")
     (bench,) = saved(project)["benchmarks"]
@@ -95,6 +108,17 @@ def test_seconds_of_the_record_are_those_of_pytest_benchmark(project):
     for inner, outer in zip(ours, bench["stats"]["data"], strict=True):
         assert inner <= outer
         assert outer - inner < 0.5 * outer
+
+
+def test_header_predicts_the_precisions_that_cannot_train(project):
+    result = run(project, "--precision=single,half,bfloat16", "--collect-only", "-q", "-v")
+    result.stdout.re_match_lines(
+        [
+            r"half: Adam's epsilon=1e-07 becomes the subnormal number .* in float16.*",
+            r"bfloat16: bfloat16 rounds Adam's beta_2=0\.999 to 1.*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("single: *")
 
 
 def test_default_is_every_precision_of_the_device_and_no_tf32_without_a_gpu(project):
@@ -107,7 +131,7 @@ def test_default_is_every_precision_of_the_device_and_no_tf32_without_a_gpu(proj
 
 
 def test_tf32_is_chosen_where_nvml_reports_a_gpu_that_has_it(monkeypatch):
-    gpu = pytest_plugin.query_gpus.__globals__["Gpu"]("H200", None, (9, 0), *[None] * 5)
+    gpu = Gpu("H200", None, (9, 0), *[None] * 5)
     monkeypatch.setattr(pytest_plugin, "query_gpus", lambda: (gpu,))
     names = [p.name for p in pytest_plugin._supported_precisions("auto")]
     assert names == list(PRECISIONS)
@@ -170,9 +194,7 @@ def test_skipped_benchmarks_print_no_results(project):
 
 
 def test_parallel_benchmarks_fail_instead_of_passing_untimed(project):
-    result = project.runpytest_subprocess(
-        "benchmarks", "-p", "no:cacheprovider", *SMALL, "--precision=single", "-n1"
-    )
+    result = project.runpytest_subprocess("benchmarks", "-p", "no:cacheprovider", *SMALL, "-n2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*Benchmarks need the machine for themselves*-n*"])
 
@@ -215,6 +237,12 @@ class TerminalSession:
         os.close(self._ours)
         return self.process.wait()
 
+    def end(self) -> None:
+        """Leaves no process behind, whatever happened."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def _read(self) -> bool:
         try:
             chunk = os.read(self._ours, 65536)
@@ -224,8 +252,22 @@ class TerminalSession:
         return bool(chunk)
 
 
-def test_progress_is_shown_on_a_terminal(project):
-    session = TerminalSession(project, *SMALL, "--precision=single", "--train-samples=3200")
+@pytest.fixture
+def on_terminal(project):
+    """Starts sessions on terminals, and ends those that a failed test left running."""
+    sessions = []
+
+    def start(*arguments: str) -> TerminalSession:
+        sessions.append(TerminalSession(project, *arguments))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        session.end()
+
+
+def test_progress_is_shown_on_a_terminal(on_terminal):
+    session = on_terminal(*SMALL, "--precision=single", "--train-samples=3200")
     assert session.read_to_end() == pytest.ExitCode.OK
     assert re.search(r"single: run [12]/2, epoch 1/1, loss \d\.\d+, \d+ s left", session.text)
     assert "RESULTS" in session.text
@@ -373,13 +415,12 @@ def test_storage_that_the_user_names_is_respected(project):
 
 
 @pytest.mark.parametrize("kind", ["--benchmark-save=torso", "--benchmark-json=torso.json"])
-def test_interrupted_session_shows_what_it_has_and_saves_nothing(project, kind):
-    session = TerminalSession(
-        project,
+def test_interrupted_session_shows_what_it_has_and_saves_nothing(project, on_terminal, kind):
+    session = on_terminal(
         *("--dataset=synthetic", "--device=cpu", "--precision=single,double", kind),
         *("--train-samples=320", "--epochs=1", "--runs=100000"),
     )
-    session.read_until(r"run [2-9]/100000")
+    session.read_until(r"run ([2-9]|\d\d+)/100000")
     session.process.send_signal(signal.SIGINT)
     assert session.read_to_end() == pytest.ExitCode.INTERRUPTED, session.text
     assert "KeyboardInterrupt" in session.text
