@@ -163,7 +163,7 @@ def test_plant_is_named_by_step_layer_and_tensor(name, fresh, tiny_data):
         dtype = precision.variable_dtype if in_state else precision.compute_dtype
         value = value_of(kind, dtype)
         with Plant(model, step, layer, tensor, element, value) as plant:
-            found = first_sighting(replay(model, plant.count(batches(tiny_data, 3))))
+            found = first_sighting(replay(model, plant.count(batches(tiny_data, 2, size=2))))
         if found is None:
             # The one plant that may leave no trace: a huge scaled gradient that stays
             # finite all the way, which is what loss scaling aims at.
