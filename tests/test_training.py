@@ -13,7 +13,7 @@ from cnnprec.data import Dataset
 from cnnprec.finite import Cause
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import Outcome
-from cnnprec.training import Trainer, _shuffled_batches, train
+from cnnprec.training import Trainer, _shuffled_batches, _tensor, train
 
 TRAINABLE = ["double", "single", "mixed_half", "mixed_bfloat16", "half_stable", "bfloat16_stable"]
 
@@ -224,6 +224,15 @@ def test_epochs_and_seeds_shuffle_differently():
 
     assert len({*orders(1), *orders(2)}) == 4
     assert orders(1) == orders(1)
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=200), st.integers(0, 63))
+def test_tensor_holds_a_copy_of_the_array_wherever_that_lies_in_memory(values, offset):
+    array = np.array([0] * offset + values, np.uint8)[offset:]
+    tensor = _tensor(array)
+    array[...] = 7
+    # gather is the kernel that the pipeline uses, and that aborts on unaligned memory
+    assert tf.gather(tensor, tf.range(len(values))).numpy().tolist() == values
 
 
 def test_training_leaves_the_images_as_they_are(tiny, tiny_data: Dataset):
