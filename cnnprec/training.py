@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from cnnprec.config import TrainingConfig
-from cnnprec.data import Dataset
+from cnnprec.data import ALIGNMENT, Dataset
 from cnnprec.device import tensor_float_32
 from cnnprec.finite import Diagnosis, diagnose, replay
 from cnnprec.model import build_model, initial_weights
@@ -34,8 +34,6 @@ _FIRST_LOSSES = 16
 _TEST_BATCH = 100
 # An eager step takes about a tenth of a second.
 _LATEST_REPLAYED = 100
-# Bytes; the widest vector register that TensorFlow's kernels load at once (AVX-512).
-_ALIGNMENT = 64
 # More steps than anyone trains.
 _ENDLESS = 2**62
 
@@ -267,17 +265,28 @@ def _tensors(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> tu
 
 
 def _tensor(array: npt.NDArray[np.uint8]) -> Any:
-    """A tensor with a copy of the array, one copy only.
+    """A tensor on the array's own memory, or on a copy of it where that is not aligned.
 
-    `tf.convert_to_tensor` holds on to twice the memory of a large array (TensorFlow 2.21:
-    90 MB for the 47 MB of Fashion-MNIST). DLPack hands over memory as it is, which has
-    to be aligned: TensorFlow aborts the process where it is not.
+    The array must not change afterwards. `tf.convert_to_tensor` holds on to twice the memory
+    of a large array (TensorFlow 2.21: 90 MB for the 47 MB of Fashion-MNIST). DLPack hands
+    over memory as it is; TensorFlow aborts the process where it is not aligned.
     """
-    buffer = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    aligned = buffer[start : start + array.nbytes].reshape(array.shape)
-    aligned[...] = array
-    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
+    owner = array.base
+    if (
+        isinstance(owner, np.ndarray)
+        and owner.flags.writeable
+        and array.flags.c_contiguous
+        and array.ctypes.data % ALIGNMENT == 0
+    ):
+        # DLPack cannot say "read-only", which the array is, so it gets the owner's memory.
+        memory = owner.reshape(-1).view(np.uint8)
+        start = array.ctypes.data - owner.ctypes.data
+    else:
+        memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        memory[start : start + array.nbytes] = array.reshape(-1)
+    shared = memory[start : start + array.nbytes].reshape(array.shape)
+    return tf.experimental.dlpack.from_dlpack(shared.__dlpack__())
 
 
 def _shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int) -> Any:
