@@ -317,7 +317,7 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
             found = struct.unpack(f">{len(shape)}I", header[4:])
             if found[1:] != shape[1:] or found[0] > shape[0]:
                 raise _damaged(path, f"says its shape is {found}; accepted is {shape}")
-            array = _aligned(found)
+            array = aligned_empty(found)
             view = array.reshape(-1).data
             filled = 0
             while filled < len(view):
@@ -340,7 +340,7 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
     return array, digest.hexdigest()
 
 
-def _aligned(shape: tuple[int, ...]) -> UInt8Array:
+def aligned_empty(shape: tuple[int, ...]) -> UInt8Array:
     """An empty uint8 array that starts at a multiple of `ALIGNMENT`; NumPy promises 16 bytes."""
     size = math.prod(shape)
     buffer = np.empty(size + ALIGNMENT, np.uint8)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from cnnprec.config import TrainingConfig
-from cnnprec.data import ALIGNMENT, Dataset
+from cnnprec.data import ALIGNMENT, Dataset, aligned_empty
 from cnnprec.device import tensor_float_32
 from cnnprec.finite import Diagnosis, diagnose, replay
 from cnnprec.model import build_model, initial_weights
@@ -279,13 +279,12 @@ def _tensor(array: npt.NDArray[np.uint8]) -> Any:
         and array.ctypes.data % ALIGNMENT == 0
     ):
         # DLPack cannot say "read-only", which the array is, so it gets the owner's memory.
-        memory = owner.reshape(-1).view(np.uint8)
         start = array.ctypes.data - owner.ctypes.data
+        memory = owner.reshape(-1).view(np.uint8)[start : start + array.nbytes]
+        shared = memory.reshape(array.shape)
     else:
-        memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % ALIGNMENT
-        memory[start : start + array.nbytes] = array.reshape(-1)
-    shared = memory[start : start + array.nbytes].reshape(array.shape)
+        shared = aligned_empty(array.shape)
+        shared[...] = array
     return tf.experimental.dlpack.from_dlpack(shared.__dlpack__())
 
 

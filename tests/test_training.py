@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnprec.config import TrainingConfig
-from cnnprec.data import Dataset, _aligned
+from cnnprec.data import Dataset, aligned_empty
 from cnnprec.finite import Cause
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import Outcome
@@ -234,7 +234,7 @@ def test_tensor_holds_the_array_wherever_that_lies_in_memory(values, offset):
 
 
 def test_images_as_they_were_read_are_used_without_a_copy():
-    array = _aligned((3, 28, 28, 1))
+    array = aligned_empty((3, 28, 28, 1))
     array[...] = 1
     array.flags.writeable = False
     tensor = _tensor(array)
