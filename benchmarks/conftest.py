@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from cnnprec.machine import gpu_index
+from cnnprec.nvml import GpuWatch
 from cnnprec.precision import Precision
 from cnnprec.progress import Progress
 from cnnprec.pytest_plugin import Prepared, Session
@@ -46,6 +48,11 @@ def measure(
             warm_up_seconds=warm_up_seconds if timed else None,
             rounds=(),
         )
+        watch = (
+            GpuWatch(gpu_index(suite.device_choice))
+            if prepared.environment.device_kind == "gpu"
+            else None
+        )
         line = _ProgressLine(show_progress, precision, config.runs, config.steps)
         resident_known = False
         clocks: tuple[float, float] = (0.0, 0.0)
@@ -61,6 +68,8 @@ def measure(
             resident_known = reset_peak_resident()
             reset_peak_device_memory()
             line.start_run(len(record.rounds), config.epochs)
+            if watch:
+                watch.start()
 
         def train() -> None:
             nonlocal clocks
@@ -70,6 +79,7 @@ def measure(
 
         def tear_down() -> None:
             nonlocal record
+            state = watch.stop() if watch else None
             device_bytes = peak_device_memory_bytes()
             resident_bytes = peak_resident_bytes() if resident_known else None
             done = Round(
@@ -77,6 +87,7 @@ def measure(
                 seconds=clocks[0] if timed else None,
                 cpu_seconds=clocks[1] if timed else None,
                 peak_memory_bytes=resident_bytes if device_bytes is None else device_bytes,
+                state=state,
             )
             record = dataclasses.replace(record, rounds=(*record.rounds, done))
             keep()  # after every run, so that an interrupted session shows what it has
@@ -88,6 +99,8 @@ def measure(
                 tear_down()  # pytest-benchmark leaves it out when it does not time.
         finally:
             line.wipe()
+            if watch:
+                watch.stop()  # a training that failed has not
         sick = next((r.run for r in record.rounds if r.run.outcome is not Outcome.TRAINED), None)
         if sick is not None and (diagnosis := trainer.diagnose(sick)) is not None:
             record = dataclasses.replace(record, diagnosis=str(diagnosis))

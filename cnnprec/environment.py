@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
-from cnnprec.machine import cpu_model, usable_cores
+from cnnprec.machine import code_digest, commit, cpu_model, usable_cores
 from cnnprec.nvml import Gpu, query_gpus
 from cnnprec.record import Environment
 
@@ -46,6 +46,8 @@ def describe_environment(device: str) -> Environment:
         intra_op_threads=tf.config.threading.get_intra_op_parallelism_threads(),
         inter_op_threads=tf.config.threading.get_inter_op_parallelism_threads(),
         op_determinism=bool(is_op_determinism_enabled()),
+        code=code_digest(),
+        commit=commit(),
     )
 
 

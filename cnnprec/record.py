@@ -16,9 +16,18 @@ from typing import Any
 import msgspec
 
 from cnnprec.config import TrainingConfig
+from cnnprec.nvml import GpuState
 from cnnprec.precision import Precision
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version of `Record`'s layout. A file of each older one is in ``tests/data``.
+
+1. The first.
+2. `Environment.code` and `Environment.commit`; `Round.state`.
+"""
+
+MOST_SCALE_CHANGES = 64
+"""A scaler gone wrong may change its scale in every step; a record has to stay small."""
 
 
 class Outcome(str, enum.Enum):
@@ -49,7 +58,8 @@ class TrainingRun:
         first_bad_step: First step, counted from 0 over the whole run, whose loss is not
             finite; None if there is none.
         loss_scales: ``(step, scale)`` for the first step and for every step that saw
-            another scale than the one before; empty without loss scaling.
+            another scale than the one before; empty without loss scaling. Of more than
+            `MOST_SCALE_CHANGES` it holds the first ones and the last.
         weights_sha256: Hash of all weights at the end, in layer order.
     """
 
@@ -87,12 +97,15 @@ class Round:
         peak_memory_bytes: Peak resident memory of the process during the run on a CPU,
             peak memory allocated on the device on a GPU; None where the system does not
             tell.
+        state: What the GPU went through during the run; None on a CPU or where NVML does
+            not tell.
     """
 
     run: TrainingRun
     seconds: float | None
     cpu_seconds: float | None
     peak_memory_bytes: int | None
+    state: GpuState | None = None
 
     def __post_init__(self) -> None:
         for name in ("seconds", "cpu_seconds"):
@@ -115,7 +128,8 @@ class Environment:
     """The machine and the software that a measurement was taken with.
 
     ``None`` means that it does not apply (a driver without a GPU) or that the system
-    does not tell.
+    does not tell. ``code`` is a digest of this project's source files, ``"unknown"`` in
+    records of version 1; ``commit`` names the commit they came from, for people.
     """
 
     device_kind: str
@@ -141,6 +155,8 @@ class Environment:
     intra_op_threads: int
     inter_op_threads: int
     op_determinism: bool
+    code: str
+    commit: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,13 +203,19 @@ class Record:
                 wrong type, or a value is out of its range. The message says where.
         """
         version = plain.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise ValueError(
-                f"record of schema version {version!r}; this cnnprec reads version "
+                f"record of schema version {version!r}; this cnnprec reads versions 1 to "
                 f"{SCHEMA_VERSION}. Read it with the cnnprec that wrote it."
             )
         try:
-            decoded = dict(plain)
+            decoded = {**plain, "schema_version": SCHEMA_VERSION}
+            if version == 1:
+                decoded["environment"] = {
+                    **plain["environment"],
+                    "code": "unknown",
+                    "commit": None,
+                }
             decoded["rounds"] = [
                 {**entry, "run": _map_losses(dict(entry["run"]), _decode_float)}
                 for entry in plain["rounds"]

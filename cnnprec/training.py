@@ -22,7 +22,7 @@ from cnnprec.device import tensor_float_32
 from cnnprec.finite import Diagnosis, diagnose, replay
 from cnnprec.model import build_model, initial_weights
 from cnnprec.precision import Precision
-from cnnprec.record import Outcome, TrainingRun
+from cnnprec.record import MOST_SCALE_CHANGES, Outcome, TrainingRun
 from cnnprec.steps import StepLog
 
 Progress = Callable[[int, int, float], None]
@@ -125,6 +125,8 @@ class Trainer:
         weights = self.model.get_weights()
         bad = np.flatnonzero(~np.isfinite(losses))
         changes = np.flatnonzero(np.diff(scales, prepend=np.float32(np.nan)))
+        if changes.size > MOST_SCALE_CHANGES:
+            changes = np.append(changes[: MOST_SCALE_CHANGES - 1], changes[-1])
         return TrainingRun(
             seed=self._seed,
             outcome=self._outcome(losses, weights),

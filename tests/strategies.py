@@ -3,8 +3,17 @@
 from hypothesis import strategies as st
 
 from cnnprec.config import JIT_CHOICES, TrainingConfig
+from cnnprec.nvml import GpuState
 from cnnprec.precision import PRECISIONS
-from cnnprec.record import DataInfo, Environment, Outcome, Record, Round, TrainingRun
+from cnnprec.record import (
+    SCHEMA_VERSION,
+    DataInfo,
+    Environment,
+    Outcome,
+    Record,
+    Round,
+    TrainingRun,
+)
 
 ANY_FLOAT = st.floats(width=32)
 SECONDS = st.none() | st.floats(1e-6, 1e6)
@@ -38,12 +47,30 @@ RUNS = st.builds(
     weights_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
 )
 
+STATES = st.builds(
+    GpuState,
+    throttled=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    new_ecc_errors=st.none() | st.integers(0, 2**63 - 1),
+    xid_errors=st.lists(st.integers(0, 200), max_size=3).map(tuple),
+    temperature_celsius=st.none() | st.integers(0, 200),
+    sm_clock_mhz=st.none() | st.integers(0, 5000),
+    power_watts=st.none() | st.floats(0, 2000),
+)
+
+ENVIRONMENTS = st.builds(
+    Environment,
+    power_limit_watts=st.none() | st.floats(0, 2000),
+    code=st.text("0123456789abcdef", min_size=12, max_size=12) | st.just("unknown"),
+    commit=st.none() | st.text("0123456789abcdef", min_size=12, max_size=12),
+)
+
 ROUNDS = st.builds(
     Round,
     run=RUNS,
     seconds=SECONDS,
     cpu_seconds=SECONDS,
     peak_memory_bytes=st.none() | COUNT,
+    state=st.none() | STATES,
 )
 
 RECORDS = st.builds(
@@ -51,9 +78,9 @@ RECORDS = st.builds(
     precision=st.sampled_from(list(PRECISIONS.values())),
     config=configs(),
     data=st.builds(DataInfo),
-    environment=st.builds(Environment),
+    environment=ENVIRONMENTS,
     jit_compiled=st.booleans(),
     warm_up_seconds=SECONDS,
     rounds=st.lists(ROUNDS, max_size=3).map(tuple),
-    schema_version=st.just(1),
+    schema_version=st.just(SCHEMA_VERSION),
 )

@@ -48,6 +48,13 @@ def test_gpu_that_nvml_does_not_know_is_named_by_tensorflow(monkeypatch):
     assert (here.device_model, here.driver) == ("Other GPU", None)
 
 
+def test_code_and_commit_are_those_of_this_project(monkeypatch):
+    monkeypatch.setattr(environment, "code_digest", lambda: "0123456789ab")
+    monkeypatch.setattr(environment, "commit", lambda: "fedcba987654-dirty")
+    here = environment.describe_environment("cpu")
+    assert (here.code, here.commit) == ("0123456789ab", "fedcba987654-dirty")
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_op_determinism_is_recorded(monkeypatch, enabled):
     monkeypatch.setattr(environment, "is_op_determinism_enabled", lambda: enabled)

@@ -1,11 +1,16 @@
+import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
+from cnnprec.nvml import GpuState
 from cnnprec.record import SCHEMA_VERSION, Outcome, Record, Round, TrainingRun
 from tests.strategies import RECORDS
+
+DATA = Path(__file__).parent / "data"
 
 
 def plain_record() -> dict:
@@ -60,6 +65,84 @@ def test_reading_does_not_change_what_it_reads():
 def test_other_schema_versions_are_refused_by_number(version):
     with pytest.raises(ValueError, match=f"schema version {version!r}"):
         Record.from_dict({**plain_record(), "schema_version": version})
+
+
+def version_1_record() -> dict:
+    """What version 1 wrote: without the fields that version 2 added."""
+    plain = {**plain_record(), "schema_version": 1}
+    del plain["environment"]["code"], plain["environment"]["commit"]
+    for entry in plain["rounds"]:
+        del entry["state"]
+    return plain
+
+
+def test_version_1_is_read_as_the_present_version_without_what_it_did_not_keep():
+    present = make_record()
+    environment = dataclasses.replace(present.environment, code="unknown", commit=None)
+    rounds = tuple(dataclasses.replace(entry, state=None) for entry in present.rounds)
+    read = Record.from_dict(version_1_record())
+    assert read == dataclasses.replace(present, environment=environment, rounds=rounds)
+    assert read.schema_version == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_sessions_that_each_version_saved_are_read(version):
+    saved = json.loads((DATA / f"session-schema-{version}.json").read_text())
+    plains = [entry["extra_info"]["cnnprec"] for entry in saved["benchmarks"]]
+    assert {plain["schema_version"] for plain in plains} == {version}
+    records = [Record.from_dict(plain) for plain in plains]
+    assert [record.precision.name for record in records] == [
+        plain["precision"]["name"] for plain in plains
+    ]
+
+
+def test_version_1_that_was_read_can_be_written_and_read_again():
+    read = Record.from_dict(version_1_record())
+    assert Record.from_dict(read.to_dict()) == read
+
+
+def test_reading_version_1_does_not_change_what_it_reads():
+    plain = version_1_record()
+    Record.from_dict(plain)
+    assert plain == version_1_record()
+
+
+@pytest.mark.parametrize("field", ["environment", "rounds"])
+def test_damaged_version_1_is_refused_as_version_1(field):
+    plain = version_1_record()
+    del plain[field]
+    with pytest.raises(ValueError, match=f"schema version 1: .*{field}"):
+        Record.from_dict(plain)
+
+
+@pytest.mark.parametrize("field", ["code", "commit"])
+def test_version_2_without_the_fields_it_added_is_refused(field):
+    plain = plain_record()
+    del plain["environment"][field]
+    with pytest.raises(ValueError, match=f"schema version 2: .*{field}"):
+        Record.from_dict(plain)
+
+
+def test_state_of_the_gpu_is_kept_with_its_round():
+    state = GpuState(("thermal",), 2, (79,), 88, 1200, 699.5)
+    entry = Round(make_run(), 1.0, 1.0, None, state)
+    plain = json.loads(json.dumps(make_record(rounds=(entry,)).to_dict()))
+    assert plain["rounds"][0]["state"] == {
+        "throttled": ["thermal"],
+        "new_ecc_errors": 2,
+        "xid_errors": [79],
+        "temperature_celsius": 88,
+        "sm_clock_mhz": 1200,
+        "power_watts": 699.5,
+    }
+    assert Record.from_dict(plain).rounds[0].state == state
+
+
+def test_state_of_the_wrong_type_is_refused():
+    plain = plain_record()
+    plain["rounds"][0]["state"] = {"throttled": "thermal"}
+    with pytest.raises(ValueError, match="state"):
+        Record.from_dict(plain)
 
 
 @pytest.mark.parametrize("field", ["precision", "config", "data", "environment", "rounds"])

@@ -36,6 +36,8 @@ ENVIRONMENT = Environment(
     intra_op_threads=0,
     inter_op_threads=0,
     op_determinism=False,
+    code="0123456789ab",
+    commit=None,
 )
 
 
