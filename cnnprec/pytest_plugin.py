@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import os
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ import cnnprec
 from cnnprec.config import JIT_CHOICES, PROFILES, TrainingConfig
 from cnnprec.data import DATASET_CHOICES, Dataset, load_dataset, locate_fashion_mnist
 from cnnprec.hyperparameters import check_precision, fatal
-from cnnprec.machine import DeviceError, check_device_name, machine_id
+from cnnprec.machine import DeviceError, check_device_name
 from cnnprec.nvml import query_gpus
 from cnnprec.precision import PRECISIONS, Precision, format_precisions, parse_precisions
 from cnnprec.progress import Progress
@@ -36,8 +35,10 @@ from cnnprec.report import results
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-_UNSET_STORAGE = "file://./.benchmarks"  # pytest-benchmark's default
-_SESSION = pytest.StashKey["Session"]()
+pytest_plugins = ["cnnprec.pytest_baselines"]
+
+SESSION = pytest.StashKey["Session"]()
+"""Where pytest's config keeps the `Session`."""
 
 
 @dataclasses.dataclass
@@ -50,6 +51,8 @@ class Session:
     data_dir: Path | None
     device_choice: str
     order_seed: int
+    asked: frozenset[str] | None = None
+    """Precisions named with --precision; None if none were."""
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
     prepared: Prepared | None = None
 
@@ -73,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     default = PROFILES["quick"]
     group.addoption(
         "--precision",
-        type=_reported(parse_precisions),
+        type=reported(parse_precisions),
         metavar="NAMES",
         help=f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)",
     )
@@ -110,7 +113,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--device",
-        type=_reported(check_device_name),
+        type=reported(check_device_name),
         default="auto",
         help="auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N, an error if "
         "it is not there",
@@ -148,16 +151,18 @@ def pytest_configure(config: pytest.Config) -> None:
             f"--data-dir {option.data_dir}: no such folder. Give the folder with Fashion-MNIST's "
             "four IDX .gz files, or leave the option out to have them looked for."
         )
-    config.stash[_SESSION] = Session(
+    config.stash[SESSION] = Session(
         config=training,
         precisions=option.precision or _supported_precisions(option.device),
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
         order_seed=_order_seed(config),
+        asked=frozenset(p.name for p in option.precision) if option.precision else None,
     )
     if config.pluginmanager.hasplugin("benchmark"):
-        _set_up_benchmarks(config)
+        # A collection of garbage in the middle of a training is noise, not cost.
+        option.benchmark_disable_gc = True
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
 
@@ -165,12 +170,12 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Gives pytest-xdist's workers the order of this process; they have to agree on one."""
-    node.workerinput["order_seed"] = node.config.stash[_SESSION].order_seed
+    node.workerinput["order_seed"] = node.config.stash[SESSION].order_seed
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Says what benchmarks would train, and on which data."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
     training = session.config
     return [
         f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
@@ -186,7 +191,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a benchmark that asks for ``precision`` one item for each precision chosen."""
     if {"precision", "prepared"} <= set(metafunc.fixturenames):
-        metafunc.parametrize("precision", metafunc.config.stash[_SESSION].precisions, ids=str)
+        metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -197,31 +202,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     places = [place for place, item in enumerate(items) if _is_benchmark(item)]
     shuffled = [items[place] for place in places]
-    random.Random(config.stash[_SESSION].order_seed).shuffle(shuffled)  # noqa: S311
+    random.Random(config.stash[SESSION].order_seed).shuffle(shuffled)  # noqa: S311
     for place, item in zip(places, shuffled, strict=True):
         items[place] = item
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Checks all that can be checked before the first training: device, precisions, data."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    """Checks all that can be checked before the first training: device, precisions, data.
+
+    A wrapper, so that the hooks of the baselines, which need what it prepares, run after it.
+    """
     config = session.config
     if (
-        config.option.collectonly
-        or hasattr(config, "workerinput")
-        or not any("prepared" in getattr(item, "fixturenames", ()) for item in session.items)
+        not config.option.collectonly
+        and not hasattr(config, "workerinput")
+        and any("prepared" in getattr(item, "fixturenames", ()) for item in session.items)
     ):
-        return
-    with _quiet(config):
-        try:
-            config.stash[_SESSION].prepared = _prepare(config.stash[_SESSION])
-        except ValueError as error:
-            raise pytest.UsageError(str(error)) from error
+        with _quiet(config):
+            try:
+                config.stash[SESSION].prepared = _prepare(config.stash[SESSION])
+            except ValueError as error:
+                raise pytest.UsageError(str(error)) from error
+    yield
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Says which data and device the benchmarks really use."""
-    prepared = config.stash[_SESSION].prepared
+    prepared = config.stash[SESSION].prepared
     if prepared is None:
         return []
     dataset, machine = prepared.dataset, prepared.environment
@@ -231,20 +239,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     ]
 
 
-@pytest.hookimpl(tryfirst=True, wrapper=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
-    """Keeps pytest-benchmark from saving the torso of a session that was interrupted."""
-    if exitstatus == pytest.ExitCode.INTERRUPTED:
-        _forbid_saving(session.config)
-    return (yield)
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(
     terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     """Prints RESULTS, also of a session that was interrupted."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
     if not session.records:
         return
     terminalreporter.section("RESULTS")
@@ -260,7 +260,7 @@ def pytest_terminal_summary(
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Adds what belongs to the session as a whole to pytest-benchmark's JSON."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
     if session.prepared is not None:
         output_json["cnnprec"] = {
             "version": cnnprec.__version__,
@@ -272,7 +272,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 @pytest.fixture(scope="session")
 def suite(pytestconfig: pytest.Config) -> Session:
     """The session's settings, and its records: benchmarks add theirs."""
-    return pytestconfig.stash[_SESSION]
+    return pytestconfig.stash[SESSION]
 
 
 @pytest.fixture(scope="session")
@@ -310,17 +310,6 @@ def _order_seed(config: pytest.Config) -> int:
         "order_seed", config.option.order_seed
     )
     return random.randrange(10**6) if seed is None else seed  # noqa: S311
-
-
-def _set_up_benchmarks(config: pytest.Config) -> None:
-    """Sets pytest-benchmark's options before it reads them."""
-    option = config.option
-    # A collection of garbage in the middle of a training is noise, not cost.
-    option.benchmark_disable_gc = True
-    if option.benchmark_storage == _UNSET_STORAGE:
-        folder = config.rootpath / "benchmarks" / "baselines" / machine_id(option.device)
-        option.benchmark_storage = f"file://{folder}"
-    _check_outputs(config)
 
 
 def _prepare(session: Session) -> Prepared:
@@ -378,36 +367,6 @@ def _is_benchmark(item: pytest.Item) -> bool:
     return {"benchmark", "prepared"} <= set(getattr(item, "fixturenames", ()))
 
 
-def _check_outputs(config: pytest.Config) -> None:
-    """Tries to write where pytest-benchmark will write hours later."""
-    option = config.option
-    if option.benchmark_save or option.benchmark_autosave:
-        folder = Path(option.benchmark_storage.removeprefix("file://"))
-        _check_writable(folder, "the folder for baselines", "--benchmark-storage")
-    if option.benchmark_json:
-        target = Path(option.benchmark_json)
-        _check_writable(target.parent, f"the folder for {target.name}", "--benchmark-json")
-
-
-def _check_writable(folder: Path, what: str, option: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise pytest.UsageError(
-            f"{what} cannot be written: {folder} ({error.strerror}). "
-            f"Make it writable or choose another with {option}."
-        ) from error
-
-
-def _forbid_saving(config: pytest.Config) -> None:
-    # Private to pytest-benchmark; tests/test_plugin.py fails if it changes.
-    benchmarks = getattr(config, "_benchmarksession", None)
-    if benchmarks is not None:
-        benchmarks.save = benchmarks.autosave = benchmarks.json = None
-
-
 @contextlib.contextmanager
 def _quiet(config: pytest.Config) -> Iterator[None]:
     """Captures what TensorFlow prints while it loads, as pytest does during a test."""
@@ -423,7 +382,7 @@ def _quiet(config: pytest.Config) -> Iterator[None]:
         capture.read_global_capture()
 
 
-def _reported(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def reported(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """Lets argparse print the parser's own message."""
 
     def parse_option(text: str) -> Any:

@@ -5,6 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from cnnprec.compare import (
+    ACCURACY_MARGIN,
+    METRICS,
+    Comparison,
+    Judgement,
+    Verdict,
+    accuracy_against,
+)
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import Outcome, Record, Round
 
@@ -67,6 +75,93 @@ def explain(record: Record) -> str | None:
         return None
     why = f" Why: {record.diagnosis}." if record.diagnosis else ""
     return f"{record.precision.name} {'; it '.join(parts)}.{why}"
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """The VERDICTS block: the table, the reasons of all that did not pass, the changed stack.
+
+    Returns:
+        Lines without line ends.
+    """
+    rows = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
+    return [
+        f"compared with {comparison.basis}; {_stack(comparison)}",
+        *(f"  {difference}" for difference in comparison.changed),
+        "",
+        *_aligned(rows),
+        "",
+        *_remarks(comparison),
+        f"verdict: {comparison.verdict}",
+    ]
+
+
+def verdicts_markdown(comparison: Comparison) -> list[str]:
+    """The same as `verdicts` in Markdown, for the summary of a CI job or a pull request."""
+    rows = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    table.insert(1, "|---" * len(_VERDICT_HEADINGS) + "|")
+    return [
+        f"**{comparison.verdict}**, compared with {comparison.basis}; {_stack(comparison)}",
+        "",
+        *(f"* {difference}" for difference in comparison.changed),
+        *([""] if comparison.changed else []),
+        *table,
+        "",
+        *(f"* {remark}" for remark in _remarks(comparison)),
+    ]
+
+
+_VERDICT_HEADINGS = (
+    "precision",
+    "what",
+    "ratio",
+    "95 % bounds",
+    "detectable",
+    "sessions",
+    "verdict",
+)
+
+
+def _measured(comparison: Comparison) -> list[Judgement]:
+    """The judgements that the table shows: sizes always, the others where they did not pass."""
+    return [
+        judgement
+        for judgement in _ranked(comparison)
+        if judgement.metric in METRICS[:2] or judgement.verdict is not Verdict.PASS
+    ]
+
+
+def _ranked(comparison: Comparison) -> list[Judgement]:
+    """The judgements in the order of the precisions; those on the session come last."""
+    order = [*PRECISIONS, ""]
+    return sorted(comparison.judgements, key=lambda judgement: order.index(judgement.precision))
+
+
+def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
+    estimate = judgement.estimate
+    return (
+        judgement.precision or "(session)",
+        judgement.clock or judgement.metric,
+        f"{estimate.ratio:.3f}" if estimate else _NONE,
+        f"{estimate.low:.3f} to {estimate.high:.3f}" if estimate else _NONE,
+        f"+{estimate.detectable:.0%}" if estimate else _NONE,
+        str(estimate.count) if estimate else _NONE,
+        judgement.verdict.value,
+    )
+
+
+def _stack(comparison: Comparison) -> str:
+    return "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    """One sentence for each judgement that did not pass, or that passed with a notice."""
+    return [
+        f"{judgement.verdict} {judgement.precision or 'session'} {judgement.metric}: "
+        f"{judgement.reason}"
+        for judgement in _ranked(comparison)
+        if judgement.verdict is not Verdict.PASS or judgement.reason.startswith("notice")
+    ]
 
 
 _HEADINGS = (
@@ -137,7 +232,25 @@ def _notes(records: Sequence[Record]) -> list[str]:
             if len(record.rounds) < record.config.runs
         ),
     ]
-    return ["", *notes, *filter(None, map(explain, records))]
+    return ["", *notes, *_accuracies(records), *filter(None, map(explain, records))]
+
+
+def _accuracies(records: Sequence[Record]) -> list[str]:
+    """One sentence for each precision that ran enough seeds beside the reference."""
+    reference = next((r for r in records if r.precision.name == _REFERENCE), None)
+    if reference is None:
+        return []
+    found = {
+        r.precision.name: accuracy_against(reference, r) for r in records if r is not reference
+    }
+    return [
+        f"{name}: accuracy {e.mean * 100:+.2f} percentage points against {_REFERENCE} "
+        f"(90 % interval {e.low * 100:+.2f} to {e.high * 100:+.2f}, {e.count} paired seeds): "
+        + ("" if e.equivalent else "not shown to be ")
+        + f"equivalent within {ACCURACY_MARGIN * 100:g} point."
+        for name, e in found.items()
+        if e is not None
+    ]
 
 
 def _outcomes(rounds: Sequence[Round]) -> str:

@@ -13,16 +13,20 @@ PACKAGE = Path(cnnprec.__file__).parent
 
 # A module may import only modules that stand on a lower line.
 FLOORS = [
-    {"precision", "config", "memory", "progress", "nvml", "loss_scale", "bounds"},
-    {"machine", "record", "data", "hyperparameters"},
-    {"report"},
+    {"precision", "config", "memory", "progress", "nvml", "loss_scale", "bounds", "inference"},
+    {"machine", "record", "data", "hyperparameters", "histograms"},
+    {"fingerprint"},
+    {"compare"},
+    {"baseline", "report", "plots"},
+    {"ab"},
     {"steps", "device", "environment", "operations", "finite"},
     {"model", "probes"},
-    {"training", "dtypes"},
+    {"training", "dtypes", "snapshots"},
     {"pytest_plugin"},
+    {"cli", "figures", "pytest_baselines"},
 ]
-WITHOUT_TENSORFLOW = set().union(*FLOORS[:3]) | {"pytest_plugin"}
-WITH_PYTEST = {"pytest_plugin"}
+WITHOUT_TENSORFLOW = set().union(*FLOORS[:6]) | {"cli", "pytest_plugin", "pytest_baselines"}
+WITH_PYTEST = {"pytest_plugin", "pytest_baselines"}
 
 
 def floor(module: str) -> int:

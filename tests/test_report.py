@@ -3,10 +3,13 @@ import math
 
 from hypothesis import given
 
+from cnnprec.compare import METRICS, Comparison, Judgement, Verdict
 from cnnprec.config import TrainingConfig
+from cnnprec.fingerprint import Difference, Part
+from cnnprec.inference import Estimate
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import DataInfo, Environment, Outcome, Record, Round, TrainingRun
-from cnnprec.report import explain, mean_seconds, results
+from cnnprec.report import explain, mean_seconds, results, verdicts, verdicts_markdown
 from tests.strategies import RECORDS
 
 CONFIG = TrainingConfig(
@@ -201,3 +204,79 @@ def test_gpu_is_named_with_its_driver():
         ENVIRONMENT, device_kind="gpu", device_model="NVIDIA H200", driver="580.1"
     )
     assert "NVIDIA H200, driver 580.1" in results([record(environment=gpu)])[2]
+
+
+def seeds(precision: str, accuracies: list[float]) -> Record:
+    rounds = tuple(a_round(accuracy=a, seed=12 + i) for i, a in enumerate(accuracies))
+    return record(precision, rounds)
+
+
+def test_accuracy_is_compared_with_single_where_ten_seeds_ran():
+    single = [0.90, 0.91, 0.89, 0.90, 0.92, 0.90, 0.91, 0.89, 0.90, 0.91]
+    alike = [a + 0.001 * (-1) ** i for i, a in enumerate(single)]
+    lines = results([seeds("single", single), seeds("double", alike)])
+    (line,) = [line for line in lines if line.startswith("double: accuracy")]
+    assert "10 paired seeds): equivalent within 1 point." in line
+    worse = [a - 0.02 for a in alike]
+    lines = results([seeds("single", single), seeds("double", worse)])
+    (line,) = [line for line in lines if line.startswith("double: accuracy -2.00 perc")]
+    assert "not shown to be equivalent" in line
+
+
+def test_fewer_seeds_make_no_claim_on_accuracy():
+    lines = results([seeds("single", [0.9] * 9), seeds("double", [0.9] * 9)])
+    assert not any("against single" in line for line in lines)
+
+
+COMPARISON = Comparison(
+    judgements=(
+        Judgement(
+            "speed",
+            "half",
+            Verdict.FAIL,
+            "CPU time grew",
+            Estimate(1.3, 1.2, 1.4, 0.001, 0.15, 7),
+            "CPU time",
+        ),
+        Judgement("outcome", "half", Verdict.PASS, "diverged, as before"),
+        Judgement("numerics", "single", Verdict.PASS, "notice: other bits"),
+        Judgement("speed", "single", Verdict.INCONCLUSIVE, "5 sessions needed"),
+        Judgement("completeness", "", Verdict.PASS, "nothing missing"),
+    ),
+    changed=(Difference(Part.STACK, "tensorflow", "2.20.0", "2.21.0"),),
+    basis="7 saved sessions",
+)
+
+
+def test_verdicts_show_sizes_reasons_and_what_changed():
+    assert verdicts(COMPARISON) == [
+        "compared with 7 saved sessions; what changed in the stack:",
+        "  tensorflow: 2.20.0 -> 2.21.0",
+        "",
+        "precision  what      ratio     95 % bounds  detectable  sessions       verdict",
+        "single     speed         -               -           -         -  INCONCLUSIVE",
+        "half       CPU time  1.300  1.200 to 1.400        +15%         7          FAIL",
+        "",
+        "PASS single numerics: notice: other bits",
+        "INCONCLUSIVE single speed: 5 sessions needed",
+        "FAIL half speed: CPU time grew",
+        "verdict: FAIL",
+    ]
+
+
+def test_markdown_says_the_same():
+    text = "\n".join(verdicts_markdown(COMPARISON))
+    assert text.startswith("**FAIL**, compared with 7 saved sessions; what changed in the stack:")
+    assert "* tensorflow: 2.20.0 -> 2.21.0" in text
+    assert "| half | CPU time | 1.300 | 1.200 to 1.400 | +15% | 7 | FAIL |" in text
+    assert "* FAIL half speed: CPU time grew" in text
+    columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert columns == {8}
+
+
+def test_quiet_comparison_says_that_nothing_changed():
+    calm = Comparison(
+        tuple(Judgement(metric, "single", Verdict.PASS, "fine") for metric in METRICS), (), "it"
+    )
+    assert verdicts(calm)[0] == "compared with it; nothing changed in the stack"
+    assert verdicts(calm)[-1] == "verdict: PASS"
