@@ -23,12 +23,9 @@ from typing import Any
 
 import msgspec
 
+from cnnprec.compare import ENOUGH
 from cnnprec.fingerprint import Difference, Part, differences, refused, stack
 from cnnprec.record import Record
-
-ENOUGH = 5
-"""Sessions that make a baseline. With fewer, how far one session differs from another is
-hardly known; see `select`."""
 
 MOST_BYTES = 20_000
 """A saved benchmark should stay below this. Writing never refuses a larger one; that every

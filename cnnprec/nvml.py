@@ -276,7 +276,10 @@ def _xid_errors(nvml: Any, events: Any) -> tuple[int, ...]:
 
 def _visible(nvml: Any) -> list[Any]:
     """Handles of the GPUs that CUDA programs of this process may use, in CUDA's order."""
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    count = _ask(nvml, nvml.nvmlDeviceGetCount) or 0
+    # A GPU that fell off the bus has no handle any more, and CUDA cannot use it either.
+    answers = [_ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+    handles = [handle for handle in answers if handle is not None]
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return handles

@@ -17,7 +17,6 @@ from pytest_benchmark.storage.file import FileStorage
 
 from cnnprec import baseline
 from cnnprec.baseline import (
-    ENOUGH,
     MOST_BYTES,
     SavedSession,
     SaveError,
@@ -27,6 +26,7 @@ from cnnprec.baseline import (
     select,
     write_session,
 )
+from cnnprec.compare import ENOUGH
 from cnnprec.fingerprint import Part
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import SCHEMA_VERSION, Record

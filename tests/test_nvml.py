@@ -161,6 +161,13 @@ def test_every_field_is_read_in_the_unit_of_its_name():
     )
 
 
+@pytest.mark.parametrize("function", ["nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"])
+def test_gpu_that_fell_off_the_bus_is_not_listed_and_no_error(function):
+    nvml = FakeNvml(unsupported=[function])
+    assert query_gpus(nvml) == ()
+    assert nvml.opened == 0
+
+
 def test_nvml_is_shut_down_again():
     nvml = FakeNvml()
     query_gpus(nvml)
