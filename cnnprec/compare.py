@@ -455,6 +455,8 @@ def _speed(case: _Case, tested: Mapping[Size, _Tested]) -> Judgement:
         return dataclasses.replace(
             judgement,
             verdict=Verdict.INCONCLUSIVE,
+            estimate=None,
+            clock="",
             reason=f"the GPU was slowed down during the measurement ({', '.join(throttled)}); "
             "mend its cooling or power supply and measure again",
         )
@@ -601,8 +603,7 @@ def _accuracy(case: _Case, level: float) -> Judgement:
             "accuracy",
             case,
             Verdict.INCONCLUSIVE,
-            f"{text}; a claim needs {ENOUGH_SEEDS} seeds: save and compare with "
-            f"--runs {ENOUGH_SEEDS}",
+            f"{text}; a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now",
         )
     if shown.low > -ACCURACY_MARGIN:
         return _judgement("accuracy", case, Verdict.PASS, text)
