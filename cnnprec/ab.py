@@ -42,12 +42,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, MappingProxyType, TracebackType
-from typing import IO, Any
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from cnnprec.baseline import SavedSession, read_session
+from cnnprec.children import Children, InterruptError
 from cnnprec.compare import (
     DEFAULT_MARGIN,
     DEFAULT_TOLERANCE,
@@ -76,7 +77,6 @@ FEWEST_PAIRS = 3
 BENCHMARKS = "benchmarks/test_training.py"
 """What both sides run, relative to the checkout."""
 
-_GRACE_SECONDS = 5.0  # between one signal to a child and the next, harder one
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
 _LINES_SHOWN = 15  # of the output of a process that failed
 
@@ -288,14 +288,14 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None], note: Callable[[st
         AbError: The comparison cannot start or go on; the message has the remedy.
     """
     folder = folder.absolute()
-    with _locked(folder) as lock, _Children(lock) as children:
+    with _locked(folder) as lock, Children(lock) as children:
         begun = _same_plan(plan, folder)
         work = _Work(plan, folder, children, note, _kept_sessions(plan, folder) if begun else {})
         if work.done:
             note(f"kept from before: {_count(len(work.done), 'session')} in {folder}")
         try:
             return work.looks(say, begun=begun)
-        except _InterruptedError as error:
+        except InterruptError as error:
             raise AbError(
                 f"Interrupted. {_count(len(work.done), 'complete session')} kept in {folder}. "
                 f"The same command goes on from there:\n  {plan.command(folder)}",
@@ -310,7 +310,7 @@ class _Work:
         self,
         plan: Plan,
         folder: Path,
-        children: _Children,
+        children: Children,
         note: Callable[[str], None],
         kept: Mapping[Job, SavedSession],
     ) -> None:
@@ -393,7 +393,7 @@ class _Work:
                 status = self._children.run(
                     command, cwd=side.checkout, env=_environment(side), output=log
                 )
-            except _InterruptedError:
+            except InterruptError:
                 partial.unlink(missing_ok=True)
                 raise
         took = time.monotonic() - began
@@ -536,122 +536,6 @@ class _Work:
         ]
 
 
-class _InterruptedError(Exception):
-    """The user or the system asked to stop."""
-
-
-# Becomes the child, after asking the kernel to kill it when this process dies. A preexec_fn would
-# do that too, but it runs Python in a fork of a process with threads, which may hang.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):  # it died before the line above
-    sys.exit(1)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that would be inherited
-try:
-    os.execv(sys.argv[2], sys.argv[2:])
-except OSError as error:
-    sys.exit(f"{sys.argv[2]} cannot be run: {error.strerror}")
-"""
-
-
-class _Children:
-    """Runs one process at a time and leaves none behind.
-
-    SIGINT, SIGTERM and SIGHUP stop the child first: it is a process group of its own, so the
-    terminal's Ctrl-C does not reach it by itself. If this process is killed outright, the
-    kernel kills the child.
-    """
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self, lock: int) -> None:
-        self._lock = lock
-        self._asked = False
-        self._waiting = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Children:
-        for number in self._SIGNALS:
-            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup
-            self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raises `_InterruptedError` if a signal has arrived."""
-        if self._asked:
-            raise _InterruptedError
-
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        output: IO[bytes],
-        seconds: float | None = None,
-    ) -> int:
-        """Runs a process to its end and returns its status, negative for a signal.
-
-        Raises:
-            _InterruptedError: A signal arrived; the child is gone.
-            subprocess.TimeoutExpired: It ran longer than `seconds`; it is gone.
-        """
-        self.check()
-        child = subprocess.Popen(  # noqa: S603 - the command is the user's own
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # A child that outlives this process all the same keeps the folder locked.
-            pass_fds=(self._lock,),
-        )
-        try:
-            try:
-                # The handler raises only from here on: a child not yet known could not be
-                # stopped. It raises once, so that nothing disturbs the stopping.
-                self._waiting = True
-                self.check()
-                return child.wait(seconds)
-            finally:
-                self._waiting = False
-        finally:
-            _stop_group(child)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._asked = True
-        if self._waiting:
-            self._waiting = False
-            raise _InterruptedError
-
-
-def _stop_group(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child if it still runs, and whatever it started."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if child.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[int]:
     """Makes the folder and keeps every other ab out of it. Gives the lock's descriptor."""
@@ -766,7 +650,7 @@ _PROBE_MARK = "cnnprec-ab-probe "
 _PROBE = f"import cnnprec; print({_PROBE_MARK!r} + cnnprec.__file__)"
 
 
-def _probe(name: str, plan: Plan, children: _Children) -> set[str]:
+def _probe(name: str, plan: Plan, children: Children) -> set[str]:
     """Tries a side without measuring; returns the names of its benchmarks."""
     side = plan.sides[name]
     status, output = _try(children, side, [side.python, "-c", _PROBE])
@@ -799,7 +683,7 @@ def _probe(name: str, plan: Plan, children: _Children) -> set[str]:
     return found
 
 
-def _try(children: _Children, side: Side, command: Sequence[str]) -> tuple[int, list[str]]:
+def _try(children: Children, side: Side, command: Sequence[str]) -> tuple[int, list[str]]:
     with tempfile.TemporaryFile() as output:
         try:
             status = children.run(

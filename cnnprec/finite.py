@@ -23,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from cnnprec.hyperparameters import Finding, Severity, check_optimizer
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -49,10 +51,13 @@ class Cause(str, enum.Enum):
     """Why a training went wrong."""
 
     SECOND_MOMENT_UNDERFLOW = "the optimizer's second moment underflowed to zero"
+    HYPERPARAMETER = "a hyper-parameter is not representable in the dtype that holds it"
     UPDATES_VANISH = "every update is zero although gradients are not"
+    OUTSIDE = "the state was bad before the step, so it came in from outside"
     OVERFLOW = "finite numbers overflowed"
-    INVALID = "a NaN arose or came in from outside"
+    INVALID = "a NaN arose"
     HANDLED = "the loss scaler skipped the step"
+    ALWAYS_SKIPPED = "the loss scaler skipped every step"
 
     def __str__(self) -> str:
         return self.value
@@ -88,6 +93,9 @@ class Sighting:
         """What this tensor alone tells of the cause."""
         if self.handled:
             return Cause.HANDLED
+        if self.phase is Phase.STATE:
+            # What a step leaves behind is looked at in its own phases, slot and weight.
+            return Cause.OUTSIDE
         return Cause.INVALID if self.nan else Cause.OVERFLOW
 
     def __str__(self) -> str:
@@ -113,6 +121,8 @@ class StepReport:
             exact arithmetic; None for optimizers without such a bound.
         should_move: Fraction of all weights that a nonzero gradient pushes.
         moved: Fraction of all weights that changed.
+        freezing: Where no weight changed, the hyper-parameters that make every update zero
+            because the dtype of the weights cannot hold them.
     """
 
     step: int
@@ -122,6 +132,7 @@ class StepReport:
     largest_update: float | None
     should_move: float
     moved: float
+    freezing: tuple[Finding, ...] = ()
 
     @property
     def frozen(self) -> bool:
@@ -163,14 +174,24 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
     """Reads the reports of a run's first steps, in order, up to the first harm.
 
     The root is looked for in the optimizer before it is looked for in the tensors: a step
-    that moved a weight too far is the cause of the overflow that follows it.
+    that moved a weight too far is the cause of the overflow that follows it. Only a state
+    that was bad before its step comes first, because then the optimizer had no chance.
+
+    Args:
+        reports: What `replay` yields. Nothing is asked of it after the first harm.
     """
+    skipped: list[bool] = []
     handled: list[Sighting] = []
     evidence: list[str] = []
     root: Cause | None = None
     first: Sighting | None = None
+    frozen = False
     for report in reports:
+        skipped.append(report.skipped)
         handled += [bad for bad in report.bad if bad.handled]
+        first = next((bad for bad in report.bad if not bad.handled), None)
+        if root is None and first is not None and first.phase is Phase.STATE:
+            root = Cause.OUTSIDE
         if root is None and report.blew_up:
             root = Cause.OVERFLOW
             if report.second_moment_zero:
@@ -183,17 +204,27 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
                 f"the largest update was {report.largest_update:.0f} times Adam's bound"
             )
         if root is None and report.frozen:
-            root = Cause.UPDATES_VANISH
+            frozen = True
+            root = Cause.HYPERPARAMETER if report.freezing else Cause.UPDATES_VANISH
             evidence.append(
                 f"{report.should_move:.0%} of the weights have a gradient at step {report.step}, "
                 "and not one of them changed"
             )
-        first = next((bad for bad in report.bad if not bad.handled), None)
+            evidence += [
+                f"{finding.hyper_parameter}={finding.value:g} is {finding.cast_value:g} in "
+                f"{finding.dtype}, so every update is zero"
+                for finding in report.freezing
+            ]
         if first is not None:
             root = root or first.cause
             evidence.append(f"first bad tensor: {first}")
-        if first is not None or root is Cause.UPDATES_VANISH:
+        if first is not None or frozen:
             break
+    if root is None and skipped and all(skipped):
+        root = Cause.ALWAYS_SKIPPED
+        evidence.append(f"the loss scaler skipped every step of {len(skipped)}")
+        if handled:
+            evidence.append(f"first bad tensor: {handled[0]}")
     return Diagnosis(root, first, tuple(handled), tuple(evidence))
 
 
@@ -203,13 +234,38 @@ def replay(
     """Trains on the batches, step by step and eagerly, and reports on each step.
 
     Args:
-        model: A compiled model whose optimizer is built. It is trained.
-        batches: Pairs of images ``[batch, 28, 28, 1]`` and labels ``[batch]``.
+        model: A compiled model whose optimizer is built. It is trained. Layers without
+            weights may have a dtype policy of their own, such as a softmax in float32.
+        batches: Pairs of images ``[batch, 28, 28, 1]`` and integer labels ``[batch]``.
         start: Number of the first step.
 
     Raises:
-        ValueError: A batch is empty, its images are not finite, or a label is out of range.
+        ValueError: At once if the model is not compiled, its optimizer is not built or is
+            wrapped twice in loss scaling, or its layers store or compute in more than one
+            dtype. At its step if a batch is empty, its images are not finite, or its labels
+            are not one integer in range for each image. Nothing was trained on it then.
     """
+    _check_model(model)
+    return _replay(model, batches, start)
+
+
+def check_wrapping(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuses loss scaling inside loss scaling, which would scale the loss by both factors.
+
+    Raises:
+        ValueError: A ``LossScaleOptimizer`` wraps another one.
+    """
+    scaler = keras.mixed_precision.LossScaleOptimizer
+    if isinstance(optimizer, scaler) and isinstance(optimizer.inner_optimizer, scaler):
+        raise ValueError(
+            "the optimizer is a LossScaleOptimizer around another LossScaleOptimizer, which "
+            "scales the loss twice; wrap a bare optimizer once"
+        )
+
+
+def _replay(
+    model: keras.Sequential, batches: Iterable[tuple[Any, Any]], start: int
+) -> Iterator[StepReport]:
     for step, (images, labels) in enumerate(batches, start):
         _check_batch(model, images, labels)
         yield _step(model, images, labels, step)
@@ -220,16 +276,19 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     adam = getattr(optimizer, "inner_optimizer", optimizer)
     seen: list[Sighting] = []
 
-    def look(phase: Phase, layer: str, tensor: str, value: Any, dtype: str = "") -> None:
-        sighting = _inspect(step, phase, layer, tensor, _array(value), dtype or _dtype(value))
+    def look(phase: Phase, layer: str, tensor: str, value: Any, dtype: str = "") -> FloatArray:
+        numbers = _array(value)
+        sighting = _inspect(step, phase, layer, tensor, numbers, dtype or _dtype(value))
         if sighting is not None:
             seen.append(sighting)
+        return numbers
 
     variables, names = model.trainable_variables, _names(model)
-    weights = [_array(variable) for variable in variables]
     slots = _slots(adam, variables)
-    for (layer_name, name), variable in zip(names, variables, strict=True):
+    weights = [
         look(Phase.STATE, layer_name, name, variable)
+        for (layer_name, name), variable in zip(names, variables, strict=True)
+    ]
     for slot in slots:
         look(Phase.STATE, slot.layer, slot.name, slot.variable)
 
@@ -260,19 +319,22 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     iterations = int(adam.iterations.numpy())
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
     skipped = optimizer is not adam and int(adam.iterations.numpy()) == iterations
+    moments: dict[str, list[FloatArray]] = {}
     for slot in slots:
-        look(Phase.SLOT, slot.layer, slot.name, slot.variable)
+        numbers = look(Phase.SLOT, slot.layer, slot.name, slot.variable)
+        moments.setdefault(slot.kind, []).append(numbers.ravel())
     after = [_array(variable) for variable in variables]
     with np.errstate(invalid="ignore", over="ignore"):
         updates = [new - old for new, old in zip(after, weights, strict=True)]
     for (layer_name, name), update, variable in zip(names, updates, variables, strict=True):
         look(Phase.UPDATE, layer_name, f"{name} update", update, _dtype(variable))
-    for (layer_name, name), variable in zip(names, variables, strict=True):
-        look(Phase.WEIGHT, layer_name, name, variable)
+    for (layer_name, name), new, variable in zip(names, after, variables, strict=True):
+        look(Phase.WEIGHT, layer_name, name, new, _dtype(variable))
     if optimizer is not adam and not skipped:
         # Scaled gradients near overflow are what loss scaling aims at.
         seen = [bad for bad in seen if bad.phase is not Phase.GRADIENT or bad.nan or bad.infinite]
-    return _report(step, seen, skipped, adam, slots, gradients, updates)
+    pushed = sum(int(np.count_nonzero(_array(gradient))) for gradient in gradients)
+    return _report(step, seen, skipped, adam, _dtype(variables[0]), moments, pushed, updates)
 
 
 def _report(
@@ -280,27 +342,47 @@ def _report(
     seen: list[Sighting],
     skipped: bool,
     adam: keras.optimizers.Optimizer,
-    slots: list[_Slot],
-    gradients: list[Any],
+    dtype: str,
+    moments: dict[str, list[FloatArray]],
+    pushed: int,
     updates: list[FloatArray],
 ) -> StepReport:
     # A skipped step does no harm, unless the weights or slots were bad before it.
     harmless = skipped and all(bad.phase in _PASSING for bad in seen)
     size = sum(update.size for update in updates)
-    first = _concatenate(slot.variable for slot in slots if slot.kind == "momentum")
-    second = _concatenate(slot.variable for slot in slots if slot.kind == "velocity")
+    moved = sum(int(np.count_nonzero(update)) for update in updates)
+    first, second = moments.get("momentum"), moments.get("velocity")
+    zero = (
+        None
+        if first is None or second is None
+        else sum(
+            int(np.count_nonzero((m != 0) & (v == 0))) for m, v in zip(first, second, strict=True)
+        )
+    )
     bound = _update_bound(adam)
     finite = [np.abs(update[np.isfinite(update)]).max(initial=0) for update in updates]
     return StepReport(
         step=step,
         bad=tuple(dataclasses.replace(bad, handled=harmless) for bad in seen),
         skipped=skipped,
-        second_moment_zero=(
-            float(np.count_nonzero((first != 0) & (second == 0)) / size) if second.size else None
-        ),
+        second_moment_zero=None if zero is None else zero / size,
         largest_update=float(max(finite) / bound) if bound else None,
-        should_move=sum(int(np.count_nonzero(_array(g))) for g in gradients) / size,
-        moved=sum(int(np.count_nonzero(update)) for update in updates) / size,
+        should_move=pushed / size,
+        moved=moved / size,
+        freezing=_freezing(adam, dtype) if not moved and not skipped else (),
+    )
+
+
+def _freezing(optimizer: keras.optimizers.Optimizer, dtype: str) -> tuple[Finding, ...]:
+    """The hyper-parameters that make every update zero because the dtype changes them."""
+    return tuple(
+        finding
+        for finding in check_optimizer(optimizer, dtype)
+        if finding.severity is Severity.FREEZES
+        # A learning rate of 0 freezes as well, but every dtype holds it.
+        and finding.cast_value != finding.value
+        # It stops the averaged copy of the weights, not the weights.
+        and finding.hyper_parameter != "ema_momentum"
     )
 
 
@@ -356,7 +438,8 @@ def _inspect(
 
 def _array(value: Any) -> FloatArray:
     """The numbers of a tensor or variable; float64 holds those of every other type exactly."""
-    return np.asarray(tf.cast(value, tf.float64).numpy(), np.float64)
+    # NumPy's cast: TensorFlow's may flush subnormal numbers to zero.
+    return np.asarray(value).astype(np.float64)
 
 
 def _dtype(value: Any) -> str:
@@ -364,19 +447,44 @@ def _dtype(value: Any) -> str:
     return str(tf.as_dtype(value.dtype).name)
 
 
-def _concatenate(variables: Iterable[Any]) -> FloatArray:
-    parts = [_array(variable).ravel() for variable in variables]
-    return np.concatenate(parts) if parts else np.zeros(0)
+def _check_model(model: keras.Sequential) -> None:
+    if not model.built:
+        raise ValueError("the model has no weights yet; give it an Input layer or call it once")
+    if not model.compiled or model.optimizer is None:
+        raise ValueError("the model is not compiled; call its compile() with an optimizer and loss")
+    check_wrapping(model.optimizer)
+    if not model.optimizer.built:
+        raise ValueError(
+            "the optimizer has no slots yet; call "
+            "model.optimizer.build(model.trainable_variables) before the replay"
+        )
+    policies = sorted(
+        {
+            f"{layer.variable_dtype} weights computed in {layer.compute_dtype}"
+            for layer in model.layers
+            if layer.weights
+        }
+    )
+    if len(policies) > 1:
+        raise ValueError(
+            f"the layers have {len(policies)} dtype policies ({'; '.join(policies)}); "
+            "give all layers with weights the same one"
+        )
 
 
 def _check_batch(model: keras.Sequential, images: Any, labels: Any) -> None:
-    images, labels = np.asarray(images), np.asarray(labels)
+    pixels, labels = _array(images), np.asarray(labels)
     classes = model.output_shape[-1]
-    if not len(images):
+    if not len(pixels):
         raise ValueError("the batch is empty; give at least one image")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        bad = int(np.count_nonzero(~np.isfinite(images)))
-        raise ValueError(f"{bad} of {images.size} pixels are not finite; clean the images first")
+    bad = int(np.count_nonzero(~np.isfinite(pixels)))
+    if bad:
+        raise ValueError(f"{bad} of {pixels.size} pixels are not finite; clean the images first")
+    if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"the labels are {labels.dtype} of shape {list(labels.shape)}; give one integer for "
+            f"each of the {len(pixels)} images"
+        )
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"labels run from {labels.min()} to {labels.max()}; the model knows 0 to {classes - 1}"

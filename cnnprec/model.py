@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from cnnprec.finite import check_wrapping
 from cnnprec.precision import Precision
 from cnnprec.steps import StepLog
 
@@ -92,14 +93,21 @@ def build_model(
         softmax_dtype: Type of the softmax, such as ``"float32"``, which is TensorFlow's
             advice for mixed precision. None computes it in the compute dtype, as the
             notebook did.
-        optimizer: Used in place of `build_optimizer`'s.
+        optimizer: Used in place of `build_optimizer`'s. Nothing wraps it: it comes with loss
+            scaling where the precision asks for that, and without where it does not.
         jit: One of `cnnprec.config.JIT_CHOICES`.
         steps_per_execution: Training steps per call into TensorFlow.
 
     Returns:
         A model that takes uint8 images ``[batch, 28, 28, 1]`` and returns class
         probabilities ``[batch, 10]`` of the softmax dtype.
+
+    Raises:
+        ValueError: The optimizer given is wrapped in loss scaling and the precision has none,
+            or the other way round, or it is wrapped twice.
     """
+    if optimizer is not None:
+        _check_optimizer(precision, optimizer)
     dtype = keras.DTypePolicy(precision.policy_name)
     layers = keras.layers
     head = (
@@ -135,6 +143,22 @@ def build_model(
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer) -> None:
+    check_wrapping(optimizer)
+    wrapped = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+    if wrapped is not precision.loss_scaling:
+        given, remedy = (
+            ("with loss scaling", "pass its inner_optimizer")
+            if wrapped
+            else ("without loss scaling", "wrap it in keras.optimizers.LossScaleOptimizer")
+        )
+        raise ValueError(
+            f"{precision.name} has loss_scaling={precision.loss_scaling}, but its optimizer "
+            f"{type(optimizer).__name__} comes {given}; {remedy}, or change the precision's "
+            "loss_scaling with dataclasses.replace"
+        )
 
 
 def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:

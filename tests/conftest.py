@@ -1,4 +1,4 @@
-"""Fixtures and hypothesis profiles of the tests.
+"""Fixtures, hypothesis profiles and parallel running of the tests.
 
 Choose a profile with ``--hypothesis-profile=NAME``: ``dev`` (the default), ``ci`` (the same
 examples every time), ``thorough`` (1,000 examples of every property).
@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from cnnprec.config import TrainingConfig
 from cnnprec.data import Dataset, load_dataset
+from cnnprec.machine import usable_cores
 
 _HERE = Path(__file__).parent
 
@@ -20,6 +21,25 @@ settings.register_profile("dev", _COMMON, max_examples=30)
 settings.register_profile("ci", _COMMON, max_examples=30, derandomize=True)
 settings.register_profile("thorough", _COMMON, max_examples=1000)
 settings.load_profile("dev")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads these options in this hook
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Runs the whole suite in two processes, where pytest-xdist is there and two cores are.
+
+    Most of the tests' time is Python tracing TensorFlow's graphs, which is one thread's work.
+    A file of tests, or ``-n 0``, runs in this process.
+    """
+    option = config.option
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if (
+        whole
+        and getattr(option, "numprocesses", 0) is None
+        and not (option.usepdb or option.collectonly or getattr(option, "benchmark_compare", []))
+        and usable_cores() > 1
+    ):
+        option.numprocesses = 2
+        option.dist = "loadscope"  # what a file's fixtures have built serves all of the file
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from cnnprec import ab, cli
 from cnnprec.baseline import read_session
+from cnnprec.children import Children, InterruptError
 from cnnprec.compare import Verdict
 from cnnprec.config import TrainingConfig
 from cnnprec.precision import PRECISIONS
@@ -267,7 +268,7 @@ def bench(real, monkeypatch) -> Bench:
             side, command[1:], cwd, env, lambda line: output.write(f"{line}\n".encode())
         )
 
-    monkeypatch.setattr(ab._Children, "run", play)
+    monkeypatch.setattr(Children, "run", play)
     return real
 
 
@@ -876,11 +877,11 @@ def plan(folder: Path) -> ab.Plan:
     return ab.Plan({"A": side, "B": side}, (5,), 0.03, 0.1, ())
 
 
-def children() -> ab._Children:
-    return ab._Children(sys.stderr.fileno())
+def children() -> Children:
+    return Children(sys.stderr.fileno())
 
 
-def run_child(stopper: ab._Children, code: str, output, **settings) -> int:
+def run_child(stopper: Children, code: str, output, **settings) -> int:
     return stopper.run(
         [sys.executable, "-S", "-c", code], cwd=".", env=dict(os.environ), output=output, **settings
     )
@@ -933,16 +934,16 @@ def test_program_that_cannot_be_run_is_said(tmp_path):
 def test_signal_between_two_children_is_not_lost(tmp_path):
     with children() as stopper, (tmp_path / "log").open("wb") as log:
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(ab._InterruptedError):
+        with pytest.raises(InterruptError):
             run_child(stopper, "print('started')", log)
     assert (tmp_path / "log").read_bytes() == b""
 
 
 def test_handlers_of_signals_are_put_back():
-    before = [signal.getsignal(number) for number in ab._Children._SIGNALS]
+    before = [signal.getsignal(number) for number in Children._SIGNALS]
     with children():
         assert signal.getsignal(signal.SIGINT) not in before
-    assert [signal.getsignal(number) for number in ab._Children._SIGNALS] == before
+    assert [signal.getsignal(number) for number in Children._SIGNALS] == before
 
 
 def test_nohup_is_heeded():
@@ -958,7 +959,7 @@ def test_nohup_is_heeded():
 def test_a_child_that_ignores_signals_is_killed_with_all_that_it_started(
     real, capsys, monkeypatch, number
 ):
-    monkeypatch.setattr(ab, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("cnnprec.children._GRACE_SECONDS", 0.05)
     real.tell(A={"at": {"0001-A": "stubborn"}, "signal": number})
     assert real.run() == 130
     assert not list((real.out / "sessions").iterdir())

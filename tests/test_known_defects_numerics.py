@@ -12,7 +12,10 @@ bits). A correct result is the total itself, with no tolerance.
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -270,3 +273,76 @@ HOLDS_IN_FLOAT16 = ("einsum", "depthwise_kernel_gradient")
 )
 def test_an_operation_that_sums_does_so_exactly(name, dtype):
     assert_all_equal(SUMS[name](dtype), 676.0)
+
+
+# It is switched on for a whole process, so it gets one of its own; starting it costs more than
+# all that it runs, so all cases share it.
+CHECK_NUMERICS = """
+import json
+import keras, numpy as np, tensorflow as tf
+
+def add(dtype):
+    return float((tf.constant(1.0, dtype) + tf.constant(2.0, dtype)).numpy())
+
+def overflow():
+    return float((tf.constant(65504.0, "float16") * tf.constant(2.0, "float16")).numpy())
+
+def skipped_step():
+    layer = keras.layers.Dense(1, kernel_initializer="ones", dtype="mixed_float16")
+    layer.build((1, 1))
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), 2.0**20)
+    optimizer.build(layer.trainable_variables)
+    with tf.GradientTape() as tape:
+        scaled = optimizer.scale_loss(tf.cast(layer(tf.ones((1, 1))), "float32"))
+    optimizer.apply(tape.gradient(scaled, [v.value for v in layer.trainable_variables]))
+    return [float(layer.kernel.numpy()[0, 0]), float(optimizer.dynamic_scale.numpy())]
+
+def result(function, *arguments):
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+found = {"off skipped step": result(skipped_step)}
+tf.debugging.enable_check_numerics()
+found["on skipped step"] = result(skipped_step)
+found["overflow"] = result(overflow)
+for dtype in ("float16", "bfloat16", "float32", "float64"):
+    found[dtype] = result(add, dtype)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def check_numerics() -> dict[str, Any]:
+    """What came of each case: its numbers, or the error as text."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK_NUMERICS], capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        defect("check-numerics-fails-in-eager-bfloat16", "bfloat16"),
+        right("float16"),
+        right("float32"),
+        right("float64"),
+    ],
+)
+def test_check_numerics_lets_a_finite_sum_pass(dtype, check_numerics):
+    assert check_numerics[dtype] == 3.0
+
+
+def test_check_numerics_stops_an_overflow_that_nothing_handles(check_numerics):
+    assert "Detected Infinity or NaN" in check_numerics["overflow"]
+
+
+@pytest.mark.parametrize(
+    "checks", [defect("check-numerics-stops-skipped-steps", "on"), right("off")]
+)
+def test_step_that_loss_scaling_skips_goes_on_with_numbers_checked(checks, check_numerics):
+    # The gradient 2**20 is infinite in float16: the weight stays, and the scale is halved.
+    assert check_numerics[f"{checks} skipped step"] == [1.0, 2.0**19]

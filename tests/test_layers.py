@@ -13,7 +13,17 @@ PACKAGE = Path(cnnprec.__file__).parent
 
 # A module may import only modules that stand on a lower line.
 FLOORS = [
-    {"precision", "config", "memory", "progress", "nvml", "loss_scale", "bounds", "inference"},
+    {
+        "precision",
+        "config",
+        "memory",
+        "progress",
+        "nvml",
+        "loss_scale",
+        "bounds",
+        "inference",
+        "children",
+    },
     {"machine", "record", "data", "hyperparameters", "histograms"},
     {"fingerprint"},
     {"compare"},

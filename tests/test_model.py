@@ -90,6 +90,47 @@ def test_loss_scaling_is_there_exactly_where_the_precision_asks_for_it(precision
     assert scaled is precision.loss_scaling
 
 
+def scaled(optimizer):
+    return keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "message"),
+    [
+        (
+            "mixed_half",
+            keras.optimizers.SGD,
+            "mixed_half has loss_scaling=True, but its optimizer SGD comes without.*wrap it in",
+        ),
+        (
+            "half",
+            lambda: scaled(keras.optimizers.SGD()),
+            "half has loss_scaling=False.*LossScaleOptimizer comes with.*pass its inner_optimizer",
+        ),
+        (
+            "mixed_half",
+            lambda: scaled(scaled(keras.optimizers.SGD())),
+            "LossScaleOptimizer around another.*wrap a bare optimizer once",
+        ),
+    ],
+    ids=["bare", "wrapped", "wrapped twice"],
+)
+def test_optimizer_is_refused_where_its_loss_scaling_is_not_the_precisions(
+    name, optimizer, message
+):
+    with pytest.raises(ValueError, match=message):
+        build_model(PRECISIONS[name], optimizer=optimizer())
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [("mixed_half", lambda: scaled(keras.optimizers.SGD())), ("half", keras.optimizers.SGD)],
+)
+def test_optimizer_given_is_taken_as_it_is(name, optimizer):
+    given = optimizer()
+    assert build_model(PRECISIONS[name], optimizer=given).optimizer is given
+
+
 @pytest.mark.parametrize("precision", ALL, ids=str)
 def test_optimizer_is_adam_with_keras_defaults_but_for_the_overrides(precision):
     optimizer = build_optimizer(precision)

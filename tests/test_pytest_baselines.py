@@ -18,7 +18,7 @@ import pytest
 
 # pytester forgets what a session imports, and TensorFlow cannot be imported twice.
 import cnnprec.environment
-import cnnprec.training  # noqa: F401
+import cnnprec.training
 from cnnprec import baseline
 from cnnprec.compare import ENOUGH, METRICS
 from cnnprec.machine import machine_id
@@ -142,6 +142,9 @@ def project(pytester: pytest.Pytester, monkeypatch) -> Project:
     pytester.makeini("[pytest]\naddopts = -rs\njunit_family = xunit1\n")
     pytester.makeconftest('pytest_plugins = ["cnnprec.pytest_plugin"]')
     monkeypatch.delenv("CNNPREC_DATA_DIR", raising=False)
+    # These sessions are no workers of pytest-xdist, though this test may run in one.
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
     # A source file saved while the tests run is not what they are about.
     monkeypatch.setattr(cnnprec.environment, "code_digest", lambda: "0123456789ab")
     project = Project(pytester)

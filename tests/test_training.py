@@ -158,7 +158,7 @@ def test_jit_switch_reaches_keras(jit, tiny, tiny_data):
 
 @pytest.mark.parametrize(
     ("name", "cause"),
-    [("half", Cause.SECOND_MOMENT_UNDERFLOW), ("bfloat16", Cause.UPDATES_VANISH)],
+    [("half", Cause.SECOND_MOMENT_UNDERFLOW), ("bfloat16", Cause.HYPERPARAMETER)],
 )
 def test_run_that_failed_is_explained_by_a_replay(name, cause, tiny, tiny_data):
     trainer = Trainer(PRECISIONS[name], tiny, tiny_data)
