@@ -4,6 +4,7 @@ Choose a profile with ``--hypothesis-profile=NAME``: ``dev`` (the default), ``ci
 examples every time), ``thorough`` (1,000 examples of every property).
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ settings.register_profile("thorough", _COMMON, max_examples=1000)
 settings.load_profile("dev")
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of the processes that pytest-xdist started."""
+    return hasattr(config, "workerinput") or "PYTEST_XDIST_WORKER" in os.environ
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads these options in this hook
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Runs the whole suite in two processes, where pytest-xdist is there and two cores are.
@@ -34,6 +40,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     whole = config.args_source is not pytest.Config.ArgsSource.ARGS
     if (
         whole
+        and not is_worker(config)  # which would start workers of its own, and they theirs
         and getattr(option, "numprocesses", 0) is None
         and not (option.usepdb or option.collectonly or getattr(option, "benchmark_compare", []))
         and usable_cores() > 1
