@@ -137,8 +137,9 @@ class Size:
 
 
 # On a CPU the CPU time of the process is the steadier clock: recorded sessions show it
-# (docs/evidence). It does not see a process that waits, so a slowdown of the wall time alone is
-# a failure too. An accelerator's work does not show in CPU time at all.
+# (docs/evidence). It does not see a process that waits, so the wall time is tested too. Other
+# work on the machine looks the same, unless both sides ran next to each other: only then is
+# a slowdown of the wall time alone a failure. An accelerator's work does not show in CPU time.
 _CPU_TIME = Size("CPU time", "cpu_seconds", share=0.7)
 _WALL_ON_CPU = Size("wall time", "seconds", share=0.1)
 _WALL_TIME = Size("wall time", "seconds", share=0.8)
@@ -462,7 +463,16 @@ def _speed(case: _Case, tested: Mapping[Size, _Tested]) -> Judgement:
         )
     for other in others:
         if judgement.verdict is not Verdict.FAIL and other in tested and tested[other].rejected:
-            return _size("speed", case, other, tested)
+            grown = _size("speed", case, other, tested)
+            if case.paired:
+                return grown  # a busy machine slows both sides of a pair
+            return dataclasses.replace(
+                grown,
+                verdict=Verdict.INCONCLUSIVE,
+                reason=f"{other.name} grew and {clock.name} did not: the machine was busy with "
+                "other work, or the process waits for something. Measure on an idle machine, or "
+                f"by turns with cnnprec ab ({describe(tested[other].estimate)})",
+            )
     return judgement
 
 

@@ -114,13 +114,23 @@ def test_too_few_sessions_are_inconclusive_and_say_how_many_are_missing(count):
     assert "ratio 9." in judgement.reason or "ratio 8.9" in judgement.reason
 
 
-def test_process_that_waits_fails_by_its_wall_time_alone():
-    current = session()
-    record = current["single"]
-    waiting = tuple(dataclasses.replace(r, seconds=r.seconds * 2) for r in record.rounds)
-    judgement = compare(history(), {"single": dataclasses.replace(record, rounds=waiting)}).of(
-        "speed", "single"
-    )
+def waiting(session: dict[str, Record]) -> dict[str, Record]:
+    """The session with twice the wall time and the same CPU time."""
+    record = session["single"]
+    rounds = tuple(dataclasses.replace(r, seconds=r.seconds * 2) for r in record.rounds)
+    return {"single": dataclasses.replace(record, rounds=rounds)}
+
+
+def test_wall_time_that_grew_alone_does_not_pass_and_says_what_it_can_mean():
+    judgement = compare(history(), waiting(session())).of("speed", "single")
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.clock == "wall time"
+    assert "the machine was busy with other work, or the process waits" in judgement.reason
+
+
+def test_wall_time_that_grew_alone_fails_where_both_sides_ran_by_turns():
+    made = [(a, waiting(b)) for a, b in pairs(1.0, 0.01)]
+    judgement = compare_pairs(made).of("speed", "single")
     assert judgement.verdict is Verdict.FAIL
     assert judgement.clock == "wall time"
 
