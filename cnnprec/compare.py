@@ -147,7 +147,8 @@ _WALL_TIME = Size("wall time", "seconds", share=0.8)
 _MEMORY = Size("peak memory", "peak_memory_bytes", share=0.1, limits=Limits(0.10, 0.25))
 _ACCURACY_SHARE = 0.1
 
-# By the evidence of the recorded sessions (docs/evidence).
+# One disturbed round of three does not move it. In the recorded sessions (docs/evidence) the
+# minimum varies more in CPU time, and the mean cannot be told from the median.
 _LOCATION = Location.MEDIAN
 
 
