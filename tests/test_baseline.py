@@ -60,23 +60,27 @@ def put(path: Path, content: dict | str | bytes) -> Path:
 # Reading one file.
 
 
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_a_real_file_of_every_schema_version_is_read(version):
+@pytest.mark.parametrize(
+    ("version", "saved_at", "commit", "code"),
+    [
+        (1, "2026-11-23T07:11:40.319579", "72a6bcfb44e5", "unknown"),
+        (2, "2026-11-23T09:00:22.286598", "d8a8bd19a062", "555b5fb5d0c0"),
+    ],
+)
+def test_a_real_file_of_every_schema_version_is_read(version, saved_at, commit, code):
     session = read_session(DATA / f"session-schema-{version}.json")
     assert list(session.records) == ["single", "half"]
     assert all(record.schema_version == SCHEMA_VERSION for record in session.records.values())
     assert [len(record.rounds) for record in session.records.values()] == [3, 3]
-    assert session.saved_at == datetime(2026, 11, 23, 7, 11, 40, 319579, tzinfo=timezone.utc)
+    assert session.saved_at == datetime.fromisoformat(f"{saved_at}+00:00")
     assert session.saved_at.tzinfo is timezone.utc
-    assert session.commit == "72a6bcfb44e5"
+    assert session.commit == commit
+    assert {record.environment.code for record in session.records.values()} == {code}
     assert (session.failed, session.verdict) == (False, None)
 
 
-def test_schema_versions_differ_in_nothing_but_what_was_unknown():
-    old, new = (read_session(DATA / f"session-schema-{version}.json") for version in (1, 2))
-    # NaN is not equal to itself, but its repr is.
-    assert repr(dict(old.records)) == repr(dict(new.records))
-    assert {r.environment.code for r in old.records.values()} == {"unknown"}
+def test_every_schema_version_has_a_real_file():
+    assert len(list(DATA.glob("session-schema-*.json"))) == SCHEMA_VERSION
 
 
 @pytest.mark.parametrize(
@@ -852,8 +856,8 @@ def test_changed_lists_each_difference_of_the_stack_once():
     changed = select(sessions, records(code="now", tensorflow="9")).changed
     assert [str(difference) for difference in changed] == [
         "tensorflow: 2.21.0 -> 9",
-        "code: a (commit unknown) -> now (commit unknown)",
-        "code: b (commit unknown) -> now (commit unknown)",
+        "code: a (commit d8a8bd19a062) -> now (commit d8a8bd19a062)",
+        "code: b (commit d8a8bd19a062) -> now (commit d8a8bd19a062)",
     ]
 
 
