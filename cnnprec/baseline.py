@@ -143,11 +143,10 @@ def _read(path: Path) -> SavedSession:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
     records = _records(file.benchmarks)
-    numbered = _NUMBERED.fullmatch(path.stem)
     return SavedSession(
         path=path,
-        name=numbered[2] if numbered else path.stem,
-        number=int(numbered[1]) if numbered else None,
+        name=_name(path),
+        number=_number(path),
         saved_at=_utc(file.datetime),
         commit=_commit(records.values(), file.commit_info),
         records=MappingProxyType(records),
@@ -208,8 +207,9 @@ def load_sessions(
     Args:
         folder: Where sessions are saved. One that does not exist holds none.
         pattern: Which of them, as given to ``--benchmark-compare``: a number (``3`` or
-            ``0003``), the beginning of a file name or a glob, with or without the
-            subfolder, or the path of a file, which may lie elsewhere. None for all.
+            ``0003``), the name given to ``--benchmark-save`` or a glob for it, the beginning
+            of a file name or a glob, with or without the subfolder, or the path of a file,
+            which may lie elsewhere. None for all.
 
     Returns:
         The sessions, oldest first, those of one moment by name; and the files that are not
@@ -244,7 +244,8 @@ def _paths(folder: Path, pattern: str | None) -> list[Path]:
     return [
         path
         for path in _files(folder)
-        if fnmatch.fnmatchcase(path.name, glob)
+        if fnmatch.fnmatchcase(_name(path), pattern)
+        or fnmatch.fnmatchcase(path.name, glob)
         or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
     ]
 
@@ -256,6 +257,11 @@ def _files(folder: Path) -> list[Path]:
     entries = sorted(folder.iterdir())
     below = [path for entry in entries if entry.is_dir() for path in sorted(entry.glob("*.json"))]
     return [entry for entry in entries if entry.suffix == ".json"] + below
+
+
+def _name(path: Path) -> str:
+    numbered = _NUMBERED.fullmatch(path.stem)
+    return numbered[2] if numbered else path.stem
 
 
 def _number(path: Path) -> int | None:

@@ -336,6 +336,8 @@ def test_sessions_of_folder_and_subfolders_come_oldest_first_then_by_name(store)
         ("3", ["b"]),
         ("0003", ["b"]),
         ("2", ["early"]),
+        ("late", ["late"]),
+        ("[ab]", ["a", "b"]),
         ("0012_a", ["a"]),
         ("0012_a.json", ["a"]),
         ("00*_", ["early", "a", "b", "late"]),
@@ -349,7 +351,7 @@ def test_pattern_chooses_sessions(store, pattern, expected):
     assert names(store, pattern) == expected
 
 
-@pytest.mark.parametrize("pattern", ["4", "00", "late", "0001_x", "other/0001", "x" * 5000, "a\0b"])
+@pytest.mark.parametrize("pattern", ["4", "00", "lat", "ate", "0001_x", "other/0001", "x" * 5000, "a\0b"])
 def test_pattern_that_matches_nothing_gives_nothing(store, pattern):
     assert load_sessions(store, pattern) == ((), ())
 
