@@ -6,17 +6,16 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import cnnprec
 from cnnprec import ab
 from cnnprec.baseline import read_session
 from cnnprec.compare import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
+from cnnprec.options import reported
 from cnnprec.report import results
-
-_T = TypeVar("_T")
 
 _EXAMPLES = """\
 examples:
@@ -147,7 +146,7 @@ def _add_ab(commands: argparse._SubParsersAction[_Parser]) -> None:
         )
     parser.add_argument(
         "--looks",
-        type=_reported(ab.parse_looks),
+        type=reported(ab.parse_looks),
         default=ab.DEFAULT_LOOKS,
         metavar="PAIRS,...",
         help="numbers of pairs after which to look "
@@ -155,14 +154,14 @@ def _add_ab(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=_reported(parse_share),
+        type=reported(parse_share),
         default=DEFAULT_TOLERANCE,
         metavar="SHARE",
         help=f"slowdown that is no failure, such as 3%% or 0.03 (default: {DEFAULT_TOLERANCE:g})",
     )
     parser.add_argument(
         "--margin",
-        type=_reported(parse_share),
+        type=reported(parse_share),
         default=DEFAULT_MARGIN,
         metavar="SHARE",
         help=f"slowdown that a PASS excludes (default: {DEFAULT_MARGIN:g})",
@@ -226,18 +225,6 @@ def _say(line: str) -> None:
 def _note(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
-
-
-def _reported(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Lets argparse print the parser's own message."""
-
-    def parse_option(text: str) -> _T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse_option
 
 
 if __name__ == "__main__":

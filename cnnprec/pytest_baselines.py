@@ -37,7 +37,8 @@ from cnnprec.compare import (
 )
 from cnnprec.fingerprint import parse_vary
 from cnnprec.machine import machine_id
-from cnnprec.pytest_plugin import SESSION, Session, reported
+from cnnprec.options import reported
+from cnnprec.pytest_plugin import SESSION, Session
 from cnnprec.record import Record
 from cnnprec.report import verdicts
 

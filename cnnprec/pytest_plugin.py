@@ -10,7 +10,6 @@ This is an adapter: what the options mean is decided in the modules below it.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import os
@@ -27,6 +26,7 @@ from cnnprec.data import DATASET_CHOICES, Dataset, load_dataset, locate_fashion_
 from cnnprec.hyperparameters import check_precision, fatal
 from cnnprec.machine import DeviceError, check_device_name
 from cnnprec.nvml import query_gpus
+from cnnprec.options import reported
 from cnnprec.precision import PRECISIONS, Precision, format_precisions, parse_precisions
 from cnnprec.progress import Progress
 from cnnprec.record import DataInfo, Environment, Record
@@ -380,15 +380,3 @@ def _quiet(config: pytest.Config) -> Iterator[None]:
     finally:
         capture.suspend_global_capture()
         capture.read_global_capture()
-
-
-def reported(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Lets argparse print the parser's own message."""
-
-    def parse_option(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse_option

@@ -26,7 +26,8 @@ from cnnprec.children import Children, InterruptError
 from cnnprec.compare import Verdict
 from cnnprec.config import TrainingConfig
 from cnnprec.precision import PRECISIONS
-from cnnprec.record import DataInfo, Environment, Outcome, Record, Round, TrainingRun
+from cnnprec.record import DataInfo, Outcome, Record, Round, TrainingRun
+from tests import test_report
 
 STAND_IN = """
 import json, math, os, random, signal, subprocess, sys, time
@@ -94,33 +95,8 @@ if __name__ == "__main__":
     sys.exit(main(side, words, os.getcwd(), dict(os.environ), say))
 """
 
-ENVIRONMENT = Environment(
-    device_kind="cpu",
-    device_model="Some CPU",
-    device_count=2,
-    device_memory_bytes=None,
-    cpu_model="Some CPU",
-    usable_cores=2,
-    system="Linux",
-    architecture="x86_64",
-    kernel="6.1",
-    python="3.11.7",
-    numpy="2.4.6",
-    keras="3.15.1",
-    tensorflow="2.21.0",
-    cuda=None,
-    cudnn=None,
-    driver=None,
-    vbios=None,
-    power_limit_watts=None,
-    mig_mode=None,
-    onednn=True,
-    intra_op_threads=0,
-    inter_op_threads=0,
-    op_determinism=False,
-    code="c0de" * 3,
-    commit="abc123",
-)
+
+ENVIRONMENT = dataclasses.replace(test_report.ENVIRONMENT, commit="abc123")
 
 
 def record(precision="single", *, outcome=Outcome.TRAINED, samples=320, **environment) -> Record:

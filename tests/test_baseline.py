@@ -351,7 +351,9 @@ def test_pattern_chooses_sessions(store, pattern, expected):
     assert names(store, pattern) == expected
 
 
-@pytest.mark.parametrize("pattern", ["4", "00", "lat", "ate", "0001_x", "other/0001", "x" * 5000, "a\0b"])
+@pytest.mark.parametrize(
+    "pattern", ["4", "00", "lat", "ate", "0001_x", "other/0001", "x" * 5000, "a\0b"]
+)
 def test_pattern_that_matches_nothing_gives_nothing(store, pattern):
     assert load_sessions(store, pattern) == ((), ())
 
