@@ -23,6 +23,7 @@ FLOORS = [
         "bounds",
         "inference",
         "children",
+        "options",
     },
     {"machine", "record", "data", "hyperparameters", "histograms"},
     {"fingerprint"},
