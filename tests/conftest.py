@@ -5,6 +5,8 @@ examples every time), ``thorough`` (1,000 examples of every property).
 """
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,18 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     ):
         option.numprocesses = 2
         option.dist = "loadscope"  # what a file's fixtures have built serves all of the file
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Takes back what nohup and a shell's ``&`` do: children inherit that a signal is ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, usual[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ class Bench:
 
 
 @pytest.fixture
-def real(tmp_path) -> Bench:
+def real(tmp_path, usual_signals) -> Bench:
     """A bench whose stand-ins are processes."""
     return Bench(tmp_path)
 

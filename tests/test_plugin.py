@@ -248,7 +248,7 @@ class TerminalSession:
 
 
 @pytest.fixture
-def on_terminal(project):
+def on_terminal(project, usual_signals):
     """Starts sessions on terminals, and ends those that a failed test left running."""
     sessions = []
 
