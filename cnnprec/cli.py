@@ -152,20 +152,17 @@ def _add_ab(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="numbers of pairs after which to look "
         f"(default: {','.join(map(str, ab.DEFAULT_LOOKS))})",
     )
-    parser.add_argument(
-        "--tolerance",
-        type=reported(parse_share),
-        default=DEFAULT_TOLERANCE,
-        metavar="SHARE",
-        help=f"slowdown that is no failure, such as 3%% or 0.03 (default: {DEFAULT_TOLERANCE:g})",
-    )
-    parser.add_argument(
-        "--margin",
-        type=reported(parse_share),
-        default=DEFAULT_MARGIN,
-        metavar="SHARE",
-        help=f"slowdown that a PASS excludes (default: {DEFAULT_MARGIN:g})",
-    )
+    for name, default, what in (
+        ("tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
+        ("margin", DEFAULT_MARGIN, "slowdown that a PASS excludes"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=reported(parse_share),
+            default=default,
+            metavar="SHARE",
+            help=f"{what} (default: {default:g})",
+        )
     parser.add_argument(
         "--out",
         type=Path,

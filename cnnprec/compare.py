@@ -399,7 +399,7 @@ def _judge(cases: Sequence[_Case], limits: Limits, level: float) -> list[Judgeme
         found = tested.get(case.name, {})
         judgements += [
             _speed(case, found),
-            _memory(case, found),
+            _size("memory", case, _MEMORY, found),
             _outcome(case),
             _accuracy(case, accuracy_level),
             _numerics(case),
@@ -442,7 +442,7 @@ def _speed(case: _Case, tested: Mapping[Size, _Tested]) -> Judgement:
     clock, *others = [size for size in sizes(case.new[0]) if size is not _MEMORY]
     problem = _missing_rounds(case)
     if problem:
-        return Judgement("speed", case.name, Verdict.INVALID, problem)
+        return _judgement("speed", case, Verdict.INVALID, problem)
     throttled = sorted(
         {
             reason
@@ -475,10 +475,6 @@ def _speed(case: _Case, tested: Mapping[Size, _Tested]) -> Judgement:
                 f"by turns with cnnprec ab ({describe(tested[other].estimate)})",
             )
     return judgement
-
-
-def _memory(case: _Case, tested: Mapping[Size, _Tested]) -> Judgement:
-    return _size("memory", case, _MEMORY, tested)
 
 
 def _size(metric: str, case: _Case, size: Size, tested: Mapping[Size, _Tested]) -> Judgement:
@@ -516,13 +512,13 @@ def _untested(metric: str, case: _Case, size: Size) -> Judgement:
             verdict, reason = Verdict.INCONCLUSIVE, "the peak memory is not known on this system"
         else:
             verdict, reason = Verdict.INVALID, f"{size.name} was not taken: timing was disabled"
-        return Judgement(metric, case.name, verdict, reason)
+        return _judgement(metric, case, verdict, reason)
     old, new = figures
     ratio = new[0] / statistics.geometric_mean(old)
     missing = ENOUGH - len(old)
-    return Judgement(
+    return _judgement(
         metric,
-        case.name,
+        case,
         Verdict.INCONCLUSIVE,
         f"{size.name} ratio {ratio:.3f}; {ENOUGH} sessions needed, {len(old)} found; run "
         f"pytest benchmarks/ --benchmark-save=NAME {missing} more time{'s' if missing > 1 else ''}",
@@ -549,17 +545,14 @@ def _outcome(case: _Case) -> Judgement:
     if faulty:
         xids = sorted({number for state in faulty for number in state.xid_errors})
         memory = sum(state.new_ecc_errors or 0 for state in faulty)
-        return Judgement(
+        return _judgement(
             "outcome",
-            case.name,
+            case,
             Verdict.FAIL,
             f"the GPU reported errors during the measurement: {memory} uncorrected memory errors, "
             f"Xid {', '.join(map(str, xids)) or 'none'}; its results cannot be trusted",
         )
-    before: dict[int, set[Outcome]] = {}
-    for record in case.old:
-        for seed, run in _by_seed(record).items():
-            before.setdefault(seed, set()).add(run.outcome)
+    before = {seed: {run.outcome for run in runs} for seed, runs in _all_by_seed(case.old).items()}
     now = [(seed, run.outcome) for record in case.new for seed, run in _by_seed(record).items()]
     changes = {
         f"seed {seed}: {_either(before[seed])} -> {outcome}": None
@@ -567,18 +560,13 @@ def _outcome(case: _Case) -> Judgement:
         if seed in before and outcome not in before[seed]
     }
     if changes:
-        return Judgement("outcome", case.name, Verdict.FAIL, "; ".join(changes))
-    return Judgement(
-        "outcome", case.name, Verdict.PASS, f"{_either({o for _, o in now})}, as before"
-    )
+        return _judgement("outcome", case, Verdict.FAIL, "; ".join(changes))
+    return _judgement("outcome", case, Verdict.PASS, f"{_either({o for _, o in now})}, as before")
 
 
 def _accuracy(case: _Case, level: float) -> Judgement:
     """Judges the accuracy, seed by seed: one seed gives the same images in the same order."""
-    before: dict[int, list[TrainingRun]] = {}
-    for record in case.old:
-        for seed, run in _by_seed(record).items():
-            before.setdefault(seed, []).append(run)
+    before = _all_by_seed(case.old)
     pairs = [(before[seed], run) for seed, run in _by_seed(case.new[0]).items() if seed in before]
     if not pairs:
         return _judgement("accuracy", case, Verdict.INVALID, "no seed was run before and now")
@@ -629,20 +617,14 @@ def _accuracy(case: _Case, level: float) -> Judgement:
 def _numerics(case: _Case) -> Judgement:
     """Judges the bits: a changed stack may change them, nothing else may."""
     new = case.new[0]
-    hashes: dict[int, set[str]] = {}
-    for record in case.old:
-        for seed, run in _by_seed(record).items():
-            hashes.setdefault(seed, set()).add(run.weights_sha256)
+    hashes = _hashes(case.old)
     now = _by_seed(new)
     known = [seed for seed in now if seed in hashes]
     if not known:
         return _judgement("numerics", case, Verdict.INVALID, "no seed was run before and now")
     other = [seed for seed in known if now[seed].weights_sha256 not in hashes[seed]]
-    unsteady = [
-        seed
-        for seed in known
-        if len({r.weights_sha256 for record in case.new if (r := _by_seed(record).get(seed))}) > 1
-    ]
+    hashes_now = _hashes(case.new)
+    unsteady = [seed for seed in known if len(hashes_now[seed]) > 1]
     repeated = all(len(hashes[seed]) == 1 for seed in known)
     if not other and not unsteady:
         return _judgement(
@@ -717,6 +699,20 @@ def _judgement(metric: str, case: _Case, verdict: Verdict, reason: str) -> Judge
 
 def _by_seed(record: Record) -> dict[int, TrainingRun]:
     return {entry.run.seed: entry.run for entry in record.rounds}
+
+
+def _all_by_seed(records: Iterable[Record]) -> dict[int, list[TrainingRun]]:
+    found: dict[int, list[TrainingRun]] = {}
+    for record in records:
+        for seed, run in _by_seed(record).items():
+            found.setdefault(seed, []).append(run)
+    return found
+
+
+def _hashes(records: Iterable[Record]) -> dict[int, set[str]]:
+    return {
+        seed: {run.weights_sha256 for run in runs} for seed, runs in _all_by_seed(records).items()
+    }
 
 
 def _either(outcomes: Iterable[Outcome]) -> str:

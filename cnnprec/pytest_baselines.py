@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _UNSET_STORAGE = "file://./.benchmarks"  # pytest-benchmark's default
 _ASKED = pytest.StashKey["_Asked"]()
 
+_COMPLETENESS = ("completeness", "")
 _SAVE_COMMAND = "pytest benchmarks/ --benchmark-save=baseline"
 
 
@@ -295,37 +296,26 @@ def _take_comparing_over(config: pytest.Config, asked: _Asked) -> None:
             f"--benchmark-compare took {asked.pattern} for the sessions to compare with. "
             "Write the option last, or give it a number or a name: --benchmark-compare=0003"
         )
-    for name, given in (
-        ("--benchmark-disable", option.benchmark_disable and not option.benchmark_enable),
-        ("--benchmark-skip", option.benchmark_skip and not option.benchmark_only),
-        ("--benchmark-only", option.benchmark_only),
-        ("-n", getattr(option, "dist", "no") != "no"),
+    untimed = "nothing would be timed; leave one of the two out"
+    for name, given, why in (
+        ("--benchmark-disable", option.benchmark_disable and not option.benchmark_enable, untimed),
+        ("--benchmark-skip", option.benchmark_skip and not option.benchmark_only, untimed),
+        ("--benchmark-only", option.benchmark_only, "it would skip the verdicts; leave it out"),
+        ("-n", getattr(option, "dist", "no") != "no", untimed),
     ):
         if given and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(
-                f"--benchmark-compare and {name} exclude each other: "
-                + (
-                    "it would skip the verdicts; leave it out"
-                    if name == "--benchmark-only"
-                    else "nothing would be timed; leave one of the two out"
-                )
-            )
+            raise pytest.UsageError(f"--benchmark-compare and {name} exclude each other: {why}")
 
 
 def _check_verdicts_present(items: list[pytest.Item], names: list[str]) -> None:
     """A verdict that -k or a file name leaves out would be a pass in silence."""
-    found = {
-        (item.callspec.params["metric"], _precision_name(item))
-        for item in items
-        if _is_verdict(item)
-        and "metric" in getattr(item, "fixturenames", ())
-        and isinstance(item, pytest.Function)
-    }
+    due = [(metric, name) for name in names for metric in METRICS] + [_COMPLETENESS]
+    found = {_judged(item) for item in items if _is_verdict(item)}
     missing = [
-        f"{metric} of {name}" for name in names for metric in METRICS if (metric, name) not in found
+        f"{metric} of {name or 'the session'}"
+        for metric, name in due
+        if (metric, name) not in found
     ]
-    if not any(_is_verdict(item) and "metric" not in item.fixturenames for item in items):  # type: ignore[attr-defined]
-        missing.append("completeness")
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise pytest.UsageError(
@@ -455,6 +445,14 @@ def _is_measured(item: pytest.Item) -> bool:
     return "measure" in getattr(item, "fixturenames", ())
 
 
+def _judged(item: pytest.Item) -> tuple[str, str]:
+    """The metric and the precision that a verdict is about."""
+    return _parameters(item).get("metric", _COMPLETENESS[0]), _precision_name(item)
+
+
 def _precision_name(item: pytest.Item) -> str:
-    params: Mapping[str, Any] = item.callspec.params if isinstance(item, pytest.Function) else {}
-    return str(params.get("precision", ""))
+    return str(_parameters(item).get("precision", ""))
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, Any]:
+    return getattr(getattr(item, "callspec", None), "params", {})
