@@ -22,7 +22,6 @@ from collections.abc import Callable
 import pytest
 
 from cnnprec.config import TrainingConfig
-from cnnprec.data import load_dataset
 from cnnprec.precision import PRECISIONS
 from cnnprec.pytest_plugin import Session
 
@@ -60,12 +59,7 @@ class Ratio:
 def test_step_of_the_suite_costs_what_a_bare_loop_costs(
     benchmark, suite: Session, record_property, capsys
 ) -> None:
-    dataset = load_dataset(
-        suite.dataset_choice,
-        data_dir=suite.data_dir,
-        train_samples=_WORK.train_samples,
-        test_samples=_WORK.test_samples,
-    )
+    dataset = suite.load(_WORK)
     ways: dict[str, Callable[[], None]] = {
         "suite": _suite(dataset),
         "bare": _bare(dataset),

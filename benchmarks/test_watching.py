@@ -17,7 +17,6 @@ import time
 import pytest
 
 from cnnprec.config import TrainingConfig
-from cnnprec.data import load_dataset
 from cnnprec.precision import PRECISIONS
 from cnnprec.pytest_plugin import Session
 
@@ -41,12 +40,7 @@ def test_step_that_is_watched_costs_what_an_unwatched_one_costs(
 ) -> None:
     from cnnprec.training import Trainer
 
-    dataset = load_dataset(
-        suite.dataset_choice,
-        data_dir=suite.data_dir,
-        train_samples=_WORK.train_samples,
-        test_samples=_WORK.test_samples,
-    )
+    dataset = suite.load(_WORK)
     trainers = {way: Trainer(PRECISIONS[name], _WORK, dataset) for way in ("watched", "unwatched")}
     # Before the step is traced: the trace holds the note, or does not.
     trainers["unwatched"].model.step_log = None

@@ -56,6 +56,15 @@ class Session:
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
     prepared: Prepared | None = None
 
+    def load(self, config: TrainingConfig) -> Dataset:
+        """As many images as the config asks for, from where the options say."""
+        return load_dataset(
+            self.dataset_choice,
+            data_dir=self.data_dir,
+            train_samples=config.train_samples,
+            test_samples=config.test_samples,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
@@ -324,13 +333,7 @@ def _prepare(session: Session) -> Prepared:
             f"the device {device} has no TF32 arithmetic; it needs an NVIDIA GPU of compute "
             "capability 8.0 (Ampere) or later"
         )
-    dataset = load_dataset(
-        session.dataset_choice,
-        data_dir=session.data_dir,
-        train_samples=session.config.train_samples,
-        test_samples=session.config.test_samples,
-    )
-    return Prepared(dataset, describe_environment(device))
+    return Prepared(session.load(session.config), describe_environment(device))
 
 
 def _supported_precisions(device: str) -> tuple[Precision, ...]:
