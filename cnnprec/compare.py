@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from cnnprec.fingerprint import Difference, Part, differences
 from cnnprec.inference import (
@@ -24,6 +24,7 @@ from cnnprec.inference import (
     location,
     paired,
     predict,
+    standard_error,
 )
 from cnnprec.record import Outcome, Record, TrainingRun
 
@@ -147,9 +148,11 @@ _WALL_TIME = Size("wall time", "seconds", share=0.8)
 _MEMORY = Size("peak memory", "peak_memory_bytes", share=0.1, limits=Limits(0.10, 0.25))
 _ACCURACY_SHARE = 0.1
 
-# One disturbed round of three does not move it. In the recorded sessions (docs/evidence) the
-# minimum varies more in CPU time, and the mean cannot be told from the median.
-_LOCATION = Location.MEDIAN
+# The median and the minimum of rounds that have two speeds jump from one to the other, which
+# raises false alarms; a mean moves in small steps (docs/comparing.md). In the recorded sessions
+# (docs/evidence) it varies as little as the median. What a disturbed round does to it shows
+# in its standard error, which `inference.predict` takes into account.
+_LOCATION = Location.GEOMETRIC_MEAN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +238,7 @@ def compare(
         name: tuple(session[name] for session in baseline if name in session) for name in current
     }
     judged = [
-        _Case(name, histories[name], (record,), _against_history)
+        _Case(name, histories[name], (record,))
         for name, record in current.items()
         if histories[name]
     ]
@@ -291,7 +294,7 @@ def compare_pairs(
                 f"against {', '.join(sorted(set(a) ^ set(b) or set(a)))}"
             )
     cases = [
-        _Case(name, tuple(a[name] for a, _ in pairs), tuple(b[name] for _, b in pairs), _in_pairs)
+        _Case(name, tuple(a[name] for a, _ in pairs), tuple(b[name] for _, b in pairs))
         for name in names
     ]
     changed = {
@@ -336,10 +339,14 @@ def fewest_pairs(looks: int) -> int:
 
 def figure(record: Record, field: str) -> float | None:
     """The session's one figure for a field of its rounds; None if a round lacks it."""
+    values = _values(record, field)
+    return location(values, _LOCATION) if values else None
+
+
+def _values(record: Record, field: str) -> list[float] | None:
+    """A field of all rounds; None if one lacks it or there is none."""
     values = [getattr(entry, field) for entry in record.rounds]
-    if not values or any(value is None for value in values):
-        return None
-    return location(values, _LOCATION)
+    return None if not values or None in values else values
 
 
 def sizes(record: Record) -> tuple[Size, ...]:
@@ -351,12 +358,11 @@ def sizes(record: Record) -> tuple[Size, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class _Case:
-    """One precision: the sessions before, the sessions now, and how two lists compare."""
+    """One precision: the sessions before, and the session now or the sessions paired."""
 
     name: str
     old: tuple[Record, ...]
     new: tuple[Record, ...]
-    estimate: Callable[[Sequence[float], Sequence[float], float, float], Estimate]
 
     @property
     def paired(self) -> bool:
@@ -368,17 +374,15 @@ class _Case:
         whole = len(new) == len(self.new) and (len(old) == len(self.old) if self.paired else old)
         return (old, new) if whole else None
 
-
-def _against_history(
-    old: Sequence[float], new: Sequence[float], tolerance: float, level: float
-) -> Estimate:
-    return predict(old, new[0], tolerance=tolerance, level=level)
-
-
-def _in_pairs(
-    old: Sequence[float], new: Sequence[float], tolerance: float, level: float
-) -> Estimate:
-    return paired(old, new, tolerance=tolerance, level=level)
+    def estimate(self, size: Size, tolerance: float, level: float) -> Estimate:
+        figures, rounds = self.figures(size), _values(self.new[0], size.field)
+        if figures is None or rounds is None:
+            raise ValueError(f"{self.name}: a round has no {size.name}")
+        old, new = figures
+        if self.paired:
+            return paired(old, new, tolerance=tolerance, level=level)
+        error = standard_error(rounds)
+        return predict(old, new[0], tolerance=tolerance, level=level, new_error=error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,20 +420,20 @@ def _test_sizes(
         allowed = size.limits or limits
         share = level * size.share
         family = [
-            (case, figures)
+            case
             for case in cases
             if size in sizes(case.new[0])
             and (figures := case.figures(size)) is not None
             and len(figures[0]) >= (2 if case.paired else ENOUGH)
         ]
         estimates = []
-        for case, (old, new) in family:
-            shown = case.estimate(old, new, allowed.tolerance, level)
+        for case in family:
+            shown = case.estimate(size, allowed.tolerance, level)
             # Holm's first step: what is found if this precision alone is slower.
-            strict = case.estimate(old, new, allowed.tolerance, share / len(family))
+            strict = case.estimate(size, allowed.tolerance, share / len(family))
             estimates.append(dataclasses.replace(shown, detectable=strict.detectable))
         adjusted = holm([estimate.p_value for estimate in estimates])
-        for (case, _), estimate, p_value in zip(family, estimates, adjusted, strict=True):
+        for case, estimate, p_value in zip(family, estimates, adjusted, strict=True):
             # The permutation test knows nothing of normal distributions: it has to agree.
             agreed = estimate.check is None or estimate.check <= level
             tested.setdefault(case.name, {})[size] = _Tested(

@@ -46,7 +46,7 @@ class Location(str, enum.Enum):
     MINIMUM = "minimum"
     LOWER_QUARTILE = "lower_quartile"
     MEDIAN = "median"
-    MEAN = "mean"
+    GEOMETRIC_MEAN = "geometric_mean"
 
     def __str__(self) -> str:
         return self.value
@@ -70,6 +70,26 @@ def location(values: Sequence[float], kind: Location) -> float:
         ValueError: If there is no value, or one is not a positive finite number.
     """
     return _LOCATIONS[kind](sorted(_checked_times(values, "times")))
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Returns how well times tell the logarithm of their geometric mean.
+
+    This is the standard deviation of their logarithms (divisor n - 1) over the root of n, as
+    if they were independent. Rounds of one process are not quite, so it is the least that it
+    can be.
+
+    Args:
+        values: Positive finite times in any one unit, in any order.
+
+    Returns:
+        A relative error: 0.02 is 2 %. One time alone tells nothing of it: 0.
+
+    Raises:
+        ValueError: If there is no value, or one is not a positive finite number.
+    """
+    logs = [math.log(value) for value in _checked_times(values, "times")]
+    return _moments(logs)[1] / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +139,12 @@ class Equivalence:
 
 
 def predict(
-    baseline: Sequence[float], new: float, *, tolerance: float, level: float = LEVEL
+    baseline: Sequence[float],
+    new: float,
+    *,
+    tolerance: float,
+    level: float = LEVEL,
+    new_error: float = 0.0,
 ) -> Estimate:
     """Compares one new session with the sessions of a baseline.
 
@@ -129,17 +154,23 @@ def predict(
     The 1 is the spread of the new session itself, the 1/m that of the mean (Hahn and Meeker,
     "Statistical Intervals", section 4.7).
 
+    That trusts sessions to be normal. Where rounds have two speeds and sessions hardly
+    differ, few sessions can agree by luck, and s is then too small. The rounds of the new
+    session warn of it: they disagree. So the error is ``sqrt(max(s, new_error)**2 + s**2 /
+    m)``. It is never smaller than that of the rule above, written e below, so there are only
+    fewer alarms, and what is said next of power is a lower bound.
+
     `Estimate.detectable` is ``exp(effect) - 1`` with
 
-        effect = log(1 + tolerance) + (t[1 - level] + t[POWER]) * s * sqrt(1 + 1/m).
+        effect = log(1 + tolerance) + (t[1 - level] + t[POWER]) * e.
 
-    Let the new session be slower by exactly this: x = effect + e, where e is what x would
+    Let the new session be slower by exactly this: x = effect + d, where d is what x would
     have been above the mean without it. The test rejects if
-    ``x > log(1 + tolerance) + t[1 - level] * s * sqrt(1 + 1/m)``, which is
-    ``e / (s * sqrt(1 + 1/m)) > -t[POWER]``. The left side has the central t distribution, so
-    the probability is POWER exactly, whatever the true spread. It is a probability over
-    baseline and new session together; once the baseline is known, a fixed slowdown has the
-    power that the true spread gives it.
+    ``x > log(1 + tolerance) + t[1 - level] * e``, which is ``d / e > -t[POWER]``. With
+    ``e = s * sqrt(1 + 1/m)`` the left side has the central t distribution, so the probability
+    is POWER exactly, whatever the true spread; with a larger e it is more. It is a probability
+    over baseline and new session together; once the baseline is known, a fixed slowdown has
+    the power that the true spread gives it.
 
     Without normality, but with exchangeable sessions, the probability of a false alarm at
     tolerance 0 is still at most ``floor(M / (1 + k**2)) / M`` with M = m + 1 and
@@ -154,10 +185,11 @@ def predict(
         new: Positive finite time of the new session, in the unit of ``baseline``.
         tolerance: Relative slowdown that is accepted, 0 or more.
         level: Error probability of the test and of each bound, above 0 and below 0.5.
+        new_error: `standard_error` of the rounds of the new session, 0 or more.
 
     Returns:
-        The estimate. Where the baseline does not vary (by more than 1e-12 of the time, which
-        is rounding) both bounds are the ratio and the p value is 0 if the ratio is above
+        The estimate. Where nothing varies (by more than 1e-12 of the time, which is
+        rounding) both bounds are the ratio and the p value is 0 if the ratio is above
         1 + tolerance, else 1.
 
     Raises:
@@ -169,7 +201,7 @@ def predict(
     mean, deviation = _moments(old)
     return _estimate(
         math.log(fresh) - mean,
-        deviation * math.sqrt(1 + 1 / count),
+        math.hypot(max(deviation, _checked_error(new_error)), deviation / math.sqrt(count)),
         count,
         limit=math.log(1 + _checked_tolerance(tolerance)),
         level=_checked_level(level),
@@ -394,9 +426,9 @@ def _quantile(ordered: Sequence[float], probability: float) -> float:
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
-def _mean(ordered: Sequence[float]) -> float:
-    above = math.fsum((value - ordered[0]) / len(ordered) for value in ordered)
-    return min(ordered[0] + above, ordered[-1])
+def _geometric_mean(ordered: Sequence[float]) -> float:
+    mean = math.fsum(map(math.log, ordered)) / len(ordered)
+    return min(max(ordered[0], _or_infinite(math.exp, mean)), ordered[-1])
 
 
 _LOCATIONS: Mapping[Location, Callable[[Sequence[float]], float]] = MappingProxyType(
@@ -404,7 +436,7 @@ _LOCATIONS: Mapping[Location, Callable[[Sequence[float]], float]] = MappingProxy
         Location.MINIMUM: lambda ordered: ordered[0],
         Location.LOWER_QUARTILE: lambda ordered: _quantile(ordered, 0.25),
         Location.MEDIAN: lambda ordered: _quantile(ordered, 0.5),
-        Location.MEAN: _mean,
+        Location.GEOMETRIC_MEAN: _geometric_mean,
     }
 )
 
@@ -443,6 +475,12 @@ def _checked_tolerance(tolerance: float) -> float:
             f"tolerance {tolerance} is not a finite number of 0 or more; 0.05 accepts 5 %"
         )
     return tolerance
+
+
+def _checked_error(error: float) -> float:
+    if not (math.isfinite(error) and error >= 0):
+        raise ValueError(f"standard error {error} is not a finite number of 0 or more")
+    return error
 
 
 def _checked_level(level: float) -> float:

@@ -88,6 +88,12 @@ def test_clear_slowdown_fails_and_says_how_large_it_is():
     assert "CPU time grew by more than 3%" in judgement.reason
 
 
+def test_one_disturbed_round_is_neither_a_slowdown_nor_a_pass():
+    disturbed = {"single": timed(make_record("single"), [1.0, 5.0, 1.0])}
+    assert verdict(compare(history(), disturbed)) is Verdict.INCONCLUSIVE
+    assert verdict(compare(history(), session(5.0))) is Verdict.FAIL
+
+
 def test_speedup_passes():
     assert verdict(compare(history(), session(0.5))) is Verdict.PASS
 
@@ -453,9 +459,9 @@ def test_outcome_that_differs_between_the_sides_fails():
 # Small parts.
 
 
-def test_figure_is_the_median_and_none_where_a_round_has_no_time():
-    record = timed(make_record("single"), [1.0, 5.0, 2.0])
-    assert figure(record, "seconds") == 2.0
+def test_figure_is_the_geometric_mean_and_none_where_a_round_has_no_time():
+    record = timed(make_record("single"), [1.0, 4.0, 2.0])
+    assert figure(record, "seconds") == pytest.approx(2.0, rel=1e-15)
     rounds = (*record.rounds[:2], dataclasses.replace(record.rounds[2], seconds=None))
     assert figure(dataclasses.replace(record, rounds=rounds), "seconds") is None
 

@@ -7,6 +7,7 @@ are about 150 such checks here, so a sound module fails one of them with a proba
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import random
@@ -31,6 +32,7 @@ from cnnprec.inference import (
     paired,
     predict,
     sign_flip,
+    standard_error,
 )
 
 ALARM = 1e-5
@@ -81,7 +83,7 @@ class TestLocation:
             # Position 0.25 * 3 = 0.75 between 1 and 2, position 1.5 between 2 and 4.
             (Location.LOWER_QUARTILE, 1.75),
             (Location.MEDIAN, 3.0),
-            (Location.MEAN, 4.0),
+            (Location.GEOMETRIC_MEAN, close(math.sqrt(math.sqrt(72)))),
         ],
     )
     def test_of_four_values_equals_the_one_worked_out_by_hand(self, kind, expected):
@@ -100,9 +102,14 @@ class TestLocation:
         assert location(shuffled, kind) == found
 
     @given(st.lists(TIMES, min_size=1), st.sampled_from(Location), st.integers(-30, 30))
-    def test_follows_the_unit_exactly_for_powers_of_two(self, values, kind, power):
+    def test_follows_the_unit(self, values, kind, power):
         scaled = [math.ldexp(value, power) for value in values]
-        assert location(scaled, kind) == math.ldexp(location(values, kind), power)
+        expected = math.ldexp(location(values, kind), power)
+        if kind is Location.GEOMETRIC_MEAN:
+            # Each logarithm rounds once, and so do their sum, the mean and the exponential:
+            # 4 units in the last place of a log below 64, on each side.
+            expected = pytest.approx(expected, rel=8 * 2.0**-47)
+        assert location(scaled, kind) == expected
 
     @pytest.mark.parametrize("kind", Location)
     def test_does_not_overflow(self, kind):
@@ -119,7 +126,70 @@ class TestLocation:
             location([], Location.MEDIAN)
 
 
+class TestStandardError:
+    def test_equals_the_hand_computation(self):
+        # Logs 0, 0 and 0.3: mean 0.1, s**2 = (0.01 + 0.01 + 0.04) / 2, over 3 rounds.
+        assert standard_error(exps(0, 0, 0.3)) == close(math.sqrt(0.03 / 3))
+
+    def test_of_one_round_or_of_equal_rounds_is_zero(self):
+        assert standard_error([0.1]) == 0
+        assert standard_error([0.1, 0.1, 0.1]) == 0
+
+    @given(st.lists(TIMES, min_size=2), FACTORS)
+    def test_unit_does_not_matter(self, values, factor):
+        one, other = standard_error(values), standard_error([x * factor for x in values])
+        # A deviation moves by less than MOVED times sqrt(n / (n - 1)), which is at most
+        # sqrt(2), then is divided by sqrt(n), at least sqrt(2).
+        assert abs(one - other) <= MOVED
+
+    def test_rejects_what_is_no_time(self):
+        with pytest.raises(ValueError, match="there are none"):
+            standard_error([])
+
+
 class TestPredict:
+    def test_rounds_that_disagree_widen_the_error(self):
+        # Logs -0.1, 0, 0.1: s = 0.1. With an error of 0.3 of the new one the variance is
+        # 0.09 + 0.01 / 3 in place of 0.01 + 0.01 / 3.
+        error = math.sqrt(0.09 + 0.01 / 3)
+        found = predict(exps(-0.1, 0, 0.1), math.exp(2 * error), tolerance=0, new_error=0.3)
+        assert found.p_value == close(upper_tail_2(2))
+        assert found.low == close(math.exp((2 - quantile_2(0.95)) * error))
+
+    @given(BASELINES, TIMES, TOLERANCES, st.floats(0, 10))
+    def test_rounds_that_disagree_never_make_an_alarm(self, baseline, new, tolerance, error):
+        plain = predict(baseline, new, tolerance=tolerance)
+        found = predict(baseline, new, tolerance=tolerance, new_error=error)
+        assert (found.low, found.high) == (plain.low, plain.high) or (
+            found.low <= plain.low and found.high >= plain.high
+        )
+        assert found.detectable >= plain.detectable
+        assert found.p_value >= plain.p_value or plain.ratio <= 1 + tolerance
+
+    @given(BASELINES, TIMES, st.floats(1.01, 100))
+    def test_one_slow_round_of_three_is_never_a_slowdown(self, baseline, time, slowdown):
+        # It lifts the mean by a third of its log, and the error by as much: t is at most 1.
+        rounds = [location(baseline, Location.GEOMETRIC_MEAN)] * 2
+        rounds.append(rounds[0] * slowdown)
+        found = predict(
+            baseline,
+            location(rounds, Location.GEOMETRIC_MEAN),
+            tolerance=0,
+            new_error=standard_error(rounds),
+        )
+        assert found.p_value > LEVEL
+
+    def test_where_nothing_but_the_rounds_varies_they_decide(self):
+        assert predict([1.0, 1.0], 1.1, tolerance=0).p_value == 0
+        # log(1.1) is one error of 1 degree of freedom.
+        found = predict([1.0, 1.0], 1.1, tolerance=0, new_error=math.log(1.1))
+        assert found.p_value == close(upper_tail_1(1))
+
+    @pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
+    def test_rejects_an_impossible_error(self, bad):
+        with pytest.raises(ValueError, match=f"standard error {bad} is not"):
+            predict([1.0, 1.0], 1.0, tolerance=0, new_error=bad)
+
     def test_of_three_sessions_equals_the_hand_computation(self):
         # Logs -0.1, 0, 0.1: mean 0, s = 0.1, error = 0.1 * sqrt(4/3). The new one lies two
         # errors above.
@@ -190,12 +260,12 @@ class TestPredict:
         new = location(baseline, Location.MINIMUM)
         assert predict(baseline, new, tolerance=tolerance).p_value >= 0.5
 
-    @given(BASELINES, TOLERANCES, st.sampled_from([Location.LOWER_QUARTILE, Location.MEDIAN]))
+    @given(BASELINES, TOLERANCES, st.sampled_from(Location))
     @example([0.1, 0.1, 0.1], 0.0, Location.MEDIAN)
     def test_location_of_the_baseline_is_never_rejected(self, baseline, tolerance, kind):
         # No median is further from the mean than the standard deviation of divisor m, so t is
-        # at most sqrt((m - 1) / (m + 1)) < 1, and every t[0.95] is above 1.64. The lower
-        # quartile is below the median.
+        # at most sqrt((m - 1) / (m + 1)) < 1, and every t[0.95] is above 1.64. The others are
+        # below the median or, but for rounding, at the mean.
         estimate = predict(baseline, location(baseline, kind), tolerance=tolerance)
         assert estimate.p_value > LEVEL
         assert estimate.low <= 1 + tolerance
@@ -553,76 +623,45 @@ def test_rate_check_accepts_the_expected_count_and_rejects_far_ones():
     assert rate_is_possible(0, 1000, 0, 0.05)
 
 
-ROUNDS = 9
 WITHIN = 0.03
-SLOW_SHARE = 0.3
 SLOW = math.log(1.3)
 
 
-def autocorrelated(generator: np.random.Generator, sessions: tuple[int, int]) -> np.ndarray:
+def autocorrelated(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Logs of rounds that drift: a stationary AR(1) of coefficient 0.6 and deviation 3 %."""
-    rounds = np.empty((*sessions, ROUNDS))
-    rounds[..., 0] = generator.normal(0, WITHIN, sessions)
-    for number in range(1, ROUNDS):
-        step = generator.normal(0, WITHIN * math.sqrt(1 - 0.6**2), sessions)
-        rounds[..., number] = 0.6 * rounds[..., number - 1] + step
+    rounds = generator.normal(0, WITHIN, shape)
+    for number in range(1, shape[-1]):
+        rounds[..., number] *= math.sqrt(1 - 0.6**2)
+        rounds[..., number] += 0.6 * rounds[..., number - 1]
     return rounds
 
 
-def bimodal(generator: np.random.Generator, sessions: tuple[int, int]) -> np.ndarray:
+def bimodal(
+    generator: np.random.Generator, shape: tuple[int, ...], share: float = 0.3
+) -> np.ndarray:
     """Logs of rounds each of which is 30 % slower with probability 0.3."""
-    return SLOW * (generator.random((*sessions, ROUNDS)) < SLOW_SHARE)
+    return SLOW * (generator.random(shape) < share)
 
 
-# The location of times is the exponential of that of their logs, for these two: both pick one
-# of an odd number of rounds.
-REDUCE = {Location.MINIMUM: np.min, Location.MEDIAN: np.median}
+def drawn_rounds(noise, spread: float, count: int, trials: int, rounds: int = 9) -> np.ndarray:
+    """Logs (trials, count + 1, rounds) of sessions: process effect plus rounds."""
+    generator = np.random.default_rng(count)
+    logs = noise(generator, (trials, count + 1, rounds))
+    return logs + generator.normal(0, spread, (trials, count + 1, 1))
 
 
-def drawn_sessions(noise, kind, spread: float, count: int, trials: int, seed: int) -> np.ndarray:
-    """Logs of (trials, count + 1) sessions: process effect plus location of the rounds."""
-    generator = np.random.default_rng(seed)
-    rounds = noise(generator, (trials, count + 1))
-    rounds += generator.normal(0, spread, (trials, count + 1, 1))
-    logs = REDUCE[kind](rounds, axis=-1)
-    for session, value in zip(rounds[0], logs[0], strict=True):
-        # The logarithm of an exponential of numbers below 4: two roundings of 2**-51 each.
-        assert abs(math.log(location(np.exp(session).tolist(), kind)) - value) <= 2.0**-50
-    return logs
-
-
-def statistics_of(logs: np.ndarray) -> np.ndarray:
+def statistics_of(logs: np.ndarray, new_error: np.ndarray | float = 0.0) -> np.ndarray:
     """t of the last session of each row against the others: `predict`, for many at once."""
     old, new = logs[:, :-1], logs[:, -1]
-    error = old.std(axis=1, ddof=1) * math.sqrt(1 + 1 / old.shape[1])
+    deviation = old.std(axis=1, ddof=1)
+    error = np.hypot(np.maximum(deviation, new_error), deviation / math.sqrt(old.shape[1]))
     return (new - old.mean(axis=1)) / error
 
 
-def allowed_for_skew(logs: np.ndarray) -> float:
-    """How far the skew of sessions takes the false-alarm rate from nominal, doubled.
-
-    First order of Edgeworth's series. With F the distribution of a standardised session of
-    skew g, 1 - F(x) is the normal tail plus g (x**2 - 1) phi(x) / 6. The baseline's mean and
-    deviation have the covariance g / (2m), which adds g x**2 phi(x) / (2m) when the tail is
-    averaged over the limit mean + x s; here x = t[0.95] sqrt(1 + 1/m). The next order has the
-    square of g and the kurtosis, which is of that size in these mixtures: less than the first
-    while g is below 0.25, hence the doubling.
-    """
-    count = logs.shape[1] - 1
-    x = special.stdtrit(count - 1, 1 - LEVEL) * math.sqrt(1 + 1 / count)
-    skew = abs(np.mean(((logs - logs.mean()) / logs.std()) ** 3))
-    assert skew < 0.25
-    phi = math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    return 2 * skew * phi * ((x * x - 1) / 6 + x * x / (2 * count))
-
-
-def allowed_for_contamination(logs: np.ndarray) -> float:
-    """Without a session all of whose rounds are slow, the minima are exactly normal.
-
-    A trial has such a session with a probability of at most (m + 1) 0.3**9, and the rate
-    cannot move by more than that.
-    """
-    return logs.shape[1] * SLOW_SHARE**ROUNDS
+def statistics_of_rounds(rounds: np.ndarray) -> np.ndarray:
+    """The same from rounds, as `cnnprec.compare` reduces them."""
+    error = rounds[:, -1].std(axis=1, ddof=1) / math.sqrt(rounds.shape[-1])
+    return statistics_of(rounds.mean(axis=-1), error)
 
 
 def exchangeable_bound(count: int) -> float:
@@ -633,41 +672,59 @@ def exchangeable_bound(count: int) -> float:
 
 
 SPREADS = (0.01, 0.09, 0.25)
-NOMINAL = [
-    *((autocorrelated, kind, spread, allowed_for_skew) for kind in REDUCE for spread in SPREADS),
-    *((bimodal, Location.MINIMUM, spread, allowed_for_contamination) for spread in SPREADS),
-    # One session in ten has a slow median. Among sessions that vary by 25 % that is little
-    # skew.
-    (bimodal, Location.MEDIAN, 0.25, allowed_for_skew),
-]
-# Here the medians are bimodal themselves, and a slow one in a tight baseline is an alarm.
-DEVIATING = [(bimodal, Location.MEDIAN, 0.01), (bimodal, Location.MEDIAN, 0.09)]
 TRIALS = 8_000
 
 
 @pytest.mark.parametrize("count", [5, 10, 20])
-@pytest.mark.parametrize(("noise", "kind", "spread", "allowed"), NOMINAL)
-def test_predict_raises_false_alarms_and_covers_at_the_nominal_rate(
-    noise, kind, spread, allowed, count
-):
-    logs = drawn_sessions(noise, kind, spread, count, TRIALS, seed=count)
+@pytest.mark.parametrize("spread", SPREADS)
+def test_predict_raises_false_alarms_and_covers_at_the_nominal_rate(spread, count):
+    # Means of normal rounds are normal, however the rounds resemble each other.
+    logs = drawn_rounds(autocorrelated, spread, count, TRIALS).mean(axis=-1)
     limit = special.stdtrit(count - 1, 1 - LEVEL)
     t = statistics_of(logs)
-    slack = allowed(logs)
     for misses in (t > limit, t < -limit):
-        assert_rate(int(misses.sum()), TRIALS, LEVEL - slack, LEVEL + slack)
-    outside = int((abs(t) > limit).sum())
-    assert_rate(outside, TRIALS, 2 * (LEVEL - slack), 2 * (LEVEL + slack))
+        assert_rate(int(misses.sum()), TRIALS, LEVEL, LEVEL)
+    assert_rate(int((abs(t) > limit).sum()), TRIALS, 2 * LEVEL, 2 * LEVEL)
 
 
+# Where sessions differ by much more than their rounds explain, the rounds hardly ever widen
+# the error: a rate far below nominal would be a slip too.
 @pytest.mark.parametrize("count", [5, 10, 20])
-@pytest.mark.parametrize(("noise", "kind", "spread"), DEVIATING)
-def test_bimodal_medians_raise_more_false_alarms_but_never_above_the_bound_for_any_distribution(
-    noise, kind, spread, count
+@pytest.mark.parametrize(("spread", "least"), [(0.01, 0.0), (0.09, 0.8), (0.25, 0.8)])
+@pytest.mark.parametrize("noise", [autocorrelated, bimodal])
+def test_the_rule_on_rounds_raises_false_alarms_and_covers_at_most_at_the_nominal_rate(
+    noise, spread, least, count
 ):
-    logs = drawn_sessions(noise, kind, spread, count, TRIALS, seed=count)
+    t = statistics_of_rounds(drawn_rounds(noise, spread, count, TRIALS))
     limit = special.stdtrit(count - 1, 1 - LEVEL)
-    t = statistics_of(logs)
+    assert_rate(int((t > limit).sum()), TRIALS, least * LEVEL, LEVEL)
+    assert_rate(int((abs(t) > limit).sum()), TRIALS, least * 2 * LEVEL, 2 * LEVEL)
+
+
+# Rounds that lie about the session: with a share of 0.5 of three rounds one session in eight is
+# slow throughout, which nothing shows. Simulated with 40,000 trials the rate is at most 5.7 %.
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize("spread", [0.01, 0.09])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("rounds", [3, 9])
+def test_no_two_speeds_raise_false_alarms_above_six_percent(rounds, share, spread, count):
+    noise = functools.partial(bimodal, share=share)
+    t = statistics_of_rounds(drawn_rounds(noise, spread, count, TRIALS, rounds))
+    alarms = int((t > special.stdtrit(count - 1, 1 - LEVEL)).sum())
+    assert_rate(alarms, TRIALS, 0, 0.06)
+
+
+# Why the rule is as it is: without the error of the rounds, and with the median in any case, a
+# slow session in a tight baseline is an alarm too often. The bound for any distribution holds.
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize(("reduce", "share"), [(np.mean, 0.1), (np.median, 0.3)])
+def test_simpler_rules_raise_more_false_alarms_but_never_above_the_bound_for_any_distribution(
+    reduce, share, count
+):
+    noise = functools.partial(bimodal, share=share)
+    rounds = drawn_rounds(noise, 0.01, count, TRIALS)
+    t = statistics_of(reduce(rounds, axis=-1))
+    limit = special.stdtrit(count - 1, 1 - LEVEL)
     alarms = int((t > limit).sum())
     assert not rate_is_possible(alarms, TRIALS, 0, LEVEL)
     assert_rate(alarms, TRIALS, LEVEL, exchangeable_bound(count))
@@ -694,16 +751,17 @@ def test_bound_for_any_distribution_is_the_documented_one(count, percent):
 
 
 @pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize("spread", [0.01, 0.09])
 @pytest.mark.parametrize("noise", [autocorrelated, bimodal])
-def test_predict_is_the_statistic_that_the_simulations_count(noise, count):
-    logs = drawn_sessions(noise, Location.MEDIAN, 0.09, count, 200, seed=7)
+def test_predict_is_the_statistic_that_the_simulations_count(noise, spread, count):
+    rounds = drawn_rounds(noise, spread, count, 200)
     limit = special.stdtrit(count - 1, 1 - LEVEL)
-    for row, t in zip(logs, statistics_of(logs), strict=True):
-        *baseline, new = np.exp(row).tolist()
-        found = predict(baseline, new, tolerance=0)
-        # The spread is 9 %, at worst a tenth of that, so t is good to some 1e-13 and the
+    for row, t in zip(np.exp(rounds).tolist(), statistics_of_rounds(rounds), strict=True):
+        *baseline, new = (location(session, Location.GEOMETRIC_MEAN) for session in row)
+        found = predict(baseline, new, tolerance=0, new_error=standard_error(row[-1]))
+        # The spread is 1 %, at worst a tenth of that, so t is good to some 1e-12 and the
         # tail probability to less.
-        assert found.p_value == pytest.approx(special.stdtr(count - 1, -t), abs=1e-12)
+        assert found.p_value == pytest.approx(special.stdtr(count - 1, -t), abs=1e-11)
         assert (found.low > 1) == (t > limit)
         assert (found.high < 1) == (t < -limit)
 

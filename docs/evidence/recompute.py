@@ -701,8 +701,8 @@ def recording_table(evidence: Evidence) -> str:
     e, c = record.environment, record.config
     # Logarithms of the cores in use, by precision and session.
     ratios = [
-        logs(evidence, name, "cpu_seconds", Location.MEDIAN)
-        - logs(evidence, name, "seconds", Location.MEDIAN)
+        logs(evidence, name, "cpu_seconds", compare._LOCATION)
+        - logs(evidence, name, "seconds", compare._LOCATION)
         for name in evidence.precisions
     ]
     busy = np.exp(np.mean(ratios, axis=0))
@@ -736,7 +736,7 @@ def noise_table(evidence: Evidence) -> str:
         for (clock, kind), spread in found.items()
     ]
     memory = [
-        float(logs(evidence, name, "peak_memory_bytes", Location.MEDIAN).std(ddof=1))
+        float(logs(evidence, name, "peak_memory_bytes", compare._LOCATION).std(ddof=1))
         for name in evidence.precisions
     ]
     rows.append(
@@ -748,7 +748,7 @@ def noise_table(evidence: Evidence) -> str:
     )
     for clock, field in CLOCKS.items():
         values = [
-            autocorrelation(logs(evidence, name, field, Location.MEDIAN))
+            autocorrelation(logs(evidence, name, field, compare._LOCATION))
             for name in evidence.precisions
         ]
         rows.append(
