@@ -13,7 +13,7 @@ import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from cnnprec.fingerprint import Difference, Part, differences
+from cnnprec.fingerprint import Difference, Part, differences, stack
 from cnnprec.inference import (
     LEVEL,
     Equivalence,
@@ -621,7 +621,11 @@ def _accuracy(case: _Case, level: float) -> Judgement:
 def _numerics(case: _Case) -> Judgement:
     """Judges the bits: a changed stack may change them, nothing else may."""
     new = case.new[0]
-    hashes = _hashes(case.old)
+    stacks: dict[object, list[Record]] = {}
+    for record in case.old:
+        stacks.setdefault(tuple(stack(record).values()), []).append(record)
+    same_stack = stacks.get(tuple(stack(new).values()))
+    hashes = _hashes(same_stack or case.old)
     now = _by_seed(new)
     known = [seed for seed in now if seed in hashes]
     if not known:
@@ -629,21 +633,18 @@ def _numerics(case: _Case) -> Judgement:
     other = [seed for seed in known if now[seed].weights_sha256 not in hashes[seed]]
     hashes_now = _hashes(case.new)
     unsteady = [seed for seed in known if len(hashes_now[seed]) > 1]
-    repeated = all(len(hashes[seed]) == 1 for seed in known)
     if not other and not unsteady:
         return _judgement(
             "numerics", case, Verdict.PASS, f"weights bitwise as before ({len(known)} seeds)"
         )
-    if not repeated:
+    # Each stack has bits of its own, so only sessions of one stack can fail to repeat.
+    if any(len(found) > 1 for group in stacks.values() for found in _hashes(group).values()):
         return _judgement(
             "numerics",
             case,
             Verdict.PASS,
             "the baseline itself does not repeat bitwise, so other bits mean nothing",
         )
-    same_stack = any(
-        not any(d.part is Part.STACK for d in differences(record, new)) for record in case.old
-    )
     if unsteady or same_stack:
         return _judgement(
             "numerics",

@@ -331,6 +331,28 @@ def test_bits_mean_nothing_where_the_baseline_does_not_repeat():
     assert "does not repeat" in judgement.reason
 
 
+def of_code(code: str, weights: str) -> dict[str, Record]:
+    record = session(weights_sha256=weights * 64)["single"]
+    environment = dataclasses.replace(record.environment, code=code)
+    return {"single": dataclasses.replace(record, environment=environment)}
+
+
+@pytest.mark.parametrize(
+    ("code", "weights", "expected", "named"),
+    [
+        ("new", "b", Verdict.PASS, "bitwise as before"),
+        ("new", "a", Verdict.FAIL, "no longer repeat"),
+        ("newer", "a", Verdict.PASS, "bitwise as before"),
+        ("newer", "c", Verdict.PASS, "notice: other bits"),
+    ],
+)
+def test_commits_that_changed_the_bits_do_not_hide_each_other(code, weights, expected, named):
+    baseline = [of_code("old", "a")] * 3 + [of_code("new", "b")] * 3
+    judgement = compare(baseline, of_code(code, weights)).of("numerics", "single")
+    assert judgement.verdict is expected
+    assert named in judgement.reason
+
+
 STATE = GpuState((), 0, (), 50, 1900, 300.0)
 
 

@@ -741,7 +741,7 @@ def noise_table(evidence: Evidence) -> str:
     ]
     rows.append(
         (
-            "peak memory, median",
+            f"peak memory, {compare._LOCATION}",
             *(_percent(value, 1) for value in memory),
             _percent(math.sqrt(sum(v * v for v in memory) / len(memory)), 1),
         )
@@ -753,7 +753,7 @@ def noise_table(evidence: Evidence) -> str:
         ]
         rows.append(
             (
-                f"lag-1 autocorrelation, {clock}, median",
+                f"lag-1 autocorrelation, {clock}, {compare._LOCATION}",
                 *(f"{value:.2f}" for value in values),
                 f"{sum(values) / len(values):.2f}",
             )
@@ -918,8 +918,8 @@ def _on_location(evidence: Evidence) -> str:
     told = "the difference is there" if low > 1 else "these sessions cannot tell the two apart"
     return (
         f"The suite takes the {kind} of the rounds; the smallest spread has the {best}. The ratio "
-        f"of the two is {ratio:.2f} ({low:.2f} to {high:.2f}): {told}. The evidence does "
-        f"**not** single out the {kind}."
+        f"of the two is {ratio:.2f} ({low:.2f} to {high:.2f}): {told}. The spread does **not** "
+        f"single out the {kind}; docs/comparing.md has the reason for it."
     )
 
 
