@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import cnnprec
-from cnnprec import ab
+from cnnprec import ab, ab_plan
 from cnnprec.baseline import read_session
 from cnnprec.compare import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
 from cnnprec.options import reported
@@ -63,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(
-            ab.Exit.USAGE,
+            ab_plan.Exit.USAGE,
             f"{self.prog}: error: {message}\nSee {self.prog} --help for what it takes.\n",
         )
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader, such as head, has seen enough. Python would complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ab.Exit.PASS
+    return ab_plan.Exit.PASS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,11 +146,11 @@ def _add_ab(commands: argparse._SubParsersAction[_Parser]) -> None:
         )
     parser.add_argument(
         "--looks",
-        type=reported(ab.parse_looks),
-        default=ab.DEFAULT_LOOKS,
+        type=reported(ab_plan.parse_looks),
+        default=ab_plan.DEFAULT_LOOKS,
         metavar="PAIRS,...",
         help="numbers of pairs after which to look "
-        f"(default: {','.join(map(str, ab.DEFAULT_LOOKS))})",
+        f"(default: {','.join(map(str, ab_plan.DEFAULT_LOOKS))})",
     )
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
@@ -174,7 +174,7 @@ def _add_ab(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _ab(arguments: argparse.Namespace, options: Sequence[str]) -> int:
     try:
-        plan = ab.make_plan(
+        plan = ab_plan.make_plan(
             a_python=arguments.a_python,
             a_checkout=arguments.a_checkout,
             b_python=arguments.b_python,
@@ -185,23 +185,23 @@ def _ab(arguments: argparse.Namespace, options: Sequence[str]) -> int:
             options=options,
         )
         return ab.run(plan, arguments.out, _say, _note)
-    except ab.AbError as error:
+    except ab_plan.AbError as error:
         _note(f"cnnprec ab: {error}")
         return error.code
     except Exception:  # Python's own exit code for it is 1, and that would read as a FAIL
         _note(traceback.format_exc())
         _note("cnnprec ab: stopped by the error above; complete sessions are kept")
-        return ab.Exit.INVALID
+        return ab_plan.Exit.INVALID
 
 
 def _report(files: Sequence[Path], *, markdown: bool) -> int:
-    code = ab.Exit.PASS
+    code = ab_plan.Exit.PASS
     for place, path in enumerate(files):
         try:
             lines = results(read_session(path).records.values())
         except ValueError as error:
             _note(f"cnnprec report: {error}")
-            code = ab.Exit.USAGE
+            code = ab_plan.Exit.USAGE
             continue
         if place:
             _say("")

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnprec import ab, cli
+from cnnprec import ab, ab_plan, ab_result, cli
 from cnnprec.baseline import read_session
 from cnnprec.children import Children, InterruptError
 from cnnprec.compare import Verdict
@@ -275,15 +275,17 @@ def text_of(capsys) -> str:
 
 
 def test_order_is_counterbalanced():
-    assert [str(job) for job in ab.schedule(3)] == [
+    assert [str(job) for job in ab_plan.schedule(3)] == [
         *("0001-A", "0001-B", "0002-B", "0002-A", "0003-A", "0003-B"),
     ]
 
 
 @given(st.integers(0, 60))
 def test_every_pair_has_both_sides_and_each_side_goes_first_equally_often(pairs):
-    jobs = ab.schedule(pairs)
-    assert sorted(jobs) == [ab.Job(pair, side) for pair in range(1, pairs + 1) for side in "AB"]
+    jobs = ab_plan.schedule(pairs)
+    assert sorted(jobs) == [
+        ab_plan.Job(pair, side) for pair in range(1, pairs + 1) for side in "AB"
+    ]
     first = [job.side for job in jobs[::2]]
     assert first.count("A") - first.count("B") in (0, 1)
     assert [job.pair for job in jobs[::2]] == [job.pair for job in jobs[1::2]]
@@ -291,7 +293,7 @@ def test_every_pair_has_both_sides_and_each_side_goes_first_equally_often(pairs)
 
 def test_sessions_run_in_turns_with_one_order_seed_a_pair_from_their_own_checkout(bench):
     assert bench.run("--", "--precision", "single,half", "--profile=quick") == 0
-    assert bench.measured() == [str(job) for job in ab.schedule(5)]
+    assert bench.measured() == [str(job) for job in ab_plan.schedule(5)]
     runs = [call for call in bench.noted("calls") if "--collect-only" not in call["words"]]
     for call in (call for call in runs if call["words"][0] == "-m"):
         side, words = call["side"], call["words"]
@@ -324,9 +326,9 @@ def test_time_left_follows_from_the_time_that_each_side_took(tmp_path):
     work = ab._Work(plan(tmp_path), tmp_path, None, print, {})
     work._seconds = {"A": [10.0, 14.0], "B": []}
     # B is not known yet and taken to be like A: 12 s each.
-    assert work._estimate(ab.schedule(2)) == 48
+    assert work._estimate(ab_plan.schedule(2)) == 48
     work._seconds["B"] = [20.0]
-    assert work._estimate(ab.schedule(2)) == 2 * 12 + 2 * 20
+    assert work._estimate(ab_plan.schedule(2)) == 2 * 12 + 2 * 20
 
 
 @pytest.mark.parametrize(
@@ -382,7 +384,7 @@ def test_looks_stop_as_soon_as_all_is_decided(bench, capsys):
 def test_looks_go_on_while_something_is_open(bench, capsys):
     bench.tell(A={"noise": 0.5}, B={"noise": 0.5})
     assert bench.run(looks="3,6,7") == 3
-    assert bench.measured() == [str(job) for job in ab.schedule(7)]
+    assert bench.measured() == [str(job) for job in ab_plan.schedule(7)]
     assert bench.result()["look"] == 3
     assert "look 1 of 3, 3 pairs: not decided, going on to 6 pairs" in capsys.readouterr().out
 
@@ -428,8 +430,8 @@ def test_an_outcome_that_differs_fails_and_is_listed(bench, capsys):
 
 
 def test_every_verdict_has_an_exit_code_and_only_a_pass_is_zero():
-    assert set(ab.EXIT_OF) == set(Verdict)
-    assert [verdict for verdict in Verdict if ab.EXIT_OF[verdict] == 0] == [Verdict.PASS]
+    assert set(ab_plan.EXIT_OF) == set(Verdict)
+    assert [verdict for verdict in Verdict if ab_plan.EXIT_OF[verdict] == 0] == [Verdict.PASS]
 
 
 # What is kept.
@@ -456,7 +458,7 @@ def test_result_is_kept_as_json_with_every_figure(bench):
 
 
 def test_figures_that_are_not_finite_are_kept_as_strings():
-    assert ab._without_nan({"a": [float("inf"), float("nan")], "b": (1.5, "x", None)}) == {
+    assert ab_result._without_nan({"a": [float("inf"), float("nan")], "b": (1.5, "x", None)}) == {
         "a": ["inf", "nan"],
         "b": [1.5, "x", None],
     }
@@ -537,11 +539,11 @@ def test_pair_with_one_member_is_completed_with_the_other(bench):
     bench.tell(B={"at": {"0003-B": "fail"}})
     assert bench.run() == 5
     kept = bench.files()
-    assert sorted(kept) == [f"{job}.json" for job in sorted(ab.schedule(2))] + ["0003-A.json"]
+    assert sorted(kept) == [f"{job}.json" for job in sorted(ab_plan.schedule(2))] + ["0003-A.json"]
     bench.tell()
     assert bench.run() == 0
     assert bench.measured() == [
-        *(str(job) for job in ab.schedule(3)),
+        *(str(job) for job in ab_plan.schedule(3)),
         *("0003-B", "0004-B", "0004-A", "0005-A", "0005-B"),
     ]
     assert {name: bench.files()[name] for name in kept} == kept
@@ -728,7 +730,7 @@ def test_interpreter_is_found_on_the_path_and_its_link_is_kept(bench, monkeypatc
     link.parent.mkdir()
     link.symlink_to(bench.folder / "a" / "python")
     monkeypatch.setenv("PATH", str(link.parent), prepend=os.pathsep)
-    found = ab.make_plan(
+    found = ab_plan.make_plan(
         a_python="python-of-a", a_checkout=bench.folder / "a", b_checkout=bench.folder / "b"
     )
     assert found.sides["A"].python == str(link)
@@ -807,14 +809,14 @@ def test_options_that_are_for_ab_to_set_are_refused(bench, capsys, option):
     "option", ["--benchmark-sort=name", "--no-header", "--benchmark-only", "-x", "--runs=10"]
 )
 def test_other_options_are_passed_on(option):
-    assert ab._refused_option(option) is None
+    assert ab_plan._refused_option(option) is None
 
 
 @pytest.mark.parametrize(
     ("text", "looks"), [("6,12,24", (6, 12, 24)), ("5", (5,)), ("3,6", (3, 6)), (" 3, 9", (3, 9))]
 )
 def test_looks_are_read(text, looks):
-    assert ab.parse_looks(text) == looks
+    assert ab_plan.parse_looks(text) == looks
 
 
 @pytest.mark.parametrize(
@@ -835,7 +837,7 @@ def test_looks_are_read(text, looks):
 )
 def test_looks_that_make_no_sense_are_refused(text, message):
     with pytest.raises(ValueError, match=message) as caught:
-        ab.parse_looks(text)
+        ab_plan.parse_looks(text)
     assert "such as 6,12,24" in str(caught.value)
 
 
@@ -843,16 +845,16 @@ def test_looks_that_make_no_sense_are_refused(text, message):
     "limits", [{"tolerance": -0.1}, {"tolerance": 0.2, "margin": 0.1}, {"margin": float("nan")}]
 )
 def test_limits_that_make_no_sense_are_refused(limits):
-    with pytest.raises(ab.AbError, match="--tolerance, --margin"):
-        ab.make_plan(**limits)
+    with pytest.raises(ab_plan.AbError, match="--tolerance, --margin"):
+        ab_plan.make_plan(**limits)
 
 
 # Processes.
 
 
-def plan(folder: Path) -> ab.Plan:
-    side = ab.Side("python", str(folder))
-    return ab.Plan({"A": side, "B": side}, (5,), 0.03, 0.1, ())
+def plan(folder: Path) -> ab_plan.Plan:
+    side = ab_plan.Side("python", str(folder))
+    return ab_plan.Plan({"A": side, "B": side}, (5,), 0.03, 0.1, ())
 
 
 def children() -> Children:
@@ -965,7 +967,7 @@ def test_interrupted_command_leaves_no_process_loses_nothing_and_goes_on(real, b
     real.tell()
     assert bench.run() == 0  # the same bench, now without processes of its own
     assert real.measured()[:3] == ["0001-A", "0001-B", "0002-B"]
-    assert real.measured()[3:] == [str(job) for job in ab.schedule(5)[2:]]
+    assert real.measured()[3:] == [str(job) for job in ab_plan.schedule(5)[2:]]
     assert {name: real.files()[name] for name in kept} == kept
 
 
@@ -986,6 +988,6 @@ def test_killed_command_leaves_no_process_and_loses_nothing(real, bench):
     assert sorted(kept) == ["0001-A.json", "0001-B.json", "0002-B.json"]
     real.tell()
     assert bench.run() == 0
-    assert real.measured()[4:] == [str(job) for job in ab.schedule(5)[3:]]
+    assert real.measured()[4:] == [str(job) for job in ab_plan.schedule(5)[3:]]
     assert {name: real.files()[name] for name in kept} == kept
     assert not list((real.out / "sessions").glob("*.partial"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cnnprec
-from cnnprec import ab, cli
+from cnnprec import ab_plan, cli
 from cnnprec.report import results
 from tests.test_ab import record, session
 
@@ -59,7 +59,7 @@ def test_help_of_ab_explains_every_exit_code(capsys):
     text = helped(capsys, "ab")
     codes = text.partition("exit codes:")[2].strip().partition("\n\n")[0]
     listed = {int(line.split()[0]) for line in codes.splitlines()}
-    assert listed == {int(code) for code in ab.Exit}
+    assert listed == {int(code) for code in ab_plan.Exit}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ FLOORS = [
     {"machine", "record", "data", "hyperparameters", "histograms"},
     {"fingerprint"},
     {"compare"},
-    {"baseline", "report", "plots"},
+    {"baseline", "report", "plots", "ab_plan"},
+    {"ab_result"},
     {"ab"},
     {"steps", "device", "environment", "operations", "finite"},
     {"model", "probes"},
@@ -36,7 +37,7 @@ FLOORS = [
     {"pytest_plugin"},
     {"cli", "figures", "pytest_baselines"},
 ]
-WITHOUT_TENSORFLOW = set().union(*FLOORS[:6]) | {"cli", "pytest_plugin", "pytest_baselines"}
+WITHOUT_TENSORFLOW = set().union(*FLOORS[:7]) | {"cli", "pytest_plugin", "pytest_baselines"}
 WITH_PYTEST = {"pytest_plugin", "pytest_baselines"}
 
 
