@@ -1,0 +1,73 @@
+"""The planted slowdown that ``cnnprec ab`` is shown to find: that it is planted, and how large."""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from cnnprec import steps
+
+_FILE = Path(__file__).parents[1] / "docs" / "evidence" / "slow_checkout.py"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"planted_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def slow_checkout(tmp_path, monkeypatch):
+    """The script, for a repository that holds this version of `cnnprec.steps`."""
+    repository = tmp_path / "repository"
+    (repository / "cnnprec").mkdir(parents=True)
+    shutil.copy(steps.__file__, repository / "cnnprec")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], cwd=repository, check=True)
+    script = load(_FILE)
+    monkeypatch.setattr(script, "_REPOSITORY", repository)
+    return script
+
+
+def test_every_step_waits_for_the_share_of_the_step_before(slow_checkout, tmp_path):
+    assert slow_checkout.main(["30%", str(tmp_path / "slow")]) == 0
+    planted = tmp_path / "slow" / "cnnprec" / "steps.py"
+    assert planted.read_text().count("tf.numpy_function(_wait") == 1
+    module = load(planted)
+    now = [100.0]
+
+    def tick() -> float:
+        now[0] += 0.001
+        return now[0]
+
+    module.time = SimpleNamespace(perf_counter=tick)
+    module._last[0] = now[0]
+    now[0] += 0.2  # the step itself
+    start = now[0]
+    assert module._wait("loss") == "loss"
+    # 30 % of the step, to within the ticks of the clock: one in reading the step's end, one in
+    # which the wait ends, one in noting it.
+    assert now[0] - start == pytest.approx(0.3 * 0.2, abs=0.004)
+
+
+def test_folder_that_exists_and_wrong_arguments_are_refused(slow_checkout, tmp_path, capsys):
+    assert slow_checkout.main(["30%", str(tmp_path)]) == 4
+    assert f"{tmp_path} exists; name a new folder" in capsys.readouterr().err
+    assert slow_checkout.main([]) == 4
+    assert "slow_checkout.py 30% FOLDER" in capsys.readouterr().err
+
+
+def test_code_that_it_does_not_know_is_refused(slow_checkout, tmp_path):
+    path = slow_checkout._REPOSITORY / "cnnprec" / "steps.py"
+    path.write_text("# another\n")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([*git, "commit", "-qam", "x"], cwd=path.parents[1], check=True)
+    with pytest.raises(SystemExit, match="is not as this script knows it"):
+        slow_checkout.main(["30%", str(tmp_path / "slow")])
