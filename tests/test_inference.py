@@ -702,7 +702,7 @@ def test_the_rule_on_rounds_raises_false_alarms_and_covers_at_most_at_the_nomina
 
 
 # Rounds that lie about the session: with a share of 0.5 of three rounds one session in eight is
-# slow throughout, which nothing shows. Simulated with 40,000 trials the rate is at most 5.7 %.
+# slow throughout, which nothing shows. With TRIALS at 40,000 the highest rate is 5.7 %.
 @pytest.mark.parametrize("count", [5, 10, 20])
 @pytest.mark.parametrize("spread", [0.01, 0.09])
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
