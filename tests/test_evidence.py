@@ -151,10 +151,11 @@ class TestThePage:
     def test_false_alarms_in_order_are_those_of_the_sessions(self, evidence, page):
         alarms = recompute.alarms_in_order(evidence, 5, DEFAULT_TOLERANCE)
         bound = recompute.upper_bound(alarms.alarms, alarms.trials) * 100
-        assert f"m = 5: {alarms.alarms} of {alarms.trials}, at most {bound:.1f} %" in page
+        share = f"{alarms.alarms} of {alarms.trials} = {alarms.share * 100:.1f} %"
+        assert f"m = 5: {share}, 95 % upper bound {bound:.1f} %" in page
         assert f"| 3% | 5 | {alarms.alarms} of {alarms.trials} | {bound:.1f} % |" in page
 
-    @pytest.mark.parametrize("name", ["recording", "noise", "in-order"])
+    @pytest.mark.parametrize("name", ["recording", "noise", "in-order", "pairs"])
     def test_tables_that_are_cheap_to_make_are_those_of_the_sessions(self, evidence, page, name):
         assert recompute.insert(page, name, recompute.TABLES[name](evidence)) == page
 
