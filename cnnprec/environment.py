@@ -69,3 +69,18 @@ def _onednn_enabled() -> bool:
     from tensorflow.python.util import _pywrap_util_port
 
     return bool(_pywrap_util_port.IsMklEnabled())
+
+
+def computed_by_onednn(dtype: str) -> bool:
+    """Whether TensorFlow gives operations in this dtype to oneDNN's kernels on this CPU.
+
+    That takes oneDNN to be on, and a processor that oneDNN supports the dtype on: bfloat16
+    since AVX-512, float16 since AVX512-FP16. Not every operation has such a kernel.
+
+    Args:
+        dtype: Such as ``"bfloat16"``.
+    """
+    from tensorflow.python.util import _pywrap_utils
+
+    supported = _pywrap_utils.IsDataTypeSupportedByOneDNNOnThisCPU(tf.as_dtype(dtype))
+    return _onednn_enabled() and bool(supported)

@@ -61,10 +61,10 @@ def test_op_determinism_is_recorded(monkeypatch, enabled):
     assert environment.describe_environment("cpu").op_determinism is enabled
 
 
-def test_onednn_switched_off_is_recorded_as_off():
+def test_onednn_switched_off_is_recorded_as_off_and_computes_nothing():
     code = (
-        "from cnnprec.environment import describe_environment;"
-        "print(describe_environment('cpu').onednn)"
+        "from cnnprec.environment import computed_by_onednn, describe_environment;"
+        "print(describe_environment('cpu').onednn, computed_by_onednn('float32'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -73,4 +73,10 @@ def test_onednn_switched_off_is_recorded_as_off():
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["False"]
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_onednn_computes_float32_where_it_is_on_and_float64_nowhere():
+    on = environment.describe_environment("cpu").onednn
+    assert environment.computed_by_onednn("float32") is on
+    assert not environment.computed_by_onednn("float64")

@@ -23,13 +23,14 @@ from cnnprec.bounds import (
     hoeffding_limit,
     round_to,
 )
+from cnnprec.environment import computed_by_onednn
 from cnnprec.operations import Conv2D
 from cnnprec.probes import (
     DTYPES,
-    KNOWN_DEFECTS,
     PROBES,
     Probe,
     default_device,
+    known_defects,
     run_probe,
     run_probes,
     select_probes,
@@ -37,6 +38,7 @@ from cnnprec.probes import (
 
 SEED = 0
 ON_CPU = default_device() == "CPU"
+KNOWN_DEFECTS = known_defects(tuple(filter(computed_by_onednn, DTYPES)))
 VERSIONS = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, CPU"
 
 
