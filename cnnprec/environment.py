@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
-from cnnprec.machine import code_digest, commit, cpu_model, usable_cores
+from cnnprec.machine import code_digest, commit, cpu_features, cpu_model, usable_cores
 from cnnprec.nvml import Gpu, query_gpus
 from cnnprec.record import Environment
 
@@ -28,6 +28,7 @@ def describe_environment(device: str) -> Environment:
         device_count=1 if gpu else usable_cores(),
         device_memory_bytes=gpu.memory_bytes if gpu else None,
         cpu_model=cpu_model(),
+        cpu_features=cpu_features(),
         usable_cores=usable_cores(),
         system=platform.system(),
         architecture=platform.machine(),

@@ -62,6 +62,10 @@ def _rows(part: Part, owner: str, *names: str) -> tuple[Field, ...]:
     return tuple(Field(name, part, attrgetter(f"{owner}.{name}")) for name in names)
 
 
+def _features(names: tuple[str, ...] | None) -> str:
+    return "unknown" if names is None else " ".join(names) or "none"
+
+
 def _code(record: Record) -> str:
     environment = record.environment
     return f"{environment.code} (commit {environment.commit or 'unknown'})"
@@ -78,10 +82,14 @@ FIELDS: tuple[Field, ...] = (
         "mig_mode",
         "power_limit_watts",
         "cpu_model",
-        "usable_cores",
-        "system",
-        "architecture",
     ),
+    Field(
+        "cpu_features",
+        Part.MACHINE,
+        attrgetter("environment.cpu_features"),
+        lambda record: _features(record.environment.cpu_features),
+    ),
+    *_rows(Part.MACHINE, "environment", "usable_cores", "system", "architecture"),
     Field("data", Part.WORKLOAD, attrgetter("data.name")),
     Field(
         "data_digest",

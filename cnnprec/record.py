@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -19,11 +20,12 @@ from cnnprec.config import TrainingConfig
 from cnnprec.nvml import GpuState
 from cnnprec.precision import Precision
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of `Record`'s layout. A file of each older one is in ``tests/data``.
 
 1. The first.
 2. `Environment.code` and `Environment.commit`; `Round.state`.
+3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
 """
 
 MOST_SCALE_CHANGES = 64
@@ -128,8 +130,9 @@ class Environment:
     """The machine and the software that a measurement was taken with.
 
     ``None`` means that it does not apply (a driver without a GPU) or that the system
-    does not tell. ``code`` is a digest of this project's source files, ``"unknown"`` in
-    records of version 1; ``commit`` names the commit they came from, for people.
+    does not tell; ``cpu_features`` is None in records of versions 1 and 2 too. ``code`` is a
+    digest of this project's source files, ``"unknown"`` in records of version 1; ``commit``
+    names the commit they came from, for people.
     """
 
     device_kind: str
@@ -137,6 +140,7 @@ class Environment:
     device_count: int
     device_memory_bytes: int | None
     cpu_model: str
+    cpu_features: tuple[str, ...] | None
     usable_cores: int
     system: str
     architecture: str
@@ -210,12 +214,8 @@ class Record:
             )
         try:
             decoded = {**plain, "schema_version": SCHEMA_VERSION}
-            if version == 1:
-                decoded["environment"] = {
-                    **plain["environment"],
-                    "code": "unknown",
-                    "commit": None,
-                }
+            for newer in range(version + 1, SCHEMA_VERSION + 1):
+                decoded["environment"] = {**decoded["environment"], **_NEW_IN[newer]}
             decoded["rounds"] = [
                 {**entry, "run": _map_losses(dict(entry["run"]), _decode_float)}
                 for entry in plain["rounds"]
@@ -223,6 +223,12 @@ class Record:
             return msgspec.convert(decoded, cls)
         except (msgspec.ValidationError, KeyError, TypeError) as error:
             raise ValueError(f"not a record of schema version {version}: {error}") from error
+
+
+_NEW_IN: Mapping[int, Mapping[str, Any]] = MappingProxyType(
+    {2: {"code": "unknown", "commit": None}, 3: {"cpu_features": None}}
+)
+"""What `Environment` got in each version, with the value that older records have."""
 
 
 def _map_losses(run: dict[str, Any], convert: Any) -> dict[str, Any]:

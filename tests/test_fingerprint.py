@@ -18,7 +18,7 @@ from cnnprec.fingerprint import (
 from cnnprec.precision import Precision
 from cnnprec.record import DataInfo, Environment, Record
 
-SAVED = json.loads((Path(__file__).parent / "data/session-schema-2.json").read_text())
+SAVED = json.loads((Path(__file__).parent / "data/session-schema-3.json").read_text())
 RECORD = Record.from_dict(SAVED["benchmarks"][0]["extra_info"]["cnnprec"])
 
 NAMES = {
@@ -30,6 +30,7 @@ NAMES = {
         "mig_mode",
         "power_limit_watts",
         "cpu_model",
+        "cpu_features",
         "usable_cores",
         "system",
         "architecture",

@@ -266,16 +266,38 @@ def test_benchmark_that_is_missing_fails_unless_only_others_were_asked_for(saved
     result.stdout.re_match_lines([r"FAIL: in the baseline and not measured now: half .*"])
 
 
-def test_baseline_of_another_machine_is_refused_before_measuring(saved):
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("cpu_model", "Z80", "cpu_model: Z80 -> "),
+        # A processor that calls itself the same: virtual machines do that.
+        ("cpu_features", ["avx2"], "cpu_features: avx2 -> "),
+    ],
+)
+def test_baseline_of_another_machine_is_refused_before_measuring(saved, field, value, named):
     def other_machine(plain):
         for bench in plain["benchmarks"]:
-            bench["extra_info"]["cnnprec"]["environment"]["cpu_model"] = "Z80"
+            bench["extra_info"]["cnnprec"]["environment"][field] = value
 
     for path in saved.files():
         saved.edit(path, other_machine)
     text = saved.refused("--precision=single,half", "--benchmark-compare")
     assert "INCOMPARABLE" in text
-    assert "cpu_model: Z80 -> " in text
+    assert named in text
+
+
+def test_baseline_of_the_schema_before_is_refused_for_the_processor_it_does_not_tell(saved):
+    def older(plain):
+        for bench in plain["benchmarks"]:
+            record = bench["extra_info"]["cnnprec"]
+            record["schema_version"] = 2
+            del record["environment"]["cpu_features"]
+
+    for path in saved.files():
+        saved.edit(path, older)
+    text = saved.refused("--precision=single,half", "--benchmark-compare")
+    assert "INCOMPARABLE" in text
+    assert "cpu_features: unknown -> " in text
 
 
 def test_live_readings_of_the_machine_are_not_its_identity(saved):

@@ -67,9 +67,16 @@ def test_other_schema_versions_are_refused_by_number(version):
         Record.from_dict({**plain_record(), "schema_version": version})
 
 
+def version_2_record() -> dict:
+    """What version 2 wrote: without the field that version 3 added."""
+    plain = {**plain_record(), "schema_version": 2}
+    del plain["environment"]["cpu_features"]
+    return plain
+
+
 def version_1_record() -> dict:
-    """What version 1 wrote: without the fields that version 2 added."""
-    plain = {**plain_record(), "schema_version": 1}
+    """What version 1 wrote: without the fields that version 2 added, too."""
+    plain = {**version_2_record(), "schema_version": 1}
     del plain["environment"]["code"], plain["environment"]["commit"]
     for entry in plain["rounds"]:
         del entry["state"]
@@ -78,10 +85,20 @@ def version_1_record() -> dict:
 
 def test_version_1_is_read_as_the_present_version_without_what_it_did_not_keep():
     present = make_record()
-    environment = dataclasses.replace(present.environment, code="unknown", commit=None)
+    environment = dataclasses.replace(
+        present.environment, code="unknown", commit=None, cpu_features=None
+    )
     rounds = tuple(dataclasses.replace(entry, state=None) for entry in present.rounds)
     read = Record.from_dict(version_1_record())
     assert read == dataclasses.replace(present, environment=environment, rounds=rounds)
+    assert read.schema_version == SCHEMA_VERSION
+
+
+def test_version_2_is_read_as_the_present_version_without_the_features_of_the_cpu():
+    present = make_record()
+    environment = dataclasses.replace(present.environment, cpu_features=None)
+    read = Record.from_dict(version_2_record())
+    assert read == dataclasses.replace(present, environment=environment)
     assert read.schema_version == SCHEMA_VERSION
 
 
@@ -117,9 +134,15 @@ def test_damaged_version_1_is_refused_as_version_1(field):
 
 @pytest.mark.parametrize("field", ["code", "commit"])
 def test_version_2_without_the_fields_it_added_is_refused(field):
-    plain = plain_record()
+    plain = version_2_record()
     del plain["environment"][field]
     with pytest.raises(ValueError, match=f"schema version 2: .*{field}"):
+        Record.from_dict(plain)
+
+
+def test_version_3_without_the_field_it_added_is_refused():
+    plain = {**version_2_record(), "schema_version": 3}
+    with pytest.raises(ValueError, match=r"schema version 3: .*cpu_features"):
         Record.from_dict(plain)
 
 

@@ -21,6 +21,7 @@ ENVIRONMENT = Environment(
     device_count=2,
     device_memory_bytes=None,
     cpu_model="Some CPU",
+    cpu_features=("avx2",),
     usable_cores=2,
     system="Linux",
     architecture="x86_64",
