@@ -107,8 +107,9 @@ def machine_id(device: str) -> str:
         device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
 
     Returns:
-        Such as ``"cpu-AMD-EPYC-family-26-model-2-x2"`` or ``"gpu-NVIDIA-H200-x1"``. A GPU that was asked for
-        and is not there is answered with the CPU's name; choosing the device reports it.
+        Such as ``"cpu-AMD-EPYC-family-26-model-2-x2"`` or ``"gpu-NVIDIA-H200-x1"``. A GPU
+        that was asked for and is not there is answered with the CPU's name; choosing the device
+        reports it.
     """
     gpus = () if device == "cpu" else query_gpus()
     index = gpu_index(device)

@@ -206,7 +206,7 @@ class Record:
             ValueError: The layout is of another version, a field is missing or of the
                 wrong type, or a value is out of its range. The message says where.
         """
-        version = plain.get("schema_version")
+        version: Any = plain.get("schema_version")
         if version not in range(1, SCHEMA_VERSION + 1):
             raise ValueError(
                 f"record of schema version {version!r}; this cnnprec reads versions 1 to "

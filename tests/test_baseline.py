@@ -65,6 +65,7 @@ def put(path: Path, content: dict | str | bytes) -> Path:
     [
         (1, "2026-11-23T07:11:40.319579", "72a6bcfb44e5", "unknown"),
         (2, "2026-11-23T09:00:22.286598", "d8a8bd19a062", "555b5fb5d0c0"),
+        (3, "2026-11-24T06:55:18.290758", "a3d7b0437381", "19156ae11ca0"),
     ],
 )
 def test_a_real_file_of_every_schema_version_is_read(version, saved_at, commit, code):
@@ -821,7 +822,7 @@ def test_another_machine_is_refused_with_every_reason_once():
     ((refused, reasons),) = selection.refused
     assert refused is session
     assert [str(reason) for reason in reasons] == [
-        "cpu_model: other -> AMD EPYC",
+        "cpu_model: other -> AMD EPYC family 26 model 2",
         "usable_cores: 64 -> 2",
     ]
 
@@ -860,8 +861,8 @@ def test_changed_lists_each_difference_of_the_stack_once():
     changed = select(sessions, records(code="now", tensorflow="9")).changed
     assert [str(difference) for difference in changed] == [
         "tensorflow: 2.21.0 -> 9",
-        "code: a (commit d8a8bd19a062) -> now (commit d8a8bd19a062)",
-        "code: b (commit d8a8bd19a062) -> now (commit d8a8bd19a062)",
+        "code: a (commit a3d7b0437381) -> now (commit a3d7b0437381)",
+        "code: b (commit a3d7b0437381) -> now (commit a3d7b0437381)",
     ]
 
 

@@ -89,7 +89,7 @@ def other(value):
     if isinstance(value, int):
         return value + 1
     if isinstance(value, tuple):
-        return (*value, ("epsilon", 0.5))
+        return (*value, "avx11" if value and isinstance(value[0], str) else ("epsilon", 0.5))
     return "off" if value == "auto" else f"other {value}"
 
 
