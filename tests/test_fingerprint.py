@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from cnnprec import fingerprint
-from cnnprec.config import TrainingConfig
 from cnnprec.fingerprint import (
     FIELDS,
     NOT_COMPARED,
@@ -15,8 +14,8 @@ from cnnprec.fingerprint import (
     parse_vary,
     refused,
 )
-from cnnprec.precision import Precision
-from cnnprec.record import DataInfo, Environment, Record
+from cnnprec.record import Record
+from tests.mutations import PATHS, changed
 
 SAVED = json.loads((Path(__file__).parent / "data/session-schema-3.json").read_text())
 RECORD = Record.from_dict(SAVED["benchmarks"][0]["extra_info"]["cnnprec"])
@@ -71,39 +70,10 @@ NAMES = {
     ],
 }
 
-OWNERS = {
-    "environment": Environment,
-    "config": TrainingConfig,
-    "data": DataInfo,
-    "precision": Precision,
-}
-PATHS = [
-    f"{owner}.{field.name}" for owner, kind in OWNERS.items() for field in dataclasses.fields(kind)
-]
-
-
-def other(value):
-    """A value unlike this one, of the same type where that matters."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, tuple):
-        return (*value, "avx11" if value and isinstance(value[0], str) else ("epsilon", 0.5))
-    return "off" if value == "auto" else f"other {value}"
-
-
-def changed(path: str, record: Record = RECORD) -> Record:
-    """The record with one field put to another value."""
-    owner, _, name = path.partition(".")
-    part = getattr(record, owner)
-    part = dataclasses.replace(part, **{name: other(getattr(part, name))})
-    return dataclasses.replace(record, **{owner: part})
-
 
 def compared(path: str) -> list[fingerprint.Field]:
     """The rows of the table that see a change of this field."""
-    return [field for field in FIELDS if field.read(changed(path)) != field.read(RECORD)]
+    return [field for field in FIELDS if field.read(changed(RECORD, path)) != field.read(RECORD)]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -131,7 +101,7 @@ FREE = [path for path in COMPARED if path not in FIXED]
 
 @pytest.mark.parametrize("path", FIXED)
 def test_a_change_of_machine_or_workload_is_refused_whatever_may_vary(path):
-    found = differences(RECORD, changed(path))
+    found = differences(RECORD, changed(RECORD, path))
     assert [difference.name for difference in found] == [compared(path)[0].name]
     assert refused(found) == found
     assert refused(found, frozenset()) == found
@@ -140,7 +110,7 @@ def test_a_change_of_machine_or_workload_is_refused_whatever_may_vary(path):
 
 @pytest.mark.parametrize("path", FREE)
 def test_a_change_of_the_stack_is_listed_and_refused_only_where_others_are_to_vary(path):
-    found = differences(RECORD, changed(path))
+    found = differences(RECORD, changed(RECORD, path))
     name = path.partition(".")[2]
     assert [difference.name for difference in found] == [name]
     assert refused(found) == ()
@@ -158,7 +128,7 @@ def test_equal_records_have_no_difference():
 
 @pytest.mark.parametrize("path", sorted(NOT_COMPARED))
 def test_fields_left_out_make_no_difference(path):
-    assert differences(RECORD, changed(path)) == ()
+    assert differences(RECORD, changed(RECORD, path)) == ()
 
 
 def test_rounds_and_results_make_no_difference():
@@ -169,7 +139,7 @@ def test_rounds_and_results_make_no_difference():
 def test_all_differences_are_found_in_the_order_of_the_table():
     record = RECORD
     for path in reversed(COMPARED):
-        record = changed(path, record)
+        record = changed(record, path)
     assert [d.name for d in differences(RECORD, record)] == [field.name for field in FIELDS]
     kept = [d.name for d in refused(differences(RECORD, record), frozenset({"code"}))]
     assert kept == [field.name for field in FIELDS if field.name != "code"]
@@ -200,7 +170,7 @@ def test_difference_shows_both_values(baseline, current, text):
 
 
 def test_a_digest_of_data_is_shortened():
-    (difference,) = differences(RECORD, changed("data.digest"))
+    (difference,) = differences(RECORD, changed(RECORD, "data.digest"))
     assert difference.baseline == RECORD.data.digest[:12]
 
 

@@ -21,8 +21,10 @@ import cnnprec.environment
 import cnnprec.training
 from cnnprec import baseline
 from cnnprec.compare import ENOUGH, METRICS
+from cnnprec.fingerprint import FIELDS, NOT_COMPARED, STACK_NAMES, Part
 from cnnprec.machine import machine_id
 from cnnprec.record import Record
+from tests.mutations import PATHS, changed
 
 REPOSITORY = Path(__file__).parent.parent
 WORK = ["--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=3", "--device=cpu"]
@@ -266,24 +268,56 @@ def test_benchmark_that_is_missing_fails_unless_only_others_were_asked_for(saved
     result.stdout.re_match_lines([r"FAIL: in the baseline and not measured now: half .*"])
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "named"),
-    [
-        ("cpu_model", "Z80", "cpu_model: Z80 -> "),
-        # A processor that calls itself the same: virtual machines do that.
-        ("cpu_features", ["avx2"], "cpu_features: avx2 -> "),
-    ],
-)
-def test_baseline_of_another_machine_is_refused_before_measuring(saved, field, value, named):
-    def other_machine(plain):
-        for bench in plain["benchmarks"]:
-            bench["extra_info"]["cnnprec"]["environment"][field] = value
+# The refusal matrix: every field of a record, by what it describes.
+PART_OF = {field.name: field.part for field in FIELDS}
+# Three fields are shown by other names than they have in a record.
+SHOWN = {"data.name": "data", "data.digest": "data_digest", "precision.name": "precisions"}
+COMPARED = {
+    path: SHOWN.get(path, path.partition(".")[2]) for path in PATHS if path not in NOT_COMPARED
+}
+# A precision of another name is another benchmark.
+STACK = [name for name in COMPARED.values() if PART_OF.get(name) is Part.STACK]
+FIXED = [path for path, name in COMPARED.items() if name not in STACK]
 
-    for path in saved.files():
-        saved.edit(path, other_machine)
-    text = saved.refused("--precision=single,half", "--benchmark-compare")
+
+def test_matrix_has_every_field_once():
+    names = [*COMPARED.values()]
+    assert sorted(names) == sorted({*PART_OF, "precisions"} - {"precision"})
+    assert sorted(STACK) == sorted(STACK_NAMES)
+
+
+def measured_elsewhere(saved: Project, path: str) -> None:
+    """Puts one field of all saved sessions to another value."""
+
+    def change(plain):
+        for bench in plain["benchmarks"]:
+            record = Record.from_dict(bench["extra_info"]["cnnprec"])
+            bench["extra_info"]["cnnprec"] = changed(record, path).to_dict()
+
+    for file in saved.files():
+        saved.edit(file, change)
+
+
+@pytest.mark.parametrize("path", FIXED)
+def test_baseline_of_another_machine_or_workload_is_refused_before_measuring(saved, path):
+    measured_elsewhere(saved, path)
+    for vary in ([], [f"--vary={','.join(STACK_NAMES)}"]):
+        text = saved.refused("--precision=single,half", *vary, "--benchmark-compare")
+        assert "INCOMPARABLE" in text
+        assert re.search(rf"\b{COMPARED[path]}: .+ -> .+", text)
+
+
+@pytest.mark.parametrize("name", STACK)
+def test_baseline_of_other_software_is_compared_and_listed_unless_others_are_to_vary(saved, name):
+    measured_elsewhere(saved, f"environment.{name}")
+    for vary in ([], [f"--vary={name}"]):
+        result = saved.compare(*vary)
+        assert result.ret == 0
+        result.stdout.re_match_lines([rf"changed: {name}: .+ -> .+", rf"  {name}: .+ -> .+"])
+    others = ",".join(other for other in STACK_NAMES if other != name)
+    text = saved.refused("--precision=single,half", f"--vary={others}", "--benchmark-compare")
     assert "INCOMPARABLE" in text
-    assert named in text
+    assert re.search(rf"\b{name}: .+ -> .+", text)
 
 
 def test_baseline_of_the_schema_before_is_refused_for_the_processor_it_does_not_tell(saved):
