@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
-import gc
 import json
 import math
 import os
@@ -26,6 +25,7 @@ import msgspec
 
 from cnnprec.compare import ENOUGH
 from cnnprec.fingerprint import Difference, Part, differences, refused, stack
+from cnnprec.memory import without_collection
 from cnnprec.record import Record
 
 MOST_BYTES = 20_000
@@ -221,25 +221,14 @@ def load_sessions(
         paths = _paths(folder, pattern)
     except OSError as error:
         return (), (Skipped(folder, f"cannot be listed: {error.strerror or error}"),)
-    with _no_collection():
+    # Half of the time of reading a thousand sessions was the garbage collector's.
+    with without_collection():
         for path in paths:
             try:
                 sessions.append(_read(path))
             except ValueError as error:
                 skipped.append(Skipped(path, str(error)))
     return tuple(sorted(sessions, key=_age)), tuple(skipped)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keeps the garbage collector away: half of the time of reading a thousand sessions was its."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _age(session: SavedSession) -> tuple[datetime, str, str]:

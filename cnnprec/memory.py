@@ -1,8 +1,10 @@
-"""Peak resident memory of this process, over a span that the caller chooses."""
+"""Memory of this process over a span that the caller chooses: its peak, and no collection."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -31,3 +33,15 @@ def peak_resident_bytes() -> int | None:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return None
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Keeps the garbage collector away; it comes back afterwards if it was there before."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -7,17 +7,17 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far one precision's benchmark is.
+    """How far the benchmarks are; they take turns, one run each.
 
     Attributes:
         precision: Name of the precision.
-        run: The run under way, from 1.
-        runs: Runs in all.
+        run: Its run under way, from 1.
+        runs: Its runs in all.
         epoch: The epoch under way, from 1.
         epochs: Epochs in a run.
         loss: Mean training loss of the epoch so far.
-        seconds_per_step: Wall time of a step so far; None before any step was timed.
-        steps_left: Steps still to come in this and the later runs of the precision.
+        seconds_per_step: Mean wall time of all steps so far; None before any was timed.
+        steps_left: Steps still to come in this and all later runs, of all precisions.
     """
 
     precision: str

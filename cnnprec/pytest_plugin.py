@@ -259,10 +259,12 @@ def pytest_terminal_summary(
     terminalreporter.section("RESULTS")
     for line in results(session.records.values()):
         terminalreporter.write_line(line)
-    missing = [p.name for p in session.precisions if p.name not in session.records]
-    if missing and exitstatus == pytest.ExitCode.INTERRUPTED:
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        missing = [p.name for p in session.precisions if p.name not in session.records]
         terminalreporter.write_line(
-            f"Interrupted: nothing was saved; not measured: {', '.join(missing)}."
+            "Interrupted: nothing was saved"
+            + (f"; not measured: {', '.join(missing)}" if missing else "")
+            + "."
         )
 
 

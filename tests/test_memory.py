@@ -1,3 +1,4 @@
+import gc
 import sys
 
 import pytest
@@ -24,3 +25,14 @@ def test_system_that_does_not_tell_gives_none(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "no folder" / "missing")
     assert memory.peak_resident_bytes() is None
     assert not memory.reset_peak_resident()
+
+
+def test_collector_is_away_and_comes_back_only_if_it_was_there():
+    assert gc.isenabled()
+    with pytest.raises(KeyError), memory.without_collection():
+        assert not gc.isenabled()
+        with memory.without_collection():
+            pass
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()

@@ -1,5 +1,6 @@
 """The plugin, tested by running real pytest sessions on the real benchmarks."""
 
+import gc
 import gzip
 import json
 import os
@@ -18,6 +19,7 @@ from cnnprec import pytest_plugin
 from cnnprec.nvml import Gpu
 from cnnprec.precision import PRECISIONS
 from cnnprec.record import Outcome, Record
+from cnnprec.training import Trainer
 
 REPOSITORY = Path(__file__).parent.parent
 # A training of a second: 2 steps a run on the generated images.
@@ -104,16 +106,63 @@ def test_results_say_where_and_why_a_precision_broke(project):
     )
 
 
-def test_seconds_are_those_of_pytest_benchmark_taken_without_garbage_collection(project):
-    run(project, *SMALL, "--precision=single", "--benchmark-json=out.json")
-    (bench,) = saved(project)["benchmarks"]
-    record = Record.from_dict(bench["extra_info"]["cnnprec"])
-    ours = [entry.seconds for entry in record.rounds]
-    # Ours is taken inside theirs; between the two lie a few Python calls.
-    for inner, outer in zip(ours, bench["stats"]["data"], strict=True):
-        assert inner <= outer
-        assert outer - inner < 0.5 * outer
-    assert bench["options"]["disable_gc"] is True
+@pytest.fixture
+def trainings(monkeypatch) -> list[tuple[str, int]]:
+    """The trainings that were timed, in order: precision and seed. No garbage is collected."""
+    done = []
+    fit = Trainer.fit
+
+    def noted(trainer, on_progress=None):
+        assert not gc.isenabled()
+        done.append((trainer.precision.name, trainer._seed))
+        fit(trainer, on_progress)
+
+    monkeypatch.setattr(Trainer, "fit", noted)
+    return done
+
+
+def test_precisions_take_turns_run_by_run(project, trainings):
+    result = run(project, *SMALL, "--precision=single,half,double", "--order-seed=1")
+    result.assert_outcomes(passed=3)
+    names = [name for name, _ in trainings[:3]]
+    assert sorted(names) == ["double", "half", "single"]
+    assert trainings == [(name, seed) for seed in (12, 13) for name in names]
+
+
+def test_only_the_selected_precisions_are_trained(project, trainings):
+    run(project, *SMALL, "-k", "single", "--precision=single,half").assert_outcomes(passed=1)
+    assert trainings == [("single", 12), ("single", 13)]
+
+
+def test_seconds_are_those_of_pytest_benchmark(project, trainings):
+    run(project, *SMALL, "--precision=single,half", "--benchmark-json=out.json")
+    benches = saved(project)["benchmarks"]
+    assert len(benches) == 2
+    for bench in benches:
+        record = Record.from_dict(bench["extra_info"]["cnnprec"])
+        assert [entry.seconds for entry in record.rounds] == bench["stats"]["data"]
+        assert bench["group"] == "training"
+
+
+@pytest.mark.parametrize(("step", "runs"), [("warm_up", 0), ("fit", 1)])
+def test_precision_that_breaks_down_fails_by_itself_and_keeps_its_runs(
+    project, monkeypatch, step, runs
+):
+    method = getattr(Trainer, step)
+
+    def breaks(trainer, *arguments):
+        if trainer.precision.name == "half" and (step == "warm_up" or trainer._seed == 13):
+            raise RuntimeError("out of memory")
+        return method(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, step, breaks)
+    result = run(project, *SMALL, "--precision=single,half", "--order-seed=1", "-rf")
+    result.assert_outcomes(passed=1, failed=1)
+    text = result.stdout.str()
+    assert "RuntimeError: out of memory" in text
+    assert re.search(r"FAILED .*test_training\[half\]", text)
+    assert bool(re.search(r"half: only 1 of 2 runs were finished", text)) == bool(runs)
+    assert not re.search(r"single: only", text)
 
 
 def test_header_predicts_the_precisions_that_cannot_train(project):
