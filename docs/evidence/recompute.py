@@ -1,6 +1,6 @@
 """Recomputes the figures of README.md from the sessions in sessions.json.
 
-Two tables also read sessions-earlier.json, the recording that the rule was made on.
+Two tables also read the earlier recordings, sessions-first.json and those after it.
 
 ``recompute.py collect FOLDER`` writes sessions.json from a folder of saved sessions;
 ``recompute.py`` prints every table; ``--table NAME`` prints one; ``--write`` puts the tables
@@ -46,7 +46,9 @@ Floats = npt.NDArray[np.float64]
 
 HERE = Path(__file__).parent
 DATA = HERE / "sessions.json"
-EARLIER = HERE / "sessions-earlier.json"
+EARLIER: Mapping[str, Path] = MappingProxyType(
+    {name: HERE / f"sessions-{name}.json" for name in ("first", "second", "third")}
+)
 README = HERE / "README.md"
 PLOT = "evidence.png"
 
@@ -728,6 +730,7 @@ def recording_table(evidence: Evidence) -> str:
         ("sessions", str(len(evidence.sessions))),
         ("from, to (UTC)", f"{evidence.saved_at[0][:16]}, {evidence.saved_at[-1][:16]}"),
         ("machine", f"{e.cpu_model}, {e.usable_cores} cores, {e.system} {e.kernel}"),
+        ("instruction sets", " ".join(e.cpu_features or ("unknown",))),
         (
             "software",
             f"TensorFlow {e.tensorflow} (oneDNN {'on' if e.onednn else 'off'}), Keras {e.keras}, "
@@ -835,12 +838,12 @@ def drawn_table(evidence: Evidence) -> str:
 
 
 def _recordings(evidence: Evidence) -> dict[str, Evidence]:
-    """The two recordings by name; the rule was made on the second."""
-    return {"this one": evidence, "the earlier one": read(EARLIER)}
+    """All recordings by name, oldest first."""
+    return {**{name: read(path) for name, path in EARLIER.items()}, "fourth": evidence}
 
 
 def recordings_table(evidence: Evidence) -> str:
-    """Both recordings under the same rule, and both together."""
+    """All recordings under the same rule, and all together."""
     rows = []
     clock, kind = chosen(evidence)
     recordings = _recordings(evidence)
@@ -857,12 +860,12 @@ def recordings_table(evidence: Evidence) -> str:
                 _found_at_the_stated_effect([recording]),
             )
         )
-    both = list(recordings.values())
+    together = list(recordings.values())
     rows.append(
         (
-            *("both", str(sum(len(recording.sessions) for recording in both)), "", "", ""),
-            *_alarms_by_baseline(both),
-            _found_at_the_stated_effect(both),
+            *("all", str(sum(len(recording.sessions) for recording in together)), "", "", ""),
+            *_alarms_by_baseline(together),
+            _found_at_the_stated_effect(together),
         )
     )
     head = (
@@ -893,7 +896,7 @@ def _found_at_the_stated_effect(recordings: Sequence[Evidence]) -> str:
 
 
 def pairs_table(evidence: Evidence) -> str:
-    """Both recordings as ``cnnprec ab`` would judge neighbouring sessions."""
+    """All recordings as ``cnnprec ab`` would judge neighbouring sessions."""
     rows = []
     for name, recording in _recordings(evidence).items():
         for count in PAIRS:
