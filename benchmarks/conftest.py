@@ -183,9 +183,9 @@ class _Turns:
         from cnnprec.device import peak_device_memory_bytes, reset_peak_device_memory
 
         trainer.reset(self._suite.config.seed + len(series.record.rounds))
+        gc.collect()
         resident_known = reset_peak_resident()
         reset_peak_device_memory()
-        gc.collect()
         with _watched(self._prepared, self._suite) as watch, without_collection():
             start, cpu_start = time.perf_counter(), time.process_time()
             trainer.fit(self._line.update if self._line.shown else None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cnnprec.baseline import (
+    SavedSession,
     SaveError,
     Selection,
     Skipped,
@@ -180,6 +181,8 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     several = f"{len(names)} sessions of {asked.folder}, {names[0]} to {names[-1]}"
     return [
         "baseline: " + (several if len(names) > 1 else f"1 session of {asked.folder}, {names[0]}"),
+        f"baseline: saved {_minute(asked.selection.sessions[0])} to "
+        f"{_minute(asked.selection.sessions[-1])} UTC",
         *(f"baseline: SKIPPED {skipped.path.name}: {skipped.reason}" for skipped in asked.skipped),
         *_set_aside(asked.selection),
         *(f"changed: {difference}" for difference in asked.selection.changed),
@@ -435,6 +438,10 @@ class _Storage:
 def _benchmark_session(config: pytest.Config) -> Any:
     # Private to pytest-benchmark; tests/test_plugin.py fails if it changes.
     return getattr(config, "_benchmarksession", None)
+
+
+def _minute(session: SavedSession) -> str:
+    return f"{session.saved_at:%Y-%m-%d %H:%M}"
 
 
 def _is_verdict(item: pytest.Item) -> bool:

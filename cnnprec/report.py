@@ -155,13 +155,30 @@ def _stack(comparison: Comparison) -> str:
 
 
 def _remarks(comparison: Comparison) -> list[str]:
-    """One sentence for each judgement that did not pass, or that passed with a notice."""
-    return [
+    """One sentence for each judgement that did not pass, or that passed with a notice.
+
+    Where something is slower than saved sessions, one more says what else can be the cause.
+    """
+    remarks = [
         f"{judgement.verdict} {judgement.precision or 'session'} {judgement.metric}: "
         f"{judgement.reason}"
         for judgement in _ranked(comparison)
         if judgement.verdict is not Verdict.PASS or judgement.reason.startswith("notice")
     ]
+    slower = any(
+        judgement.metric == "speed"
+        and judgement.verdict is Verdict.FAIL
+        and judgement.estimate is not None
+        and judgement.estimate.check is None  # pairs have one
+        for judgement in comparison.judgements
+    )
+    return [*remarks, _OTHER_CAUSE] if slower else remarks
+
+
+_OTHER_CAUSE = (
+    "A machine that became slower since the sessions were saved looks the same. Measuring by turns "
+    "tells the two apart (cnnprec ab), and so do sessions saved over days instead of in one go."
+)
 
 
 _HEADINGS = (

@@ -195,6 +195,7 @@ def test_same_speed_passes_and_the_verdicts_come_last(saved):
     result.stdout.re_match_lines(
         [
             r"baseline: 6 sessions of .*, 0001_base\.json to 0006_base\.json",
+            r"baseline: saved 2026-01-01 00:00 to 2026-01-06 00:00 UTC",
             r"=+ VERDICTS =+",
             r"compared with 6 saved sessions; nothing changed in the stack",
             r"precision +what +ratio +95 % bounds +detectable +sessions +verdict",

@@ -261,8 +261,18 @@ def test_verdicts_show_sizes_reasons_and_what_changed():
         "PASS single numerics: notice: other bits",
         "INCONCLUSIVE single speed: 5 sessions needed",
         "FAIL half speed: CPU time grew",
+        "A machine that became slower since the sessions were saved looks the same. Measuring by "
+        "turns tells the two apart (cnnprec ab), and so do sessions saved over days instead of in "
+        "one go.",
         "verdict: FAIL",
     ]
+
+
+def test_slowdown_that_pairs_show_is_not_laid_on_the_machine():
+    estimate = Estimate(1.3, 1.2, 1.4, 0.001, 0.15, 7, check=0.01)
+    judgement = Judgement("speed", "half", Verdict.FAIL, "it grew", estimate, "CPU time")
+    lines = verdicts(Comparison((judgement,), (), "7 pairs of sessions"))
+    assert lines[-2:] == ["FAIL half speed: it grew", "verdict: FAIL"]
 
 
 def test_markdown_says_the_same():
