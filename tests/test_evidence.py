@@ -155,7 +155,7 @@ class TestThePage:
         assert f"m = 5: {share}, 95 % upper bound {bound:.1f} %" in page
         assert f"| 3% | 5 | {alarms.alarms} of {alarms.trials} | {bound:.1f} % |" in page
 
-    @pytest.mark.parametrize("name", ["recording", "noise", "in-order", "pairs"])
+    @pytest.mark.parametrize("name", ["recording", "noise", "in-order", "gaps", "pairs"])
     def test_tables_that_are_cheap_to_make_are_those_of_the_sessions(self, evidence, page, name):
         assert recompute.insert(page, name, recompute.TABLES[name](evidence)) == page
 
@@ -191,6 +191,11 @@ class TestTrials:
         first, *_, last = recompute.in_order(evidence, 5)
         assert (first.baseline, first.current) == (evidence.sessions[:5], evidence.sessions[5])
         assert (last.baseline, last.current) == (evidence.sessions[-6:-1], evidence.sessions[-1])
+
+    def test_in_order_with_a_gap_leaves_the_sessions_between_out(self, evidence):
+        first, *_, last = recompute.in_order(evidence, 5, gap=10)
+        assert (first.baseline, first.current) == (evidence.sessions[:5], evidence.sessions[15])
+        assert (last.baseline, last.current) == (evidence.sessions[-16:-11], evidence.sessions[-1])
 
     def test_draws_are_the_same_every_time_and_of_different_sessions(self, evidence):
         once, again = (list(recompute.drawn(evidence, 5, 20)) for _ in range(2))
