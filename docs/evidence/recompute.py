@@ -1080,7 +1080,8 @@ def _on_alarms(evidence: Evidence) -> str:
     held = "met there too" if later <= TARGET_ALARMS else "**missed** there"
     return (
         f"False alarms in order, target at most {_percent(TARGET_ALARMS)}: {'; '.join(parts)}. "
-        f"With time between the baseline and the session judged: up to {_percent(later, 1)}, {held}."
+        f"With time between the baseline and the session judged: up to {_percent(later, 1)}, "
+        f"{held}."
     )
 
 
