@@ -129,8 +129,9 @@ def code_digest() -> str:
     """
     digest = hashlib.sha256()
     for folder in (_PACKAGE, _PACKAGE.parent / "benchmarks"):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(f"{folder.name}/{path.name}\0".encode() + path.read_bytes() + b"\0")
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder.parent).as_posix()
+            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
 

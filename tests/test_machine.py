@@ -148,9 +148,12 @@ def test_change_of_any_source_file_changes_the_digest(project, name):
     assert machine.code_digest() != before
 
 
-@pytest.mark.parametrize("name", ["cnnprec/new.py", "benchmarks/new.py"])
+@pytest.mark.parametrize(
+    "name", ["cnnprec/new.py", "cnnprec/folder/new.py", "benchmarks/new.py", "benchmarks/a/b/new.py"]
+)
 def test_new_source_file_changes_the_digest_even_if_empty(project, name):
     before = machine.code_digest()
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
     (project / name).touch()
     assert machine.code_digest() != before
 
