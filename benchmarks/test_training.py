@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
-from cnnprec.precision import Precision
-from cnnprec.record import Record
+import pytest
+
+from cnnprec.precision.precisions import Precision
+from cnnprec.records.record import Record
 
 
+@pytest.mark.precision_benchmark
 def test_training(precision: Precision, measure: Callable[[Precision], Record]) -> None:
     """Times one precision. How the training ended is a result; see RESULTS and the record."""
     record = measure(precision)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cnnprec.config import TrainingConfig
-from cnnprec.data import Dataset, load_dataset
-from cnnprec.machine import usable_cores
+from cnnprec.machine.cpu import usable_cores
+from cnnprec.workload.dataset import Dataset
+from cnnprec.workload.load_dataset import load_dataset
+from cnnprec.workload.profiles import TrainingConfig
 
 _HERE = Path(__file__).parent
 

@@ -1,10 +1,10 @@
 """The recorded sessions, the page about them, and the rules of other tools that it rates."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import re
+import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,35 +12,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnprec.baseline import SavedSession
-from cnnprec.compare import DEFAULT_TOLERANCE, Verdict
-from cnnprec.record import Environment
+from cnnprec.records.read_sessions import SavedSession
+from cnnprec.records.record import Environment
+from cnnprec.verdicts.verdict import Verdict
 
 _FOLDER = Path(__file__).parents[1] / "docs" / "evidence"
-_SPEC = importlib.util.spec_from_file_location("recompute", _FOLDER / "recompute.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-recompute = importlib.util.module_from_spec(_SPEC)
-# A dataclass looks up its annotations in the module by its name.
-sys.modules["recompute"] = recompute
-_SPEC.loader.exec_module(recompute)
+sys.path.insert(0, str(_FOLDER))
 
-FEWEST_SESSIONS = 60
+import recording  # noqa: E402
+import rules  # noqa: E402
+import tables  # noqa: E402
+import trials  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def plain():
-    return json.loads(recompute.DATA.read_text(encoding="utf-8"))
+    return json.loads(recording.DATA.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def evidence(plain):
-    return recompute.rebuild(plain)
+def recorded(plain):
+    return recording.rebuild(plain)
 
 
 @pytest.fixture(scope="module")
 def page():
-    return recompute.README.read_text(encoding="utf-8")
+    return (_FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def _saved(records, name="0001_aa.json"):
@@ -69,12 +66,12 @@ def _strings(value):
 
 
 class TestTheFile:
-    def test_it_holds_enough_sessions_in_the_order_of_time(self, evidence):
-        assert len(evidence.sessions) >= FEWEST_SESSIONS
-        assert sorted(set(evidence.saved_at)) == list(evidence.saved_at)
+    def test_it_holds_enough_sessions_in_the_order_of_time(self, recorded):
+        assert len(recorded.sessions) >= recording.FEWEST == 60
+        assert sorted(set(recorded.saved_at)) == list(recorded.saved_at)
 
-    def test_every_session_has_the_four_precisions_and_all_rounds(self, evidence):
-        for session in evidence.sessions:
+    def test_every_session_has_the_four_precisions_and_all_rounds(self, recorded):
+        for session in recorded.sessions:
             assert set(session) == {"single", "double", "half", "mixed_half"}
             for record in session.values():
                 assert len(record.rounds) == record.config.runs == 3
@@ -89,17 +86,17 @@ class TestTheFile:
         assert {key for session in plain["sessions"] for key in session} == {"saved_at", "rounds"}
         assert not [text for text in _strings(plain) if "/" in text or "\\" in text]
 
-    def test_what_is_written_is_what_was_read(self, plain, evidence):
+    def test_what_is_written_is_what_was_read(self, recorded):
         saved = [
             dataclasses.replace(_saved(records), saved_at=datetime.fromisoformat(time))
-            for records, time in zip(evidence.sessions, evidence.saved_at, strict=True)
+            for records, time in zip(recorded.sessions, recorded.saved_at, strict=True)
         ]
-        text = recompute.render(recompute.compact(saved))
-        assert text == recompute.DATA.read_text(encoding="utf-8")
-        assert len(text) <= recompute.MOST_BYTES
+        text = recording.render(recording.compact(saved))
+        assert text == recording.DATA.read_text(encoding="utf-8")
+        assert len(text) <= 150_000  # small enough to be read in a review
 
-    def test_a_session_of_another_machine_is_refused(self, evidence):
-        records = evidence.sessions[1]
+    def test_a_session_of_another_machine_is_refused(self, recorded):
+        records = recorded.sessions[1]
         moved = {
             name: dataclasses.replace(
                 record, environment=dataclasses.replace(record.environment, usable_cores=64)
@@ -107,105 +104,187 @@ class TestTheFile:
             for name, record in records.items()
         }
         with pytest.raises(ValueError, match=r"0002.*usable_cores: 2 -> 64"):
-            recompute.compact([_saved(evidence.sessions[0]), _saved(moved, "0002_aa.json")])
+            recording.compact([_saved(recorded.sessions[0]), _saved(moved, "0002_aa.json")])
 
-    def test_a_session_of_fewer_precisions_is_refused(self, evidence):
-        fewer = {"single": evidence.sessions[1]["single"]}
+    def test_a_session_of_fewer_precisions_is_refused(self, recorded):
+        fewer = {"single": recorded.sessions[1]["single"]}
         with pytest.raises(ValueError, match="measured single, the first"):
-            recompute.compact([_saved(evidence.sessions[0]), _saved(fewer)])
+            recording.compact([_saved(recorded.sessions[0]), _saved(fewer)])
 
-    def test_a_round_without_a_time_is_refused(self, evidence):
-        record = evidence.sessions[1]["single"]
+    def test_a_round_without_a_time_is_refused(self, recorded):
+        record = recorded.sessions[1]["single"]
         untimed = dataclasses.replace(
             record, rounds=tuple(dataclasses.replace(r, seconds=None) for r in record.rounds)
         )
+        broken = {**recorded.sessions[1], "single": untimed}
         with pytest.raises(ValueError, match="single: a round without a time"):
-            recompute.compact(
-                [
-                    _saved(evidence.sessions[0]),
-                    _saved({**evidence.sessions[1], "single": untimed}),
-                ]
-            )
+            recording.compact([_saved(recorded.sessions[0]), _saved(broken)])
 
-    def test_one_session_is_refused(self, evidence):
-        with pytest.raises(ValueError, match="1 sessions have no spread"):
-            recompute.compact([_saved(evidence.sessions[0])])
+    @pytest.mark.parametrize("count", [1, 59])
+    def test_too_few_sessions_are_refused(self, recorded, count):
+        with pytest.raises(ValueError, match=f"{count} of at least 60 sessions"):
+            recording.compact([_saved(records) for records in recorded.sessions[:count]])
 
-    def test_a_file_of_another_layout_is_refused(self, plain):
-        with pytest.raises(ValueError, match="layout 0; 1 is accepted"):
-            recompute.rebuild({**plain, "layout": 0})
-
-    def test_a_file_that_is_too_large_is_refused(self, plain):
-        # A session is a line of some 500 bytes, so a thousand are more than 150,000.
-        with pytest.raises(ValueError, match="at most 150000 are accepted"):
-            recompute.render({**plain, "sessions": plain["sessions"][:1] * 1000})
-
-    def test_collect_refuses_a_folder_with_a_file_that_is_no_session(self, tmp_path):
-        (tmp_path / "0001_aa.json").write_text("{}", encoding="utf-8")
-        with pytest.raises(ValueError, match=r"0001_aa\.json: not the layout"):
-            recompute.collect(tmp_path, tmp_path / "sessions.json")
+    @pytest.mark.parametrize(
+        ("files", "message"),
+        [({"0001_aa.json": "{}"}, r"0001_aa\.json: not the layout"), ({}, "whole sessions")],
+    )
+    def test_collect_refuses_a_folder_without_sessions(self, tmp_path, files, message):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            recording.collect(tmp_path, tmp_path / "sessions.json")
         assert not (tmp_path / "sessions.json").exists()
 
 
-class TestThePage:
-    def test_false_alarms_in_order_are_those_of_the_sessions(self, evidence, page):
-        alarms = recompute.alarms_in_order(evidence, 5, DEFAULT_TOLERANCE)
-        bound = recompute.upper_bound(alarms.alarms, alarms.trials) * 100
-        share = f"{alarms.alarms} of {alarms.trials} = {alarms.share * 100:.1f} %"
-        assert f"m = 5: {share}, 95 % upper bound {bound:.1f} %" in page
-        assert f"| 3% | 5 | {alarms.alarms} of {alarms.trials} | {bound:.1f} % |" in page
+def _block(page, name):
+    (found,) = re.findall(f"<!-- {name}: begin -->\n(.+?)\n<!-- {name}: end -->", page, re.S)
+    return found
 
+
+def _rows(text):
+    """The cells of a table by row, without its head."""
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines()[2:]]
+
+
+def _expected(page):
+    """The figures that the answer at the top of the page has to give, from its tables."""
+    found = {name: _rows(_block(page, name)) for name in tables.TABLES}
+    for _, m, alarms, bound, *_ in found["in-order"][:3]:
+        hits, count = map(int, alarms.split(" of "))
+        yield f"m = {m}: {alarms} = {hits / count * 100:.1f} %, 95 % upper bound {bound}"
+    shares = [row[3] for row in found["drawn"][:3]]
+    yield f"Drawn at random, {min(shares)} to {max(shares)} of the trials"
+    late = [float(cell.split()[-2]) for row in found["gaps"] for cell in row[2:]]
+    yield f"up to {max(late)} % with 10 sessions between"
+    (mean,) = (row for row in found["power"] if row[0] == "one alone, mean")
+    (a, b, c), (d, e, f) = mean[3].split(" / "), mean[5].split(" / ")
+    yield f"in {a} % of the trials with m = 5, in {b} % with m = 10 and in {c} % with m = 20"
+    yield f"by 30 % in {d} %, {e} % and {f} %"
+    rates = [int(cell.split()[-2]) for row in found["calibration"] for cell in row[1:]]
+    yield f"in {min(rates)} % to {max(rates)} % by precision and m"
+    inside, above = sum(75 <= r <= 85 for r in rates), sum(r > 85 for r in rates)
+    yield f"{inside} of {len(rates)} are inside, {above} above"
+    count, alarms, apart, detectable, *_ = found["pairs"][1]
+    alarms = alarms.replace("of", "alarms of")
+    yield f"{count} pairs detect {detectable.split(' (')[0]}, with {alarms}"
+    yield f"only {apart} of these windows share no session"
+    ways = [row[3:] for row in found["rules"][:-3]]
+    ways = [[int(cell.split(" / ")[clock]) for cell in row] for row in ways for clock in (0, 1)]
+    loud = [way[0] for way in ways if way[0] > 5]
+    yield f"of {len(ways)} ways to use them, {len(loud)} raise false alarms"
+    yield f"in {min(loud)} % to {max(loud)} % of the draws"
+    assert ways.count([0, 0, 0]) == len(ways) - len(loud)
+    yield f"The other {len(ways) - len(loud)} find nothing"
+
+
+def _missing(page):
+    answer = " ".join(page[: page.index("![")].split())
+    return [figures for figures in _expected(page) if figures not in answer]
+
+
+class TestThePage:
     @pytest.mark.parametrize("name", ["recording", "noise", "in-order", "gaps", "pairs"])
-    def test_tables_that_are_cheap_to_make_are_those_of_the_sessions(self, evidence, page, name):
-        assert recompute.insert(page, name, recompute.TABLES[name](evidence)) == page
+    def test_tables_that_are_cheap_to_make_are_those_of_the_sessions(self, recorded, page, name):
+        assert tables.insert(page, name, tables.TABLES[name](recorded)) == page
+
+    def test_rows_of_the_other_tables_are_those_of_the_sessions(self, recorded, page, monkeypatch):
+        rows = {name: _rows(_block(page, name)) for name in tables.TABLES}
+        monkeypatch.setattr(trials, "BASELINES", (5,))
+        monkeypatch.setattr(tables, "_CASES", ((0.03, 5),))
+        assert _rows(tables.drawn_table(recorded)) == rows["drawn"][:1]
+        assert _rows(tables.calibration_table(recorded)) == [row[:2] for row in rows["calibration"]]
+        assert _rows(tables.power_table(recorded)) == [
+            [cell.split(" / ")[0] for cell in row] for row in rows["power"]
+        ]
+        monkeypatch.setattr(rules, "WAYS", rules.WAYS[:3])
+        of_cnnprec = [row for row in rows["rules"] if row[:2] == ["**cnnprec**", "5 sessions"]]
+        assert _rows(tables.rules_table(recorded)) == [*rows["rules"][:3], *of_cnnprec]
+
+    def test_the_program_prints_what_stands_on_the_page(self, page):
+        command = [sys.executable, str(_FOLDER), "--table", "noise"]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert printed == f"## noise\n\n{_block(page, 'noise')}\n\n"
+
+    def test_the_answer_has_the_figures_of_the_tables(self, page):
+        assert _missing(page) == []
+
+    @pytest.mark.parametrize(
+        ("right", "wrong"),
+        [
+            ("m = 10: 4 of 110", "m = 10: 3 of 110"),
+            ("upper bound 8.1 %", "upper bound 8.0 %"),
+            ("random, 4.8 % to", "random, 4.7 % to"),
+            ("up to 7.6 %", "up to 6.7 %"),
+            ("is found in 15 %", "is found in 25 %"),
+            ("79 % and 82 %", "79 % and 83 %"),
+            ("in 76 % to 93 %", "in 76 % to 92 %"),
+            ("12 pairs detect +7 %", "12 pairs detect +6 %"),
+            ("26 raise false alarms", "25 raise false alarms"),
+        ],
+    )
+    def test_a_planted_wrong_figure_in_the_answer_is_found(self, page, right, wrong):
+        assert page.count(right) == 1
+        assert len(_missing(page.replace(right, wrong))) == 1
+
+    @pytest.mark.parametrize("name", ["noise", "in-order"])
+    def test_a_planted_wrong_figure_in_a_table_is_found(self, recorded, page, name):
+        block = _block(page, name)
+        digit = re.search("[1-9](?= %)", block)
+        planted = f"{block[: digit.start()]}0{block[digit.end() :]}"
+        assert tables.TABLES[name](recorded) == block != planted
 
     def test_the_numbers_of_draws_are_those_of_the_page(self, page):
-        assert f"{recompute.POWER_DRAWS} random draws at tolerance" in page
-        assert f"With {recompute.CALIBRATION_DRAWS} draws" in page
-        assert f"the first {recompute.RULE_DRAWS} of the same random draws" in page
-        assert f"{recompute.RESAMPLES:,} resamples" in page
-        assert f"{recompute.CRITERION_RESAMPLES:,} bootstrap samples" in page
+        words = " ".join(page.split())
+        assert f"{trials.POWER_DRAWS} random draws at a tolerance of 3 %" in words
+        assert f"in each of {trials.CALIBRATION_DRAWS} random draws" in words
+        assert f"the first {rules.RULE_DRAWS} of the same random draws" in words
+        assert f"{tables.RESAMPLES:,} resamples" in words
+        assert f"{rules.CRITERION_RESAMPLES:,} bootstrap samples" in words
 
-    def test_every_table_stands_on_the_page(self, page):
-        for name in recompute.TABLES:
-            block = re.search(f"<!-- {name}: begin -->\n(.+?)\n<!-- {name}: end -->", page, re.S)
-            assert block is not None, name
+    def test_every_table_stands_beside_its_command(self, page):
+        for name in tables.TABLES:
+            text = page[: page.index(f"<!-- {name}: begin -->")].split("-->")[-1]
+            assert f"`python docs/evidence --table {name}`" in text
+
+    def test_lines_are_short(self, page):
+        assert [line for line in page.splitlines() if len(line) > 120] == []
 
     def test_the_plot_is_there_and_small(self):
-        content = (_FOLDER / recompute.PLOT).read_bytes()
+        content = (_FOLDER / "evidence.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) <= 200_000
 
     def test_a_text_is_put_between_its_markers_alone(self):
         before = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb"
-        assert recompute.insert(before, "x", "new") == before.replace("old", "new")
+        assert tables.insert(before, "x", "new") == before.replace("old", "new")
 
     @pytest.mark.parametrize("page", ["", "<!-- x: end --><!-- x: begin -->"])
     def test_a_page_without_the_markers_is_refused(self, page):
         with pytest.raises(ValueError, match="once each and in this order"):
-            recompute.insert(page, "x", "new")
+            tables.insert(page, "x", "new")
 
 
 class TestTrials:
-    def test_in_order_takes_the_sessions_just_before(self, evidence):
-        first, *_, last = recompute.in_order(evidence, 5)
-        assert (first.baseline, first.current) == (evidence.sessions[:5], evidence.sessions[5])
-        assert (last.baseline, last.current) == (evidence.sessions[-6:-1], evidence.sessions[-1])
+    def test_in_order_takes_the_sessions_just_before(self, recorded):
+        first, *_, last = trials.in_order(recorded, 5)
+        assert (first.baseline, first.current) == (recorded.sessions[:5], recorded.sessions[5])
+        assert (last.baseline, last.current) == (recorded.sessions[-6:-1], recorded.sessions[-1])
 
-    def test_in_order_with_a_gap_leaves_the_sessions_between_out(self, evidence):
-        first, *_, last = recompute.in_order(evidence, 5, gap=10)
-        assert (first.baseline, first.current) == (evidence.sessions[:5], evidence.sessions[15])
-        assert (last.baseline, last.current) == (evidence.sessions[-16:-11], evidence.sessions[-1])
+    def test_in_order_with_a_gap_leaves_the_sessions_between_out(self, recorded):
+        first, *_, last = trials.in_order(recorded, 5, gap=10)
+        assert (first.baseline, first.current) == (recorded.sessions[:5], recorded.sessions[15])
+        assert (last.baseline, last.current) == (recorded.sessions[-16:-11], recorded.sessions[-1])
 
-    def test_draws_are_the_same_every_time_and_of_different_sessions(self, evidence):
-        once, again = (list(recompute.drawn(evidence, 5, 20)) for _ in range(2))
+    def test_draws_are_the_same_every_time_and_of_different_sessions(self, recorded):
+        once, again = (list(trials.drawn(recorded, 5, 20)) for _ in range(2))
         assert once == again
         for trial in once:
             drawn = [id(session) for session in (*trial.baseline, trial.current)]
             assert len(set(drawn)) == 6
 
-    def test_a_slowdown_touches_both_clocks_of_its_precision_alone(self, evidence):
-        trial = next(recompute.in_order(evidence, 5))
+    def test_a_slowdown_touches_both_clocks_of_its_precision_alone(self, recorded):
+        trial = next(trials.in_order(recorded, 5))
         slowed = trial.slowed(1.5, ["half"])
         assert slowed.baseline == trial.baseline
         for name, record in slowed.current.items():
@@ -215,47 +294,44 @@ class TestTrials:
                 assert new.cpu_seconds == old.cpu_seconds * factor
                 assert (new.run, new.peak_memory_bytes) == (old.run, old.peak_memory_bytes)
 
-    def test_a_slowdown_by_ten_is_found_and_only_where_it_is(self, evidence):
+    def test_a_slowdown_by_ten_is_found_and_only_where_it_is(self, recorded):
         # 1 + 9 is 230 % on the scale of logs; the t test at 0.7 * 5 % / 4 with 5 sessions finds
         # 4.6 standard deviations, and the table of noise has none near 50 %.
-        trial = next(recompute.in_order(evidence, 5)).slowed(10, ["half"])
-        assert trial.judge().of("speed", "half").verdict is Verdict.FAIL
-        assert trial.judge().of("memory", "half") == next(
-            recompute.in_order(evidence, 5)
-        ).judge().of("memory", "half")
+        trial = next(trials.in_order(recorded, 5))
+        slowed = trial.slowed(10, ["half"])
+        assert slowed.judge().of("speed", "half").verdict is Verdict.FAIL
+        assert slowed.judge().of("memory", "half") == trial.judge().of("memory", "half")
+        assert trial.finds(9, ["half"]) == [True]
 
-    def test_without_wall_time_the_first_clock_is_judged_alike(self, evidence):
-        trial = next(recompute.in_order(evidence, 5))
-        shown, still = trial.judge(), trial.without_wall().judge()
-        for name in evidence.precisions:
-            assert still.of("speed", name).clock == "CPU time"
-            if shown.of("speed", name).clock == "CPU time":
-                assert still.of("speed", name).estimate == shown.of("speed", name).estimate
+    def test_with_a_short_wall_time_the_first_clock_is_judged_alike(self, recorded):
+        trial = next(trials.in_order(recorded, 5))
+        names = recorded.precisions
+        shown, short = trial.judge(), trial.slowed(0.5, names, ["seconds"]).judge()
+        for name in names:
+            assert short.of("speed", name).quantity == "CPU time"
+            if shown.of("speed", name).quantity == "CPU time":
+                assert short.of("speed", name).estimate == shown.of("speed", name).estimate
 
     @pytest.mark.parametrize(
-        ("hits", "trials", "bound"),
+        ("hits", "trials_", "bound"),
         [
             (0, 59, 1 - 0.05 ** (1 / 59)),  # no hit: (1 - p)**n = 0.05
             (1, 1, 1.0),
             (1, 2, math.sqrt(0.95)),  # at most one of two: 1 - p**2 = 0.05
         ],
     )
-    def test_the_upper_bound_is_clopper_and_pearsons(self, hits, trials, bound):
+    def test_the_upper_bound_is_clopper_and_pearsons(self, hits, trials_, bound):
         # The incomplete beta function is inverted to a few units in the last place.
-        assert recompute.upper_bound(hits, trials) == pytest.approx(bound, rel=1e-12)
+        assert trials.upper_bound(hits, trials_) == pytest.approx(bound, rel=1e-12)
 
-    @pytest.mark.parametrize(("hits", "trials"), [(0, 0), (3, 2), (-1, 2)])
-    def test_a_share_that_is_none_is_refused(self, hits, trials):
+    @pytest.mark.parametrize(("hits", "trials_"), [(0, 0), (3, 2), (-1, 2)])
+    def test_a_share_that_is_none_is_refused(self, hits, trials_):
         with pytest.raises(ValueError, match="is no share"):
-            recompute.upper_bound(hits, trials)
-
-    def test_autocorrelation_of_an_alternating_series_is_negative(self):
-        # Three products of -1 over a sum of four squares of 1.
-        assert recompute.autocorrelation(np.array([1.0, -1.0, 1.0, -1.0])) == -0.75
+            trials.upper_bound(hits, trials_)
 
 
 def _rule(name):
-    (found,) = (rule for rule in recompute.RULES if rule.name == name)
+    (found,) = (rule for rule in rules.RULES if rule.name == name)
     return lambda old, new: found.slower(np.array(old, float), np.array(new, float))
 
 

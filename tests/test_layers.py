@@ -1,4 +1,4 @@
-"""The house rules on imports: downward only, and cheap where that is promised."""
+"""The house rules: folders import downward only, cheaply where promised, and serve a user."""
 
 import ast
 import subprocess
@@ -11,71 +11,158 @@ import cnnprec
 
 PACKAGE = Path(cnnprec.__file__).parent
 
-# A module may import only modules that stand on a lower line.
+# A folder may import only from itself and from folders on lower lines.
 FLOORS = [
-    {
-        "precision",
-        "config",
-        "memory",
-        "progress",
-        "nvml",
-        "loss_scale",
-        "bounds",
-        "inference",
-        "children",
-        "options",
-    },
-    {"machine", "record", "data", "hyperparameters", "histograms"},
-    {"fingerprint"},
-    {"compare"},
-    {"baseline", "report", "plots", "ab_plan"},
-    {"ab_result"},
-    {"ab"},
-    {"steps", "device", "environment", "operations", "finite"},
-    {"model", "probes"},
-    {"training", "dtypes", "snapshots"},
-    {"pytest_plugin"},
-    {"cli", "figures", "pytest_baselines"},
+    {"text"},
+    {"precision", "workload", "machine"},
+    {"numerics", "records"},
+    {"training", "verdicts"},
+    {"diagnosis", "reports"},
+    {"measurement", "ab"},
+    {"cli", "pytest_plugin"},
 ]
-WITHOUT_TENSORFLOW = set().union(*FLOORS[:7]) | {"cli", "pytest_plugin", "pytest_baselines"}
-WITH_PYTEST = {"pytest_plugin", "pytest_baselines"}
+WITH_TENSORFLOW = {"numerics", "training", "diagnosis", "measurement"}
+WITH_PYTEST = {"pytest_plugin"}
+# Modules of those folders that promise to load without TensorFlow.
+LIGHT = {
+    "diagnosis.histograms",
+    "diagnosis.plots",
+    "measurement.supported",
+    "measurement.progress",
+    "numerics.arithmetic",
+    "numerics.bounds",
+    "numerics.discrepancy",
+    "numerics.tracked",
+}
+# What people start; everything in the package is reached from here.
+FACES = {"cli.main", "pytest_plugin", *cnnprec._HOMES.values()}
+LONGEST = 400
+LONG, MANY_LONG = 300, 5
 
 
-def floor(module: str) -> int:
-    return next(number for number, modules in enumerate(FLOORS) if module in modules)
-
-
-def modules() -> list[str]:
-    return sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
-
-
-def imports(module: str) -> set[str]:
-    """Full names of all that a module imports, also inside its functions."""
-    found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
-            found.add(node.module)
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, however deep its folder."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            found[name] = path
     return found
 
 
-def test_every_module_has_a_floor_and_every_name_a_module():
-    assert set(modules()) == set().union(*FLOORS)
+MODULES = modules()
 
 
-@pytest.mark.parametrize("module", modules())
-def test_imports_go_downward_only(module):
-    inside = {
-        name.removeprefix("cnnprec.") for name in imports(module) if name.startswith("cnnprec.")
+def floor(module: str) -> int:
+    folder = module.partition(".")[0]
+    return next(number for number, folders in enumerate(FLOORS) if folder in folders)
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all that a file imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            known = {name for name in submodules if name.removeprefix("cnnprec.") in MODULES}
+            found |= known or {node.module}
+    return found
+
+
+def inside(module: str) -> set[str]:
+    """The modules of the package that a module imports, and the plugins that it loads."""
+    names = {
+        name.removeprefix("cnnprec.")
+        for name in imports(MODULES[module])
+        if name.startswith("cnnprec.")
     }
-    assert all(floor(name) < floor(module) for name in inside), inside
+    if module == "pytest_plugin":
+        names |= {name.removeprefix("cnnprec.") for name in plugins()}
+    return names
 
 
-@pytest.mark.parametrize("module", sorted(set(modules()) - WITH_PYTEST))
+def plugins() -> list[str]:
+    from cnnprec import pytest_plugin
+
+    return pytest_plugin.pytest_plugins
+
+
+def test_every_folder_has_a_floor_and_every_name_a_folder():
+    assert {name.partition(".")[0] for name in MODULES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_downward_only(module):
+    own = module.partition(".")[0]
+    for name in inside(module):
+        assert name in MODULES, f"{module} imports {name}, which is not there"
+        folder = name.partition(".")[0]
+        assert folder == own or floor(name) < floor(module), f"{module} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {module: inside(module) for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module not in done:
+            for name in sorted(graph[module]):
+                visit(name, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def reached(faces: set[str]) -> set[str]:
+    found: set[str] = set()
+    due = set(faces)
+    while due:
+        module = due.pop()
+        if module not in found:
+            found.add(module)
+            due |= inside(module)
+    return found
+
+
+def test_every_module_is_reached_from_what_people_start():
+    folders = {name for name in MODULES if MODULES[name].name == "__init__.py"}
+    assert set(MODULES) - folders - reached(FACES) == set()
+
+
+def test_a_module_that_only_tests_import_is_found():
+    assert "cli.main" not in reached(FACES - {"cli.main"})
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.partition(".")[0] not in WITH_PYTEST])
 def test_pytest_is_imported_by_the_plugin_alone(module):
-    assert not any(name.split(".")[0] in ("pytest", "_pytest") for name in imports(module))
+    names = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert not names & {"pytest", "_pytest", "pytest_benchmark"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("cli.")])
+def test_arguments_are_parsed_by_the_command_alone(module):
+    assert module == "text" or "argparse" not in imports(MODULES[module])
+
+
+def test_every_folder_says_what_it_is_in_one_sentence():
+    for name, path in MODULES.items():
+        if path.name == "__init__.py":
+            text = ast.get_docstring(ast.parse(path.read_text()))
+            assert text, name
+            assert text.splitlines()[0].endswith("."), name
+
+
+def test_files_are_short():
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > LONGEST} == {}
+    assert len([name for name, count in lines.items() if count > LONG]) <= MANY_LONG
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -86,17 +173,22 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_the_package_loads_neither_tensorflow_nor_pytest():
+def test_importing_the_package_loads_neither_tensorflow_nor_numpy_nor_pytest():
     assert not loaded_by("import cnnprec") & {"tensorflow", "keras", "pytest", "numpy"}
 
 
 def test_modules_that_promise_it_load_without_tensorflow():
-    names = ", ".join(f"cnnprec.{module}" for module in sorted(WITHOUT_TENSORFLOW))
+    light = [m for m in MODULES if m.partition(".")[0] not in WITH_TENSORFLOW]
+    names = ", ".join(f"cnnprec.{module}" for module in sorted({*light, *LIGHT}))
     assert not loaded_by(f"import {names}") & {"tensorflow", "keras"}
 
 
+def test_reading_sessions_loads_no_driver_library():
+    assert "pynvml" not in loaded_by("import cnnprec.records.read_sessions")
+
+
 def test_the_check_itself_sees_tensorflow():
-    assert {"tensorflow", "keras"} <= loaded_by("import cnnprec.model")
+    assert {"tensorflow", "keras"} <= loaded_by("import cnnprec.training.model")
 
 
 def test_exported_names_exist_and_are_the_documented_ones():
@@ -104,7 +196,21 @@ def test_exported_names_exist_and_are_the_documented_ones():
         "PRECISIONS",
         "Precision",
         "__version__",
+        "audit_dtypes",
+        "build_model",
+        "compare",
         "get_precision",
+        "load_dataset",
+        "measure",
         "parse_precisions",
+        "read_sessions",
+        "run_probes",
+        "train",
     ]
+    assert dir(cnnprec) == cnnprec.__all__
     assert all(hasattr(cnnprec, name) for name in cnnprec.__all__)
+
+
+def test_unknown_name_of_the_package_is_refused_with_the_known_ones():
+    with pytest.raises(AttributeError, match=r"no attribute 'mesure'.*measure"):
+        cnnprec.mesure  # noqa: B018

@@ -9,8 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from cnnprec import model
-from cnnprec.precision import get_precision
+from cnnprec.precision.precisions import get_precision
+from cnnprec.training import model
 
 _FILE = Path(__file__).parents[1] / "docs" / "evidence" / "slow_checkout.py"
 
@@ -26,10 +26,10 @@ def load(path: Path) -> ModuleType:
 
 @pytest.fixture
 def slow_checkout(tmp_path, monkeypatch):
-    """The script, for a repository that holds this version of `cnnprec.model`."""
+    """The script, for a repository that holds this version of `cnnprec.training.model`."""
     repository = tmp_path / "repository"
-    (repository / "cnnprec").mkdir(parents=True)
-    shutil.copy(model.__file__, repository / "cnnprec")
+    (repository / "cnnprec" / "training").mkdir(parents=True)
+    shutil.copy(model.__file__, repository / "cnnprec" / "training")
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *command], cwd=repository, check=True)
@@ -40,7 +40,7 @@ def slow_checkout(tmp_path, monkeypatch):
 
 def test_every_step_waits_for_the_share_of_the_step_before(slow_checkout, tmp_path):
     assert slow_checkout.main(["30%", str(tmp_path / "slow")]) == 0
-    planted = tmp_path / "slow" / "cnnprec" / "model.py"
+    planted = tmp_path / "slow" / "cnnprec" / "training" / "model.py"
     assert planted.read_text().count("tf.numpy_function(_wait") == 1
     module = load(planted)
     now = [100.0]
@@ -61,7 +61,7 @@ def test_every_step_waits_for_the_share_of_the_step_before(slow_checkout, tmp_pa
 
 def test_planted_wait_lies_in_every_step_of_a_training(slow_checkout, tmp_path, tiny, tiny_data):
     assert slow_checkout.main(["0%", str(tmp_path / "control")]) == 0
-    module = load(tmp_path / "control" / "cnnprec" / "model.py")
+    module = load(tmp_path / "control" / "cnnprec" / "training" / "model.py")
     waits = []
     module._wait = lambda outputs: waits.append(outputs.shape) or outputs.sum()
     network = module.build_model(get_precision("mixed_half"), jit="off")
@@ -80,7 +80,7 @@ def test_folder_that_exists_and_wrong_arguments_are_refused(slow_checkout, tmp_p
 
 
 def test_code_that_it_does_not_know_is_refused(slow_checkout, tmp_path):
-    path = slow_checkout._REPOSITORY / "cnnprec" / "model.py"
+    path = slow_checkout._REPOSITORY / "cnnprec" / "training" / "model.py"
     path.write_text("# another\n")
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run([*git, "commit", "-qam", "x"], cwd=path.parents[1], check=True)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cnnprec.compare import parse_share
+from cnnprec.verdicts.verdict import parse_share
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         capture_output=True,
     )
     subprocess.run(["tar", "-x"], cwd=folder, input=archive.stdout, check=True)  # noqa: S607
-    path = folder / "cnnprec" / "model.py"
+    path = folder / "cnnprec" / "training" / "model.py"
     text = path.read_text()
     if text.count(_LOSS) != 1:
         raise SystemExit(

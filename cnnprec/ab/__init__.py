@@ -1,0 +1,1 @@
+"""Two sides measured by turns, resumable: ``cnnprec ab``."""

@@ -1,0 +1,253 @@
+"""What ``cnnprec ab`` compares and how: sides, looks and the order of the processes.
+
+A plan is resolved and checked before anything starts, and nothing of it changes afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import itertools
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from cnnprec.verdicts.compare import fewest_pairs
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
+
+LAYOUT_VERSION = 1
+"""Version of the layout of ``plan.json`` and ``ab.json``."""
+
+DEFAULT_LOOKS = (6, 12, 24)
+"""Pairs after which the figures are looked at."""
+
+FEWEST_PAIRS = 3
+"""Pairs that the first look needs: two say next to nothing about the noise."""
+
+BENCHMARKS = "benchmarks/test_training.py"
+"""What both sides run, relative to the checkout."""
+
+
+class Exit(enum.IntEnum):
+    """The exit codes of ``cnnprec ab``."""
+
+    PASS = 0
+    FAIL = 1
+    INCONCLUSIVE = 3
+    USAGE = 4
+    INVALID = 5
+    INTERRUPTED = 130
+
+
+EXIT_OF: Mapping[Verdict, Exit] = MappingProxyType(
+    {
+        Verdict.PASS: Exit.PASS,
+        Verdict.FAIL: Exit.FAIL,
+        Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
+        Verdict.NO_BASELINE: Exit.INCONCLUSIVE,
+        Verdict.INCOMPARABLE: Exit.USAGE,
+        Verdict.INVALID: Exit.INVALID,
+    }
+)
+
+# Options that would take a session out of ab's hands, and why.
+_REFUSED_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "--benchmark-json": "ab keeps every session itself",
+        "--benchmark-save": "ab keeps every session itself",
+        "--benchmark-autosave": "ab keeps every session itself",
+        "--order-seed": "ab gives both sides of a pair the same",
+        "--benchmark-compare": "ab compares A with B",
+        "--benchmark-compare-fail": "ab compares A with B",
+        "--benchmark-disable": "ab needs the times",
+        "--benchmark-skip": "ab needs the times",
+        "--collect-only": "ab needs the times",
+        "--co": "ab needs the times",
+        "-n": "benchmarks need the machine for themselves",
+        "--numprocesses": "benchmarks need the machine for themselves",
+        "--dist": "benchmarks need the machine for themselves",
+    }
+)
+
+
+class AbError(Exception):
+    """Why the comparison stopped, for people; `code` is the exit code it stops with."""
+
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two: an interpreter and the checkout that it runs. Both paths absolute."""
+
+    python: str
+    checkout: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is compared and how; nothing of it may change once a session is measured.
+
+    Attributes:
+        sides: A and B, by these names.
+        looks: Numbers of pairs after which the figures are looked at, increasing.
+        tolerance: Relative slowdown up to which no failure is called.
+        margin: Relative slowdown that must be excluded for a PASS.
+        options: Options for pytest, the same on both sides.
+        version: `LAYOUT_VERSION`.
+    """
+
+    sides: dict[str, Side]
+    looks: tuple[int, ...]
+    tolerance: float
+    margin: float
+    options: tuple[str, ...]
+    version: int = LAYOUT_VERSION
+
+    def arguments(self) -> dict[str, str]:
+        """The options of ``cnnprec ab`` that ask for this plan, by name."""
+        return {
+            "--a-python": self.sides["A"].python,
+            "--a-checkout": self.sides["A"].checkout,
+            "--b-python": self.sides["B"].python,
+            "--b-checkout": self.sides["B"].checkout,
+            "--looks": ",".join(map(str, self.looks)),
+            "--tolerance": str(self.tolerance),
+            "--margin": str(self.margin),
+            "--": shlex.join(self.options),
+        }
+
+    def command(self, folder: Path) -> str:
+        """The whole command, for a shell."""
+        own = {name: value for name, value in self.arguments().items() if name != "--"}
+        words = [word for pair in own.items() for word in pair]
+        after = ["--", *self.options] if self.options else []
+        return shlex.join(["cnnprec", "ab", *words, "--out", str(folder), *after])
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Job:
+    """One process: which pair, counted from 1, and which side."""
+
+    pair: int
+    side: str
+
+    def __str__(self) -> str:
+        return f"{self.pair:04d}-{self.side}"
+
+
+def schedule(pairs: int) -> tuple[Job, ...]:
+    """The processes of so many pairs in the order in which they run: A B, B A, A B, ..."""
+    return tuple(
+        Job(pair, side) for pair in range(1, pairs + 1) for side in ("AB" if pair % 2 else "BA")
+    )
+
+
+def parse_looks(text: str) -> tuple[int, ...]:
+    """Reads a comma list of numbers of pairs, as given to ``--looks``.
+
+    Raises:
+        ValueError: Not whole numbers, not increasing, the first below `FEWEST_PAIRS`, or so
+            few in all that no slowdown could ever be found.
+    """
+    wanted = (
+        f"give increasing numbers of pairs, the first at least {FEWEST_PAIRS}, such as "
+        f"{','.join(map(str, DEFAULT_LOOKS))}"
+    )
+    try:
+        looks = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a comma list of whole numbers; {wanted}") from None
+    if any(later <= earlier for earlier, later in itertools.pairwise(looks)):
+        raise ValueError(f"{text!r} does not increase from look to look; {wanted}")
+    if looks[0] < FEWEST_PAIRS:
+        raise ValueError(f"{text!r} starts with {looks[0]} pairs; {wanted}")
+    needed = fewest_pairs(len(looks))
+    if looks[-1] < needed:
+        raise ValueError(
+            f"{text!r} ends with {looks[-1]} pairs: with {len(looks)} look"
+            f"{'s' if len(looks) > 1 else ''}, fewer than {needed} can never show a slowdown; "
+            f"{wanted}"
+        )
+    return looks
+
+
+def make_plan(
+    *,
+    a_python: str = sys.executable,
+    a_checkout: str = ".",
+    b_python: str = sys.executable,
+    b_checkout: str = ".",
+    looks: Sequence[int] = DEFAULT_LOOKS,
+    tolerance: float = DEFAULT_TOLERANCE,
+    margin: float = DEFAULT_MARGIN,
+    options: Sequence[str] = (),
+) -> Plan:
+    """Resolves and checks what the user gave; starts nothing.
+
+    Args:
+        a_python: Path of A's interpreter, or its name on ``$PATH``.
+        a_checkout: Folder of A's checkout of this repository.
+        b_python: Likewise for B.
+        b_checkout: Likewise for B.
+        looks: See `parse_looks`.
+        tolerance: See `cnnprec.compare.Limits`.
+        margin: See `cnnprec.compare.Limits`.
+        options: Options for pytest.
+
+    Raises:
+        AbError: There is no such interpreter or checkout, an option belongs to ab, or the
+            limits make no sense.
+    """
+    try:
+        Limits(tolerance, margin)
+    except ValueError as error:
+        raise AbError(f"--tolerance, --margin: {error}") from error
+    for option in options:
+        name = _refused_option(option)
+        if name:
+            raise AbError(
+                f"{option} after --: {_REFUSED_OPTIONS[name]}, so {name} cannot be given to "
+                "pytest here. Leave it out."
+            )
+    sides = {
+        "A": Side(_find_python("--a-python", a_python), _find_checkout("--a-checkout", a_checkout)),
+        "B": Side(_find_python("--b-python", b_python), _find_checkout("--b-checkout", b_checkout)),
+    }
+    return Plan(sides, tuple(looks), float(tolerance), float(margin), tuple(options))
+
+
+def _find_python(option: str, given: str) -> str:
+    found = shutil.which(given)
+    if found is None:
+        raise AbError(
+            f"{option} {given}: no such program. Give the path of a Python interpreter, such as "
+            ".venv/bin/python"
+        )
+    # Links stay: through its link a virtual environment's interpreter finds its packages.
+    return str(Path(found).absolute())
+
+
+def _find_checkout(option: str, given: str) -> str:
+    folder = Path(given)
+    for part in (BENCHMARKS, "cnnprec/__init__.py"):
+        if not (folder / part).is_file():
+            raise AbError(
+                f"{option} {given}: no checkout of this repository ({part} is missing). Give its "
+                "top folder."
+            )
+    return str(folder.resolve())
+
+
+def _refused_option(option: str) -> str | None:
+    """The name of the option in `_REFUSED_OPTIONS` that this word gives, if any."""
+    name = option.split("=", 1)[0]
+    if re.fullmatch(r"-n\w+", name):
+        name = "-n"
+    return name if name in _REFUSED_OPTIONS else None

@@ -1,0 +1,217 @@
+"""The processes of a comparison: trying a side, running it, leaving none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Any
+
+from cnnprec.ab.plan import BENCHMARKS, AbError, Plan, Side
+from cnnprec.text import duration
+
+_PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
+
+_LINES_SHOWN = 15  # of the output of a process that failed
+
+_PROBE_MARK = "cnnprec-ab-probe "
+
+_PROBE = f"import cnnprec; print({_PROBE_MARK!r} + cnnprec.__file__)"
+
+
+def probe_side(name: str, plan: Plan, children: Children) -> set[str]:
+    """Tries a side without measuring; returns the names of its benchmarks."""
+    side = plan.sides[name]
+    status, output = _try(children, side, [side.python, "-c", _PROBE])
+    at = next((x[len(_PROBE_MARK) :] for x in output if x.startswith(_PROBE_MARK)), None)
+    if status or at is None:
+        raise AbError(
+            f"{name}: {side.python} cannot import cnnprec from {side.checkout} "
+            f"({status_text(status)}). Its last lines:\n{indented(output)}"
+        )
+    if not Path(at).resolve().is_relative_to(Path(side.checkout).resolve() / "cnnprec"):
+        raise AbError(
+            f"{name}: {side.python} imports {at}, not the package of {side.checkout}. Give an "
+            "interpreter that heeds PYTHONPATH."
+        )
+    # --verbosity comes last and overrules any -v or -q among the options: the names are read.
+    status, output = _try(
+        children,
+        side,
+        [
+            *(side.python, "-m", "pytest", BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
+            *(*plan.options, "--collect-only", "--verbosity=-1"),
+        ],
+    )
+    found = {line.strip() for line in output if re.match(r"\S+\.py::\S", line)}
+    if status or not found:
+        raise AbError(
+            f"{name}: {side.python} collects no benchmarks in {side.checkout} "
+            f"({status_text(status)}). Its last lines:\n{indented(output)}"
+        )
+    return found
+
+
+def _try(children: Children, side: Side, command: Sequence[str]) -> tuple[int, list[str]]:
+    with tempfile.TemporaryFile() as output:
+        try:
+            status = children.run(
+                command,
+                cwd=side.checkout,
+                env=side_environment(side),
+                output=output,
+                seconds=_PROBE_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AbError(
+                f"{shlex.join(command)} did not end within {duration(_PROBE_SECONDS)}"
+            ) from error
+        output.seek(0)
+        return status, output.read().decode(errors="replace").splitlines()
+
+
+def side_environment(side: Side) -> dict[str, str]:
+    """The environment of a child: the checkout's package comes before any that is installed."""
+    paths = [side.checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def indented(lines: Sequence[str]) -> str:
+    """The last lines of an output, set apart from the message around them."""
+    return "\n".join(f"  | {line}" for line in lines[-_LINES_SHOWN:]) or "  | (no output)"
+
+
+def status_text(status: int) -> str:
+    """How a process ended, in words."""
+    if status >= 0:
+        return f"exit code {status}"
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-status).name}"
+    return f"signal {-status}"
+
+
+_GRACE_SECONDS = 5.0  # between one signal to a child and the next, harder one
+
+
+class InterruptError(Exception):
+    """The user or the system asked to stop."""
+
+
+# Becomes the child, after asking the kernel to kill it when this process dies. A preexec_fn would
+# do that too, but it runs Python in a fork of a process with threads, which may hang.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):  # it died before the line above
+    sys.exit(1)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that would be inherited
+try:
+    os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.exit(f"{sys.argv[2]} cannot be run: {error.strerror}")
+"""
+
+
+class Children:
+    """Runs one process at a time and leaves none behind.
+
+    SIGINT, SIGTERM and SIGHUP stop the child first: it is a process group of its own, so the
+    terminal's Ctrl-C does not reach it by itself. If this process is killed outright, the
+    kernel kills the child.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock
+        self._asked = False
+        self._waiting = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Children:
+        for number in self._SIGNALS:
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises `InterruptError` if a signal has arrived."""
+        if self._asked:
+            raise InterruptError
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        output: IO[bytes],
+        seconds: float | None = None,
+    ) -> int:
+        """Runs a process to its end and returns its status, negative for a signal.
+
+        Raises:
+            InterruptError: A signal arrived; the child is gone.
+            subprocess.TimeoutExpired: It ran longer than `seconds`; it is gone.
+        """
+        self.check()
+        child = subprocess.Popen(  # noqa: S603 - the command is the user's own
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # A child that outlives this process all the same keeps the folder locked.
+            pass_fds=(self._lock,),
+        )
+        try:
+            try:
+                # The handler raises only from here on: a child not yet known could not be
+                # stopped. It raises once, so that nothing disturbs the stopping.
+                self._waiting = True
+                self.check()
+                return child.wait(seconds)
+            finally:
+                self._waiting = False
+        finally:
+            _stop_group(child)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._asked = True
+        if self._waiting:
+            self._waiting = False
+            raise InterruptError
+
+
+def _stop_group(child: subprocess.Popen[bytes]) -> None:
+    """Ends the child if it still runs, and whatever it started."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

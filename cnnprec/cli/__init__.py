@@ -1,0 +1,1 @@
+"""The command ``cnnprec``, a file for each subcommand."""

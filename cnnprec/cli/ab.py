@@ -1,0 +1,119 @@
+"""``cnnprec ab``: two interpreters or checkouts, measured by turns."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+from cnnprec.ab.plan import DEFAULT_LOOKS, AbError, Exit, make_plan, parse_looks
+from cnnprec.ab.run import run
+from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.text import reported
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
+
+_AB_DESCRIPTION = """\
+Is B slower than A? Runs the benchmarks of both by turns, each time in a new process: A B, B A,
+A B, and so on. After each planned number of pairs it looks at the ratios B/A, and stops when
+they decide.
+
+Started again with the same arguments it goes on where it was stopped.
+"""
+
+_AB_EPILOG = f"""\
+Everything after -- goes to both pytest runs, such as -- --precision single --profile quick.
+Relative paths there count from each checkout.
+
+The chance to call a slowdown that is not there is 5 % in all. It is split evenly between the
+looks, so plan few of them.
+
+exit codes:
+    0  PASS: a slowdown of the margin or more is excluded
+    1  FAIL: B is slower or larger by more than the tolerance, or ends differently
+    3  INCONCLUSIVE: the planned pairs decide neither
+    4  bad options, or A and B cannot be compared; nothing is judged
+    5  INVALID: a process failed or left no usable session
+  130  interrupted
+
+examples:
+  cnnprec ab --b-checkout ../new --looks 6,12
+  cnnprec ab --b-python ../tf-new/bin/python --out tf-new -- --precision single,half --runs 10
+
+--runs 10 gives ab enough seeds to judge the accuracy too, where A and B do not train to the
+same bits. Defaults: tolerance {DEFAULT_TOLERANCE:g}, margin {DEFAULT_MARGIN:g}.
+"""
+
+
+def add_ab(commands: Commands[Parser]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "ab",
+        help="compare two interpreters or checkouts, by turns",
+        usage="cnnprec ab [options] [-- PYTEST_OPTIONS]",
+        description=_AB_DESCRIPTION,
+        epilog=_AB_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for side in "ab":
+        parser.add_argument(
+            f"--{side}-python",
+            default=sys.executable,
+            metavar="PROGRAM",
+            help=f"interpreter of {side.upper()} (default: the one that runs this)",
+        )
+        parser.add_argument(
+            f"--{side}-checkout",
+            default=".",
+            metavar="DIR",
+            help=f"checkout of this repository that {side.upper()} runs (default: this folder)",
+        )
+    parser.add_argument(
+        "--looks",
+        type=reported(parse_looks),
+        default=DEFAULT_LOOKS,
+        metavar="PAIRS,...",
+        help=f"numbers of pairs after which to look (default: {','.join(map(str, DEFAULT_LOOKS))})",
+    )
+    for name, default, what in (
+        ("tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
+        ("margin", DEFAULT_MARGIN, "slowdown that a PASS excludes"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=reported(parse_share),
+            default=default,
+            metavar="SHARE",
+            help=f"{what} (default: {default:g})",
+        )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("ab-results"),
+        metavar="DIR",
+        help="where all is kept (default: ab-results)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        plan = make_plan(
+            a_python=arguments.a_python,
+            a_checkout=arguments.a_checkout,
+            b_python=arguments.b_python,
+            b_checkout=arguments.b_checkout,
+            looks=arguments.looks,
+            tolerance=arguments.tolerance,
+            margin=arguments.margin,
+            options=arguments.options,
+        )
+        return run(plan, arguments.out, say, note)
+    except AbError as error:
+        note(f"cnnprec ab: {error}")
+        return error.code
+    except Exception:  # Python's own exit code for it is 1, and that would read as a FAIL
+        note(traceback.format_exc())
+        note("cnnprec ab: stopped by the error above; complete sessions are kept")
+        return Exit.INVALID

@@ -1,0 +1,103 @@
+"""``cnnprec binades``: how large the numbers of a training step are, counted and drawn."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnnprec.ab.plan import Exit
+from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.measurement.supported import supported_precisions
+from cnnprec.precision.precisions import Precision, parse_precisions
+from cnnprec.text import reported
+from cnnprec.workload.load_dataset import DATASET_CHOICES, load_dataset
+from cnnprec.workload.profiles import get_profile
+
+_DEFAULT_PRECISIONS = "single,half,mixed_half,bfloat16,half_stable,bfloat16_stable"
+# Each step is eager and looked at whole, a tenth of a second or more.
+_MOST_STEPS = 1000
+# A page in print; more would only make the file larger.
+_DPI = 110
+
+
+def add_binades(commands: Commands[Parser]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "binades",
+        help="count and draw the numbers of a training step by binary exponent",
+        description="Trains each precision for a few steps, prints what its gradients, moments, "
+        "weights and activations hold after the last one, and draws it. The model starts from the "
+        "suite's initial weights and takes the first images in their order, so that a figure can "
+        "be made again anywhere.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the file to write, such as x.png")
+    parser.add_argument(
+        "--precision",
+        type=reported(parse_precisions),
+        default=parse_precisions(_DEFAULT_PRECISIONS),
+        metavar="NAMES",
+        help=f"comma list (default: {_DEFAULT_PRECISIONS})",
+    )
+    parser.add_argument("--steps", type=int, default=1, help="steps to train (default: 1)")
+    parser.add_argument("--dataset", choices=DATASET_CHOICES, default="auto")
+    parser.add_argument("--data-dir", type=Path, help="folder with the four IDX .gz files")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    profile = get_profile("quick")
+    size = profile.batch_size
+    try:
+        _check(arguments.out, arguments.steps, arguments.precision)
+        dataset = load_dataset(
+            arguments.dataset,
+            data_dir=arguments.data_dir,
+            train_samples=arguments.steps * size,
+            test_samples=1,
+        )
+    except (ValueError, ImportError) as error:
+        note(f"cnnprec binades: {error}")
+        return Exit.USAGE
+    # Imported here because TensorFlow takes seconds to load.
+    from cnnprec.diagnosis.histograms import table
+    from cnnprec.diagnosis.plots import binades
+    from cnnprec.diagnosis.snapshots import collect
+
+    batches = [
+        (dataset.train_images[start : start + size], dataset.train_labels[start : start + size])
+        for start in range(0, arguments.steps * size, size)
+    ]
+    snapshots = [
+        snapshot
+        for precision in arguments.precision
+        for snapshot in collect(precision, batches, seed=profile.seed)
+    ]
+    binades(snapshots).savefig(arguments.out, dpi=_DPI)
+    say(f"{dataset.name} from {dataset.source}, batch {size}, after step {arguments.steps - 1}")
+    for line in ["", *table(snapshots), "", f"wrote {arguments.out}"]:
+        say(line)
+    return Exit.PASS
+
+
+def _check(out: Path, steps: int, precisions: Sequence[Precision]) -> None:
+    # Before TensorFlow, which takes seconds to load.
+    from cnnprec.diagnosis.plots import picture_types
+
+    if not 1 <= steps <= _MOST_STEPS:
+        raise ValueError(f"--steps {steps}: must be 1 to {_MOST_STEPS}")
+    known = picture_types()
+    if out.suffix.removeprefix(".").lower() not in known:
+        raise ValueError(
+            f"--out {out}: no kind of picture; end the name in one of "
+            + ", ".join(f".{kind}" for kind in known)
+        )
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.parent}; make it")
+    if out.is_dir():
+        raise ValueError(f"--out {out}: is a folder; name a file in it")
+    supported = supported_precisions("auto")
+    for precision in precisions:
+        if precision not in supported:
+            raise ValueError(f"--precision {precision}: this device cannot compute in it")

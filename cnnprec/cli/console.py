@@ -1,0 +1,35 @@
+"""What the subcommands share: the parser of arguments, and lines for the two outputs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from cnnprec.ab.plan import Exit
+
+Commands = argparse._SubParsersAction
+"""Where a subcommand adds its own parser."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with pytest's code for a usage error; argparse's own is 2, pytest's Ctrl-C."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message and leaves."""
+        self.exit(
+            Exit.USAGE,
+            f"{self.prog}: error: {message}\nSee {self.prog} --help for what it takes.\n",
+        )
+
+
+def say(line: str) -> None:
+    """Writes a line of the result."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """Writes a line about the work, beside the result."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,72 @@
+"""The command ``cnnprec``: finds the subcommand and runs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import cnnprec
+from cnnprec.ab.plan import Exit
+from cnnprec.cli.ab import add_ab
+from cnnprec.cli.binades import add_binades
+from cnnprec.cli.console import Parser
+from cnnprec.cli.report import add_report
+
+_EXAMPLES = """\
+examples:
+  pytest benchmarks/                                    measure this machine
+  cnnprec report benchmarks/baselines/*/*.json          show what was saved
+  cnnprec ab --b-checkout ../new                        is the other commit slower?
+  cnnprec ab --b-python ../tf-new/bin/python -- --precision single,half
+                                                        is the other TensorFlow slower?
+  cnnprec binades --out binades.png                     what each dtype loses, drawn
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code.
+
+    Args:
+        argv: The arguments, those of the process by default.
+
+    Raises:
+        SystemExit: After ``--help``, ``--version`` and options that cannot be read.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    options: list[str] = []
+    if words[:1] == ["ab"] and "--" in words:
+        cut = words.index("--")
+        words, options = words[:cut], words[cut + 1 :]
+    parser = _parser()
+    arguments = parser.parse_args(words, argparse.Namespace(options=options))
+    try:
+        if arguments.command is None:
+            parser.print_help()
+            return Exit.PASS
+        code: int = arguments.run(arguments)
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough. Python would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PASS
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="cnnprec",
+        description="What a floating-point precision costs in training, and whether it changed.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for add in (add_ab, add_report, add_binades):
+        add(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

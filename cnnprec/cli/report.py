@@ -1,0 +1,47 @@
+"""``cnnprec report``: RESULTS of saved sessions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cnnprec.ab.plan import Exit
+from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.records.read_sessions import read_session
+from cnnprec.reports.results import results
+
+
+def add_report(commands: Commands[Parser]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "report",
+        help="print RESULTS of saved sessions",
+        description="Prints RESULTS of sessions saved with --benchmark-save or --benchmark-json. "
+        "A file that cannot be read is named, and the exit code is then 4.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a saved session")
+    parser.add_argument(
+        "--markdown", action="store_true", help="as Markdown: each file a heading and a block"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    code = Exit.PASS
+    for place, path in enumerate(arguments.files):
+        try:
+            lines = results(read_session(path).records.values())
+        except ValueError as error:
+            note(f"cnnprec report: {error}")
+            code = Exit.USAGE
+            continue
+        if place:
+            say("")
+        if arguments.markdown:
+            lines = [f"## {path.name}", "", "```", *lines, "```"]
+        elif len(arguments.files) > 1:
+            lines = [f"{path}:", "", *lines]
+        for line in lines:
+            say(line)
+    return code

@@ -1,0 +1,1 @@
+"""Why a training went wrong: one step replayed, causes, dtypes, histograms, plots."""

@@ -1,0 +1,115 @@
+"""Why a training went wrong, read from its replayed steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from cnnprec.diagnosis.replay import replay
+from cnnprec.diagnosis.sighting import Cause, Phase, Sighting, StepReport
+from cnnprec.records.record import Outcome, TrainingRun
+from cnnprec.training.device import tensor_float_32
+from cnnprec.training.trainer import Trainer
+
+# An eager step takes about a tenth of a second.
+_LATEST_REPLAYED = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """Why a training went wrong.
+
+    Attributes:
+        cause: The root of it; None if nothing is wrong.
+        first: The first bad tensor that did harm; None if there is none.
+        handled: Sightings in steps that a loss scaler skipped.
+        evidence: The figures that prove the cause, as sentences without a full stop.
+    """
+
+    cause: Cause | None
+    first: Sighting | None
+    handled: tuple[Sighting, ...]
+    evidence: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.evidence) if self.evidence else "nothing is wrong"
+
+
+def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
+    """Reads the reports of a run's first steps, in order, up to the first harm.
+
+    The root is looked for in the optimizer before it is looked for in the tensors: a step
+    that moved a weight too far is the cause of the overflow that follows it. Only a state
+    that was bad before its step comes first, because then the optimizer had no chance.
+
+    Args:
+        reports: What `replay` yields. Nothing is asked of it after the first harm.
+    """
+    skipped: list[bool] = []
+    handled: list[Sighting] = []
+    evidence: list[str] = []
+    root: Cause | None = None
+    first: Sighting | None = None
+    frozen = False
+    for report in reports:
+        skipped.append(report.skipped)
+        handled += [bad for bad in report.bad if bad.handled]
+        first = next((bad for bad in report.bad if not bad.handled), None)
+        if root is None and first is not None and first.phase is Phase.STATE:
+            root = Cause.OUTSIDE
+        if root is None and report.blew_up:
+            root = Cause.OVERFLOW
+            if report.second_moment_zero:
+                root = Cause.SECOND_MOMENT_UNDERFLOW
+                evidence.append(
+                    f"Adam's second moment underflowed in {report.second_moment_zero:.0%} of the "
+                    f"weights at step {report.step}"
+                )
+            evidence.append(
+                f"the largest update was {report.largest_update:.0f} times Adam's bound"
+            )
+        if root is None and report.frozen:
+            frozen = True
+            root = Cause.HYPERPARAMETER if report.freezing else Cause.UPDATES_VANISH
+            evidence.append(
+                f"{report.should_move:.0%} of the weights have a gradient at step {report.step}, "
+                "and not one of them changed"
+            )
+            evidence += [
+                f"{finding.hyper_parameter}={finding.value:g} is {finding.cast_value:g} in "
+                f"{finding.dtype}, so every update is zero"
+                for finding in report.freezing
+            ]
+        if first is not None:
+            root = root or first.cause
+            evidence.append(f"first bad tensor: {first}")
+        if first is not None or frozen:
+            break
+    if root is None and skipped and all(skipped):
+        root = Cause.ALWAYS_SKIPPED
+        evidence.append(f"the loss scaler skipped every step of {len(skipped)}")
+        if handled:
+            evidence.append(f"first bad tensor: {handled[0]}")
+    return Diagnosis(root, first, tuple(handled), tuple(evidence))
+
+
+def diagnose_run(trainer: Trainer, run: TrainingRun) -> Diagnosis | None:
+    """Replays the beginning of a run that did not train and tells why it did not.
+
+    The replay is eager: the same formulas from the same start, though not always rounded alike.
+
+    Args:
+        trainer: The one that trained the run. Its model is left in the middle of the replay;
+            `reset` it before another run.
+        run: The run.
+
+    Returns:
+        None if the run trained, or broke later than is worth replaying.
+    """
+    if run.outcome is Outcome.TRAINED or (run.first_bad_step or 0) > _LATEST_REPLAYED:
+        return None
+    trainer.reset(run.seed)
+    # Rounded differently, the same trouble may come a few steps later.
+    steps = trainer.batches.take((run.first_bad_step or 0) + 10)
+    with tensor_float_32(trainer.precision.tensor_float_32):
+        return diagnose(replay(trainer.model, steps))

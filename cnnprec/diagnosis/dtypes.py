@@ -1,0 +1,116 @@
+"""Which dtype every tensor of a training step should have, and which it has.
+
+Expected dtypes follow from the precision alone:
+
+========================= ==========================================================
+tensor                    dtype
+========================= ==========================================================
+weight, gradient, slot    the precision's variable dtype
+computation, activation   the precision's compute dtype (a float32 softmax apart)
+loss                      float64 where the compute dtype is float64, else float32
+counter                   an integer type, whatever the precision
+loss scale                float32
+========================= ==========================================================
+
+A gradient has the dtype of its variable, not of the computation: Keras casts the variable
+inside the layer, and the gradient of that cast casts back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cnnprec.diagnosis.step import compute_step
+from cnnprec.precision.precisions import Precision
+from cnnprec.training.model import IMAGE_SHAPE
+
+
+@dataclasses.dataclass(frozen=True)
+class Mismatch:
+    """One tensor of another dtype than its precision asks for.
+
+    Attributes:
+        layer: Name of the layer; ``"optimizer"`` or ``"loss"`` for what belongs to none.
+        tensor: What it is, such as ``"activation"`` or ``"kernel gradient"``.
+        expected: The dtype it should have.
+        actual: The dtype it has.
+    """
+
+    layer: str
+    tensor: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}, {self.tensor}: {self.actual} instead of {self.expected}"
+
+
+def audit_dtypes(
+    model: keras.Sequential, precision: Precision, *, softmax_dtype: str | None = None
+) -> tuple[Mismatch, ...]:
+    """Compares every dtype of a training step with what the precision asks for.
+
+    One step on two black images is computed eagerly, and no weight is changed.
+
+    Args:
+        model: A model of `cnnprec.training.model.build_model`.
+        precision: The precision it was built for.
+        softmax_dtype: As given to `build_model`.
+
+    Returns:
+        All mismatches, in the order of the layers; empty if there are none.
+    """
+    return tuple(
+        Mismatch(layer, tensor, expected, str(actual))
+        for layer, tensor, expected, actual in _pairs(model, precision, softmax_dtype)
+        if str(actual) != expected
+    )
+
+
+def _pairs(
+    model: keras.Sequential, precision: Precision, softmax_dtype: str | None
+) -> Iterator[tuple[str, str, str, Any]]:
+    """Yields (layer, tensor, expected dtype, actual dtype)."""
+    step = compute_step(model, tf.zeros([2, *IMAGE_SHAPE], tf.uint8), tf.zeros([2], tf.uint8))
+    for layer, activation in zip(model.layers, step.activations, strict=True):
+        compute = precision.compute_dtype
+        if softmax_dtype is not None and layer is model.layers[-1]:
+            compute = softmax_dtype
+        yield layer.name, "computation", compute, layer.compute_dtype
+        yield layer.name, "activation", compute, activation.dtype.name
+    for variable, gradient in zip(model.trainable_variables, step.gradients, strict=True):
+        layer_name = variable.path.split("/")[-2]
+        yield layer_name, variable.name, precision.variable_dtype, variable.dtype
+        yield (
+            layer_name,
+            f"{variable.name} gradient",
+            precision.variable_dtype,
+            gradient.dtype.name,
+        )
+    yield "loss", "loss", precision.loss_dtype, step.loss.dtype.name
+    yield from _optimizer_pairs(model.optimizer, precision)
+
+
+def _optimizer_pairs(
+    optimizer: keras.optimizers.Optimizer, precision: Precision
+) -> Iterator[tuple[str, str, str, Any]]:
+    for variable in optimizer.variables:
+        name = variable.name
+        if len(variable.shape):
+            expected = precision.variable_dtype
+        elif name in ("learning_rate", "dynamic_scale"):
+            # Keras keeps scalars in floatx and casts them where they are used.
+            expected = "float32"
+        else:
+            expected = _integer(variable.dtype)
+        yield "optimizer", name, expected, variable.dtype
+
+
+def _integer(dtype: str) -> str:
+    """The dtype itself if it counts exactly, else the one that Keras counts in."""
+    return dtype if dtype in ("int32", "int64") else "int64"

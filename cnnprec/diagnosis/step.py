@@ -1,0 +1,92 @@
+"""One training step, computed eagerly with all its tensors at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The tensors of one training step, before the optimizer changes any weight.
+
+    Attributes:
+        activations: The output of each layer, in the order of the layers.
+        loss: The mean loss of the batch, not scaled; a scalar.
+        activation_gradients: The gradient of the loss, as the optimizer scales it, with respect
+            to each activation; None where nothing flows back.
+        gradients: The same for each trainable weight, in order.
+    """
+
+    activations: list[Any]
+    loss: Any
+    activation_gradients: list[Any]
+    gradients: list[Any]
+
+
+def compute_step(model: keras.Sequential, images: Any, labels: Any) -> Step:
+    """One forward and one backward pass, eagerly; no weight is changed.
+
+    Args:
+        model: A compiled model whose optimizer is built.
+        images: The model's input, ``[batch, 28, 28, 1]``.
+        labels: Integers ``[batch]``.
+    """
+    activations = []
+    with tf.GradientTape() as tape:
+        tensor = tf.convert_to_tensor(images)
+        for layer in model.layers:
+            tensor = layer(tensor)
+            tape.watch(tensor)
+            activations.append(tensor)
+        loss = model.loss(labels, tensor)
+        scaled = model.optimizer.scale_loss(loss)
+    found = tape.gradient(scaled, [*activations, *(v.value for v in model.trainable_variables)])
+    count = len(activations)
+    return Step(activations, loss, found[:count], found[count:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A slot of the optimizer and the weight that it belongs to."""
+
+    layer: str
+    name: str
+    kind: str
+    variable: Any
+
+
+def slots_of(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> list[Slot]:
+    """The optimizer's slots with the weights they belong to; Keras tells only by names."""
+    slots = []
+    for slot in optimizer.variables:
+        for variable in variables:
+            prefix = variable.path.replace("/", "_") + "_"
+            if slot.name.startswith(prefix):
+                kind = slot.name.removeprefix(prefix)
+                layer = variable.path.split("/")[-2]
+                slots.append(Slot(layer, f"{variable.name} {kind}", kind, slot))
+    return slots
+
+
+def weight_names(model: keras.Sequential) -> list[tuple[str, str]]:
+    """Layer and name of each trainable weight, in order."""
+    return [(v.path.split("/")[-2], v.name) for v in model.trainable_variables]
+
+
+def as_float64(value: Any) -> FloatArray:
+    """The numbers of a tensor or variable; float64 holds those of every other type exactly."""
+    # NumPy's cast: TensorFlow's may flush subnormal numbers to zero.
+    return np.asarray(value).astype(np.float64)
+
+
+def dtype_name(value: Any) -> str:
+    """Name of the dtype of a tensor or a Keras variable."""
+    return str(tf.as_dtype(value.dtype).name)

@@ -1,0 +1,44 @@
+"""Which version of this project's code runs."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def code_digest() -> str:
+    """Digest of this project's source files: the package, and the benchmarks beside it.
+
+    Unlike a commit it exists without a repository, and a commit of documents or baselines
+    does not change it.
+    """
+    digest = hashlib.sha256()
+    for folder in (_PACKAGE, _PACKAGE.parent / "benchmarks"):
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder.parent).as_posix()
+            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def commit() -> str | None:
+    """The commit that the package was checked out from, ``-dirty`` if a file was changed.
+
+    None where the package does not lie in a Git repository of its own.
+    """
+    if not (_PACKAGE.parent / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607
+            cwd=_PACKAGE,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,70 @@
+"""Which processor this is, and how many of its cores this process may use."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+# What tells processors of one name apart: x86 has the first two, Arm the others.
+_CPU_NUMBERS = {
+    "cpu family": "family",
+    "model": "model",
+    "CPU implementer": "implementer",
+    "CPU part": "part",
+}
+
+# Sets of instructions by which TensorFlow, oneDNN, XLA and NumPy choose their kernels, by the
+# names that Linux has for them: x86 first, then Arm.
+_CPU_FEATURES = (
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx_ne_convert"),
+    *("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
+    *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2", "svebf16"),
+)
+
+
+def _cpu_info() -> dict[str, str]:
+    """What Linux says of the first processor; empty on other systems."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
+    except OSError:
+        return {}
+    rows = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in rows}
+
+
+def cpu_model() -> str:
+    """The processor's name with the numbers of its design.
+
+    Virtual machines often give the same name to processors that differ, so the name alone
+    tells little.
+
+    Returns:
+        Such as ``"AMD EPYC family 26 model 2"``.
+    """
+    info = _cpu_info()
+    name = info.get("model name") or platform.processor() or platform.machine()
+    return " ".join(
+        [name, *(f"{word} {info[key]}" for key, word in _CPU_NUMBERS.items() if key in info)]
+    )
+
+
+def cpu_features() -> tuple[str, ...] | None:
+    """Sets of instructions that decide which kernels run, such as ``("avx2", "avx512f")``.
+
+    A hypervisor may hide some of what the processor has. None where the system does not tell.
+    """
+    info = _cpu_info()
+    flags = info.get("flags", info.get("Features"))
+    if flags is None:
+        return None
+    present = set(flags.split())
+    return tuple(name for name in _CPU_FEATURES if name in present)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,103 @@
+"""What NVIDIA's driver says of the GPUs, without TensorFlow.
+
+A machine without driver or GPU is a normal case here: the answer is then empty.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import pynvml
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """One GPU. ``None`` stands for what this GPU or driver does not report."""
+
+    model: str
+    memory_bytes: int | None
+    compute_capability: tuple[int, int] | None
+    driver: str | None
+    cuda: str | None
+    vbios: str | None
+    power_limit_watts: float | None
+    mig_mode: str | None
+
+
+def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
+    """Returns the GPUs that CUDA programs of this process may use, in CUDA's order.
+
+    ``CUDA_VISIBLE_DEVICES`` is obeyed where it holds indices or UUIDs. NVML counts in the
+    order of the PCI bus; CUDA does so only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. The two
+    can differ on a machine with GPUs of different models.
+
+    Args:
+        nvml: In place of the module ``pynvml``, for tests.
+    """
+    if nvml is None:
+        nvml = pynvml
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return ()
+    try:
+        return tuple(_describe(nvml, handle) for handle in visible_gpus(nvml))
+    finally:
+        nvml.nvmlShutdown()
+
+
+def visible_gpus(nvml: Any) -> list[Any]:
+    """Handles of the GPUs that CUDA programs of this process may use, in CUDA's order."""
+    count = ask(nvml, nvml.nvmlDeviceGetCount) or 0
+    # A GPU that fell off the bus has no handle any more, and CUDA cannot use it either.
+    answers = [ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+    handles = [handle for handle in answers if handle is not None]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return handles
+    uuids = [_text(ask(nvml, nvml.nvmlDeviceGetUUID, handle)) or "" for handle in handles]
+    chosen = []
+    for entry in filter(None, (part.strip() for part in wanted.split(","))):
+        if entry.isdecimal():
+            matches = handles[int(entry) : int(entry) + 1]
+        else:
+            # CUDA accepts a UUID's beginning.
+            matches = [h for h, uuid in zip(handles, uuids, strict=True) if uuid.startswith(entry)]
+        if not matches:
+            break  # CUDA's rule: the first invalid entry hides itself and all behind it.
+        chosen.append(matches[0])
+    return chosen
+
+
+def _describe(nvml: Any, handle: Any) -> Gpu:
+    memory = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    capability = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    cuda = ask(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+    milliwatts = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    mig = ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
+    return Gpu(
+        model=_text(ask(nvml, nvml.nvmlDeviceGetName, handle)) or "unknown GPU",
+        memory_bytes=None if memory is None else int(memory.total),
+        compute_capability=None if capability is None else (capability[0], capability[1]),
+        driver=_text(ask(nvml, nvml.nvmlSystemGetDriverVersion)),
+        # NVML gives 12050 for 12.5.
+        cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+        vbios=_text(ask(nvml, nvml.nvmlDeviceGetVbiosVersion, handle)),
+        power_limit_watts=None if milliwatts is None else milliwatts / 1000,
+        mig_mode=None if mig is None else ("on" if mig[0] else "off"),
+    )
+
+
+def ask(nvml: Any, function: Any, *arguments: Any) -> Any:
+    """The function's answer, or None where this GPU or driver does not know it."""
+    try:
+        return function(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _text(value: str | bytes | None) -> str | None:
+    # Releases of the binding before 11.5 gave bytes.
+    return value.decode() if isinstance(value, bytes) else value

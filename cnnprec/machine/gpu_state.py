@@ -1,0 +1,33 @@
+"""What a GPU went through during a measurement."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuState:
+    """What a GPU went through during one round.
+
+    Attributes:
+        throttled: Names of the reasons for which the GPU was slowed down, such as
+            ``"thermal"``; empty if it was not.
+        new_ecc_errors: Uncorrected memory errors that were counted during the round; None
+            where the GPU does not count them.
+        xid_errors: Numbers of the Xid errors that the driver reported during the round.
+        temperature_celsius: At the end of the round; None where it is not reported.
+        sm_clock_mhz: Clock of the multiprocessors at the end of the round, likewise.
+        power_watts: Power drawn at the end of the round, likewise.
+    """
+
+    throttled: tuple[str, ...]
+    new_ecc_errors: int | None
+    xid_errors: tuple[int, ...]
+    temperature_celsius: int | None
+    sm_clock_mhz: int | None
+    power_watts: float | None
+
+    @property
+    def faulty(self) -> bool:
+        """Whether the hardware reported an error; results of the round cannot be trusted."""
+        return bool(self.new_ecc_errors or self.xid_errors)

@@ -1,0 +1,219 @@
+"""Watching a GPU during a measurement through NVIDIA's management library (NVML)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import pynvml
+
+from cnnprec.machine.gpu import ask, visible_gpus
+from cnnprec.machine.gpu_state import GpuState
+
+# The policies that keep a GPU below the clocks it could run at, and what each is called.
+# Not here: low utilization, which slows nothing down that has work to do, and sync boost,
+# which ties several GPUs together while one is trained on.
+_POLICIES = (
+    ("thermal", "NVML_PERF_POLICY_THERMAL"),
+    ("power", "NVML_PERF_POLICY_POWER"),
+    ("board limit", "NVML_PERF_POLICY_BOARD_LIMIT"),
+    ("reliability", "NVML_PERF_POLICY_RELIABILITY"),
+)
+
+# A GPU that stood still for 1 % of a round made it 1 % longer, and one that only ran slower
+# made it longer by less. Rounds differ by about as much anyway. Not 0, because a healthy GPU
+# reaches for its limits: it raises its clocks until one of them is touched for a moment.
+_THROTTLED_SHARE = 0.01
+
+# Not here: idle, clocks that someone set, and the software's power cap, which the policy
+# "power" tells for the whole round.
+_SLOWDOWNS = (
+    ("thermal", "nvmlClocksEventReasonSwThermalSlowdown"),
+    ("thermal", "nvmlClocksEventReasonHwThermalSlowdown"),
+    ("power brake", "nvmlClocksEventReasonHwPowerBrakeSlowdown"),
+    ("hardware slowdown", "nvmlClocksEventReasonHwSlowdown"),
+)
+
+# Functions of one meaning. The binding or the driver may have only one of them.
+_CLOCK_REASONS = (
+    "nvmlDeviceGetCurrentClocksEventReasons",
+    "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
+)
+
+_TEMPERATURE = (
+    "nvmlDeviceGetTemperature",
+    "nvmlDeviceGetTemperatureV",  # the newer name; CUDA 14 drops the other
+)
+
+# Keeps a driver that never says "no more events" from holding up the session.
+_MOST_EVENTS = 100
+
+_TELLS_NOTHING = GpuState((), None, (), None, None, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """What `GpuWatch.start` found; the readings are cumulative."""
+
+    handle: Any
+    events: Any
+    policies: dict[str, tuple[int, int]]
+    ecc_errors: int | None
+
+
+class GpuWatch:
+    """Watches one GPU during one round after another.
+
+    NVML is asked in `start` and in `stop` and never in between, so that a round is not
+    disturbed. What the GPU or the driver does not tell is left out of the state; no answer of
+    NVML makes the watch fail.
+
+    NVML stays open from `start` to `stop`. `stop` may be called again, so put one into a
+    ``finally``.
+    """
+
+    def __init__(self, index: int, nvml: Any = None) -> None:
+        """Chooses the GPU; NVML is not asked yet.
+
+        Args:
+            index: Position of the GPU in `query_gpus`.
+            nvml: In place of the module ``pynvml``, for tests.
+
+        Raises:
+            ValueError: The index is negative.
+        """
+        if index < 0:
+            raise ValueError(f"GPU index {index} is negative; count from 0 as query_gpus() does")
+        self._index = index
+        self._nvml = pynvml if nvml is None else nvml
+        self._start: _Start | None = None
+        self._open = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Begins a round: errors and slowdowns count from here. An unfinished one is dropped."""
+        self._start = None
+        self._open.close()
+        nvml = self._nvml
+        with contextlib.ExitStack() as opened:
+            try:
+                nvml.nvmlInit()
+                opened.callback(ask, nvml, nvml.nvmlShutdown)
+                handle = visible_gpus(nvml)[self._index]
+            except (nvml.NVMLError, IndexError):
+                return
+            self._start = _Start(
+                handle=handle,
+                events=_listen(nvml, handle, opened),
+                policies=_policy_times(nvml, handle),
+                ecc_errors=_ecc_errors(nvml, handle),
+            )
+            self._open = opened.pop_all()
+
+    def stop(self) -> GpuState | None:
+        """Ends the round.
+
+        Returns:
+            What the GPU went through since `start`; None if NVML does not know this GPU or
+            tells nothing of it, and without a `start`.
+        """
+        start, self._start = self._start, None
+        if start is None:
+            return None
+        nvml, handle = self._nvml, start.handle
+        try:
+            # First of all, since the GPU has begun to idle.
+            slowdowns = _slowdowns(nvml, handle)
+            milliwatts = ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+            throttled = (*_policies(start.policies, _policy_times(nvml, handle)), *slowdowns)
+            state = GpuState(
+                throttled=tuple(dict.fromkeys(throttled)),
+                new_ecc_errors=_growth(start.ecc_errors, _ecc_errors(nvml, handle)),
+                xid_errors=_xid_errors(nvml, start.events),
+                temperature_celsius=_ask_any(nvml, _TEMPERATURE, handle, nvml.NVML_TEMPERATURE_GPU),
+                sm_clock_mhz=ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+                power_watts=None if milliwatts is None else milliwatts / 1000,
+            )
+        finally:
+            self._open.close()
+        return None if state == _TELLS_NOTHING else state
+
+
+def _policy_times(nvml: Any, handle: Any) -> dict[str, tuple[int, int]]:
+    """By policy: the driver's time, and the time slowed down, both in ns from any origin."""
+    times = {}
+    for name, policy in _POLICIES:
+        status = ask(nvml, nvml.nvmlDeviceGetViolationStatus, handle, getattr(nvml, policy))
+        if status is not None:
+            # The driver gives its time in us, and the time of the violation in ns.
+            times[name] = (int(status.referenceTime) * 1000, int(status.violationTime))
+    return times
+
+
+def _policies(
+    before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]
+) -> tuple[str, ...]:
+    """The policies that slowed the GPU down for more than `_THROTTLED_SHARE` of the time."""
+    found = []
+    for name, (begin, slowed_before) in before.items():
+        end, slowed = after.get(name, (begin, slowed_before))
+        # A time that stands still would make any share of it too large.
+        if end > begin and slowed - slowed_before > _THROTTLED_SHARE * (end - begin):
+            found.append(name)
+    return tuple(found)
+
+
+def _slowdowns(nvml: Any, handle: Any) -> tuple[str, ...]:
+    reasons = _ask_any(nvml, _CLOCK_REASONS, handle) or 0
+    return tuple(name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit))
+
+
+def _ecc_errors(nvml: Any, handle: Any) -> int | None:
+    count: int | None = ask(
+        nvml,
+        nvml.nvmlDeviceGetTotalEccErrors,
+        handle,
+        nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+        nvml.NVML_VOLATILE_ECC,
+    )
+    return count
+
+
+def _growth(before: int | None, after: int | None) -> int | None:
+    # A counter that fell was reset by a reload of the driver: what it missed is not known.
+    if before is None or after is None or after < before:
+        return None
+    return after - before
+
+
+def _listen(nvml: Any, handle: Any, opened: contextlib.ExitStack) -> Any:
+    """A set of events that gathers the GPU's Xid errors from now on; None if it cannot be."""
+    try:
+        events = nvml.nvmlEventSetCreate()
+        opened.callback(ask, nvml, nvml.nvmlEventSetFree, events)
+        nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, events)
+    except nvml.NVMLError:
+        return None
+    return events
+
+
+def _xid_errors(nvml: Any, events: Any) -> tuple[int, ...]:
+    """Each number once: for errors in quick succession NVML gives the last one's number."""
+    found = []
+    for _ in range(_MOST_EVENTS if events is not None else 0):
+        event = ask(nvml, nvml.nvmlEventSetWait, events, 0)
+        if event is None:  # Normally NVML's timeout: there are no more.
+            break
+        if event.eventType & nvml.nvmlEventTypeXidCriticalError:
+            found.append(int(event.eventData))
+    return tuple(dict.fromkeys(found))
+
+
+def _ask_any(nvml: Any, names: tuple[str, ...], *arguments: Any) -> Any:
+    """The answer of the first of these functions that exists and has one, or None."""
+    for name in names:
+        function = getattr(nvml, name, None)
+        answer = None if function is None else ask(nvml, function, *arguments)
+        if answer is not None:
+            return answer
+    return None

@@ -1,0 +1,48 @@
+"""Memory of this process over a span that the caller chooses: its peak, and no collection."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+
+_STATUS = Path("/proc/self/status")
+
+
+def reset_peak_resident() -> bool:
+    """Starts a new span: the kernel's high-water mark falls to the present use.
+
+    Returns:
+        Whether the kernel did so. Where it does not (anything but Linux, some
+        containers), a later peak would include everything since the process started, so
+        `peak_resident_bytes` must not be trusted.
+    """
+    with contextlib.suppress(OSError):
+        # proc(5): writing 5 resets the peak resident set size (VmHWM).
+        _CLEAR_REFS.write_text("5")
+        return True
+    return False
+
+
+def peak_resident_bytes() -> int | None:
+    """Largest resident memory since `reset_peak_resident`, in bytes; None if unknown."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Keeps the garbage collector away; it comes back afterwards if it was there before."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

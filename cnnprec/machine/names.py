@@ -1,0 +1,51 @@
+"""Names of devices and of machines."""
+
+from __future__ import annotations
+
+import re
+
+from cnnprec.machine.cpu import cpu_model, usable_cores
+from cnnprec.machine.gpu import query_gpus
+
+
+class DeviceError(ValueError):
+    """The device that was asked for cannot be had; the message names those that can."""
+
+
+def check_device_name(name: str) -> str:
+    """Returns `name` if it is a device name: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
+
+    Raises:
+        DeviceError: It is none.
+    """
+    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", name):
+        raise DeviceError(
+            f"unknown device {name!r}: choose auto, cpu, gpu or gpu:N (such as gpu:0)"
+        )
+    return name
+
+
+def gpu_index(device: str) -> int:
+    """The number in ``gpu:N``; 0 for the other names of a device."""
+    return int(device.partition(":")[2] or 0)
+
+
+def machine_id(device: str) -> str:
+    """A folder name for results that may be compared: the device's model and count.
+
+    Args:
+        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
+
+    Returns:
+        Such as ``"cpu-AMD-EPYC-family-26-model-2-x2"`` or ``"gpu-NVIDIA-H200-x1"``. A GPU
+        that was asked for and is not there is answered with the CPU's name; choosing the device
+        reports it.
+    """
+    gpus = () if device == "cpu" else query_gpus()
+    index = gpu_index(device)
+    if index < len(gpus):
+        kind, model, count = "gpu", gpus[index].model, 1
+    else:
+        kind, model, count = "cpu", cpu_model(), usable_cores()
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")
+    return f"{kind}-{slug}-x{count}"

@@ -1,0 +1,89 @@
+"""Measuring from Python, without pytest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cnnprec.machine.names import gpu_index
+from cnnprec.measurement.prepare import prepare
+from cnnprec.measurement.progress import Progress
+from cnnprec.measurement.supported import supported_precisions
+from cnnprec.measurement.turns import Turns
+from cnnprec.precision.precisions import Precision, parse_precisions
+from cnnprec.records.record import Record
+from cnnprec.workload.profiles import get_profile
+
+
+def measure(
+    precisions: str | Iterable[Precision] | None = None,
+    *,
+    profile: str = "quick",
+    epochs: int | None = None,
+    runs: int | None = None,
+    batch_size: int | None = None,
+    train_samples: int | None = None,
+    dataset: str = "auto",
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    jit: str = "auto",
+    order_seed: int | None = None,
+    show: Callable[[Progress | None], None] | None = None,
+) -> dict[str, Record]:
+    """Trains the tutorial CNN in each precision and times it, as ``pytest benchmarks/`` does.
+
+    TensorFlow keeps to the first device that it is set up with, so one process measures on one
+    device. Saved sessions hold the same records, see `cnnprec.read_sessions`.
+
+    Args:
+        precisions: A comma list of names such as ``"single,mixed_half"``, or `Precision` values;
+            None for all that the device supports.
+        profile: ``"quick"`` or ``"notebook"``: how much to train. The four numbers after it
+            replace the profile's own.
+        epochs: Passes over the training images in one run.
+        runs: Trainings per precision, each from a seed of its own.
+        batch_size: Images per step.
+        train_samples: Number of training images.
+        dataset: ``"auto"``, ``"fashion-mnist"`` or ``"synthetic"``.
+        data_dir: Folder with Fashion-MNIST's four IDX files.
+        device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
+        jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA.
+        order_seed: Seed of the order of the precisions; None for a new one.
+        show: Called with a `Progress` now and then, and with None at the end.
+
+    Returns:
+        A record for each precision by its name, in the order in which they were trained. A record
+        has ``runs`` rounds; times are seconds, memory is bytes.
+
+    Raises:
+        ValueError: A name or a number is not accepted, the device is not there
+            (`cnnprec.machine.names.DeviceError`), or the images cannot be had
+            (`cnnprec.workload.dataset.DatasetError`).
+        Exception: Whatever the training of a precision raised.
+    """
+    config = get_profile(profile).override(
+        epochs=epochs, runs=runs, batch_size=batch_size, train_samples=train_samples, jit=jit
+    )
+    if precisions is None:
+        chosen = supported_precisions(device)
+    elif isinstance(precisions, str):
+        chosen = parse_precisions(precisions)
+    else:
+        chosen = tuple(precisions)
+    prepared = prepare(
+        config,
+        chosen,
+        dataset=dataset,
+        data_dir=None if data_dir is None else Path(data_dir),
+        device=device,
+    )
+    order = random.Random(order_seed).sample(chosen, len(chosen))  # noqa: S311
+    turns = Turns(order, config, prepared, gpu=gpu_index(device), show=show)
+    records = {}
+    for precision in order:
+        series = turns.take(precision)
+        if series.error is not None:
+            raise series.error
+        records[precision.name] = series.record
+    return records

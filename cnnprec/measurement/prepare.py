@@ -1,0 +1,66 @@
+"""What has to be known before the first training: the device, its environment, the images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from cnnprec.machine.names import DeviceError
+from cnnprec.measurement.environment import describe_environment
+from cnnprec.precision.precisions import Precision, format_precisions
+from cnnprec.records.record import DataInfo, Environment
+from cnnprec.training.device import select_device, supports_tf32
+from cnnprec.workload.dataset import Dataset
+from cnnprec.workload.load_dataset import load_dataset
+from cnnprec.workload.profiles import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A device that is set up, its environment, and verified images."""
+
+    dataset: Dataset
+    environment: Environment
+
+    @property
+    def data_info(self) -> DataInfo:
+        """Which data these are, for records."""
+        return DataInfo(self.dataset.name, self.dataset.source, self.dataset.digest)
+
+
+def prepare(
+    config: TrainingConfig,
+    precisions: Iterable[Precision],
+    *,
+    dataset: str = "auto",
+    data_dir: Path | None = None,
+    device: str = "auto",
+) -> Prepared:
+    """Sets the device up and loads the images; must come before TensorFlow's first operation.
+
+    Args:
+        config: How much is trained.
+        precisions: What is trained; the device has to support them.
+        dataset: One of `cnnprec.workload.load_dataset.DATASET_CHOICES`.
+        data_dir: Folder with Fashion-MNIST's four files; None to have them looked for.
+        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
+
+    Raises:
+        DeviceError: The device is not there, or it cannot compute in one of the precisions.
+        DatasetError: The images cannot be had.
+    """
+    selected = select_device(device)
+    tf32 = [precision for precision in precisions if precision.tensor_float_32]
+    if tf32 and not supports_tf32():
+        raise DeviceError(
+            f"--precision {format_precisions(tf32)}: the device {selected} has no TF32 arithmetic; "
+            "it needs an NVIDIA GPU of compute capability 8.0 (Ampere) or later"
+        )
+    images = load_dataset(
+        dataset,
+        data_dir=data_dir,
+        train_samples=config.train_samples,
+        test_samples=config.test_samples,
+    )
+    return Prepared(images, describe_environment(selected))

@@ -1,0 +1,18 @@
+"""Which precisions the device can compute in, told without TensorFlow."""
+
+from __future__ import annotations
+
+from cnnprec.machine.gpu import query_gpus
+from cnnprec.precision.precisions import PRECISIONS, Precision
+
+
+def supported_precisions(device: str) -> tuple[Precision, ...]:
+    """All precisions that the device supports, in the order of the tables.
+
+    Args:
+        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
+    """
+    # NVML answers in milliseconds; loading TensorFlow for --collect-only would take seconds.
+    gpus = () if device == "cpu" else query_gpus()
+    tf32 = any((gpu.compute_capability or (0, 0)) >= (8, 0) for gpu in gpus)
+    return tuple(p for p in PRECISIONS.values() if tf32 or not p.tensor_float_32)

@@ -1,0 +1,124 @@
+"""The rules that a computation is held to: format, accumulator, subnormals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from cnnprec.precision.formats import FloatFormat, get_format
+
+# Bounds are computed in float64 themselves. Their relative error is below K * 2**-52 for
+# K terms; with K up to 2**20 this factor covers it.
+SAFETY = 1.0 + 2.0**-30
+
+
+def gamma(terms: int, unit_roundoff: float) -> float:
+    """Higham's gamma_n = n u / (1 - n u): relative error of n roundings in a row.
+
+    Raises:
+        ValueError: ``terms`` is negative, or ``terms * unit_roundoff`` reaches 1, where
+            the analysis says nothing.
+    """
+    product = terms * unit_roundoff
+    if terms < 0 or product >= 1:
+        raise ValueError(
+            f"gamma needs 0 <= n * u < 1, got n = {terms} and u = {unit_roundoff}; "
+            "sum fewer terms or use a wider accumulator."
+        )
+    return product / (1.0 - product)
+
+
+@dataclasses.dataclass(frozen=True)
+class Accumulator:
+    """Where the partial sums of a dot product are kept.
+
+    Attributes:
+        name: The name in `ACCUMULATORS`.
+        unit_roundoff: Largest relative error of one addition.
+    """
+
+    name: str
+    unit_roundoff: float
+
+
+ACCUMULATORS: Mapping[str, Accumulator] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Accumulator("float32", 2.0**-24),
+            # Tensor cores truncate the float32 sum instead of rounding it (Fasi et al.,
+            # PeerJ Computer Science 330, 2021), which doubles the error of an addition.
+            Accumulator("tensor_core", 2.0**-23),
+            Accumulator("float64", 2.0**-53),
+        )
+    }
+)
+"""Every accumulator by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """The rules that a computation is held to.
+
+    Attributes:
+        format: Format of operands and results.
+        accumulator: Where dot products and sums keep their partial sums.
+        tensor_float_32: Whether operands of float32 products may be rounded to TF32.
+        flushes_subnormals: Whether results below the smallest normal number may become
+            zero. TensorFlow sets this mode for float32 and float64 on CPUs; float16 keeps
+            its subnormals.
+    """
+
+    format: FloatFormat
+    accumulator: Accumulator
+    tensor_float_32: bool = False
+    flushes_subnormals: bool = False
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Unit roundoff u of the results."""
+        return self.format.unit_roundoff
+
+    @property
+    def underflow(self) -> float:
+        """Largest absolute error of one operation whose result underflows."""
+        if self.flushes_subnormals:
+            return self.format.smallest_normal
+        return self.format.smallest_subnormal / 2
+
+    @property
+    def reference_dtype(self) -> type[np.float64] | type[np.longdouble]:
+        """NumPy type in which the reference of this format is computed."""
+        return np.longdouble if self.format.name == "float64" else np.float64
+
+    @property
+    def reference_unit_roundoff(self) -> float:
+        """Unit roundoff of `reference_dtype`."""
+        return float(np.finfo(self.reference_dtype).eps) / 2
+
+
+def arithmetic_for(
+    dtype: str, *, tensor_cores: bool = False, tensor_float_32: bool = False
+) -> Arithmetic:
+    """The rules that TensorFlow's documentation lets one expect for a dtype.
+
+    Args:
+        dtype: Name of the format.
+        tensor_cores: Whether products of float16, bfloat16 and TF32 run on tensor cores.
+        tensor_float_32: Whether TF32 is allowed; matters for float32 only.
+
+    Raises:
+        ValueError: The dtype is unknown.
+    """
+    fmt = get_format(dtype)
+    tf32 = tensor_float_32 and dtype == "float32"
+    if dtype == "float64":
+        accumulator = ACCUMULATORS["float64"]
+    elif tensor_cores and (dtype in ("float16", "bfloat16") or tf32):
+        accumulator = ACCUMULATORS["tensor_core"]
+    else:
+        accumulator = ACCUMULATORS["float32"]
+    return Arithmetic(fmt, accumulator, tf32, flushes_subnormals=fmt.flushes_subnormals)

@@ -1,0 +1,142 @@
+"""How far a floating-point result may lie from the exact one.
+
+Every bound follows from the number of terms K and the unit roundoff u (Higham,
+"Accuracy and Stability of Numerical Algorithms", chapters 2 and 3). Nothing here is
+measured or tuned. The exact value always belongs to the same representable inputs that
+the tested operation got, so the rounding of the inputs is not part of any bound.
+
+The reference itself is a computation. For float16, bfloat16 and float32 it runs in
+float64; for float64 it runs in `numpy.longdouble`, which has 64 significand bits on x86.
+Where longdouble is no wider than float64, as on some ARM systems, the reference has the
+same error as the tested operation. Each bound contains the error of the reference, so it
+stays valid there and becomes twice as wide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnprec.numerics.arithmetic import SAFETY, Arithmetic, gamma
+from cnnprec.precision.formats import FORMATS, Real, spacing
+
+
+@dataclasses.dataclass(frozen=True)
+class Enclosure:
+    """The exact result and how far a correct implementation may be from it.
+
+    Attributes:
+        exact: float64 or longdouble array. NaN and infinities are expected literally.
+        bound: float64 array of the same shape: largest absolute error allowed.
+    """
+
+    exact: Real
+    bound: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.exact.shape != self.bound.shape:
+            raise ValueError(
+                f"exact has shape {self.exact.shape} but bound has {self.bound.shape}."
+            )
+
+    def reshape(self, shape: tuple[int, ...]) -> Enclosure:
+        """The same numbers in another shape."""
+        return Enclosure(self.exact.reshape(shape), self.bound.reshape(shape))
+
+
+def exactly(values: Real, dtype: str) -> Enclosure:
+    """An enclosure that only the given representable numbers satisfy.
+
+    The bound is a quarter of the spacing. Any other number of the format is at least half
+    a spacing away (half, when the number is a power of two and the other lies below), so
+    its error is at least twice the bound.
+    """
+    exact = np.asarray(values, np.float64)
+    finite = np.where(np.isfinite(exact), exact, 0.0)
+    return Enclosure(exact, spacing(finite, dtype) / 4)
+
+
+def contraction(
+    left: Real,
+    right: Real,
+    arithmetic: Arithmetic,
+    *,
+    bias: Real | None = None,
+) -> Enclosure:
+    """Encloses a matrix product, the form of every dense and convolution result.
+
+    With K terms, the computed result lies within::
+
+        u |y| + (1 + u) gamma_K(u_acc) sum |a||b| + underflow
+
+    of the exact y. TF32 adds ``(2 * 2**-11 + 2**-22) sum |a||b|``, the rounding of both
+    operands to 11 significand bits. A bias is one more operation in the result's format,
+    so it adds one more rounding; a kernel that fuses the bias rounds less and stays
+    inside.
+
+    Args:
+        left: Array ``(m, k)``.
+        right: Array ``(k, n)``.
+        arithmetic: The rules to hold the result to.
+        bias: Array ``(n,)``, or None.
+
+    Returns:
+        Enclosure of shape ``(m, n)``.
+    """
+    terms = left.shape[1]
+    reference = arithmetic.reference_dtype
+    exact = left.astype(reference) @ right.astype(reference)
+    magnitude = np.abs(left).astype(np.float64) @ np.abs(right).astype(np.float64)
+    u = arithmetic.unit_roundoff
+    relative = gamma(terms, arithmetic.accumulator.unit_roundoff)
+    if arithmetic.tensor_float_32:
+        relative += 2 * 2.0**-11 + 2.0**-22
+    # Each product may underflow once in the accumulator, the result once in its format.
+    lost = arithmetic.underflow + terms * FORMATS["float32"].smallest_normal * (
+        arithmetic.format.name in ("bfloat16", "float32")
+    )
+    bound = u * np.abs(exact).astype(np.float64) + (1 + u) * relative * magnitude + lost
+    # The reference's own error (Higham, section 3.1).
+    reference_error = gamma(terms + 1, arithmetic.reference_unit_roundoff) * magnitude
+    if bias is not None:
+        exact = exact + bias.astype(reference)
+        size = np.abs(exact).astype(np.float64)
+        bound = bound + u * (size + bound) + arithmetic.underflow
+        reference_error = reference_error + arithmetic.reference_unit_roundoff * size
+    return Enclosure(exact, SAFETY * (bound + reference_error))
+
+
+def summation(
+    values: Real, axes: tuple[int, ...], arithmetic: Arithmetic, *, mean: bool = False
+) -> Enclosure:
+    """Encloses a sum or mean over some axes, whatever the order of the additions.
+
+    A sum of n terms takes n - 1 additions in the accumulator and one rounding to the
+    result; a mean takes one division more, in the accumulator.
+
+    Args:
+        values: Array of any shape.
+        axes: Axes to reduce.
+        arithmetic: The rules to hold the result to.
+        mean: Whether to divide by the number of terms.
+
+    Returns:
+        Enclosure with the reduced axes removed.
+    """
+    kept = [axis for axis in range(values.ndim) if axis not in axes]
+    terms = math.prod(values.shape[axis] for axis in axes)
+    columns = values.transpose(*axes, *kept).reshape(terms, -1)
+    shape = tuple(values.shape[axis] for axis in kept)
+    reference = arithmetic.reference_dtype
+    divisor = terms if mean else 1
+    exact = columns.astype(reference).sum(axis=0) / reference(divisor)
+    magnitude = np.abs(columns).astype(np.float64).sum(axis=0) / divisor
+    u = arithmetic.unit_roundoff
+    count = terms if mean else terms - 1
+    bound = u * np.abs(exact).astype(np.float64) + arithmetic.underflow
+    bound = bound + (1 + u) * gamma(count, arithmetic.accumulator.unit_roundoff) * magnitude
+    bound = bound + gamma(terms + 1, arithmetic.reference_unit_roundoff) * magnitude
+    return Enclosure(exact, SAFETY * bound).reshape(shape)

@@ -1,0 +1,88 @@
+"""How a computed array differs from what it should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from cnnprec.numerics.bounds import Enclosure
+from cnnprec.precision.formats import Real
+
+
+def hoeffding_limit(count: int, probability: float = 1e-9) -> float:
+    """Largest mean of independent, zero-mean errors in [-1, 1] that chance explains.
+
+    Errors divided by their bound lie in [-1, 1], so by Hoeffding's inequality their mean
+    exceeds ``sqrt(2 ln(2 / p) / n)`` with probability at most p.
+
+    Args:
+        count: Number n of errors; at least 1.
+        probability: Probability p of a false alarm.
+
+    Raises:
+        ValueError: ``count`` is below 1, or ``probability`` is not inside (0, 1).
+    """
+    if count < 1 or not 0 < probability < 1:
+        raise ValueError(f"need count >= 1 and 0 < probability < 1, got {count} and {probability}.")
+    return math.sqrt(2.0 * math.log(2.0 / probability) / count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrepancy:
+    """How a computed array differs from its enclosure.
+
+    Attributes:
+        max_error_over_bound: Largest error divided by its bound; above 1 the result is
+            wrong. Infinite where a NaN or infinity is missing, misplaced or unexpected.
+        signed_mean_error: Mean of (computed - exact) / bound over finite elements; near 0
+            for rounding to nearest. NaN if there is no finite element.
+        outward_mean_error: The same with the sign of the exact value taken out: positive
+            if magnitudes are too large, negative if they are truncated.
+        worst_index: Index of the element with the largest error over bound.
+        worst_computed: That element as computed.
+        worst_exact: That element of the exact result.
+    """
+
+    max_error_over_bound: float
+    signed_mean_error: float
+    outward_mean_error: float
+    worst_index: tuple[int, ...]
+    worst_computed: float
+    worst_exact: float
+
+
+def discrepancy(computed: Real, enclosure: Enclosure) -> Discrepancy:
+    """Compares a computed array, of any floating dtype, with its enclosure.
+
+    Raises:
+        ValueError: The shapes differ, or there is no element.
+    """
+    exact, bound = enclosure.exact, enclosure.bound
+    if computed.shape != exact.shape or computed.size == 0:
+        raise ValueError(
+            f"expected a non-empty array of shape {exact.shape}, got {computed.shape}."
+        )
+    if computed.dtype not in (np.float64, np.longdouble):
+        computed = computed.astype(np.float64)
+    computed = computed.astype(exact.dtype)
+    both_finite = np.isfinite(computed) & np.isfinite(exact)
+    with np.errstate(invalid="ignore"):
+        error = np.where(both_finite, computed - exact, 0)
+    same = (computed == exact) | (np.isnan(computed) & np.isnan(exact))
+    scaled = np.asarray(error / np.where(bound > 0, bound, 1), np.float64)
+    ratio = np.where((bound > 0) | (error == 0), np.abs(scaled), np.inf)
+    ratio = np.where(both_finite | same, ratio, np.inf)
+    worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
+    usable = both_finite & (bound > 0)
+    signed = scaled[usable]
+    outward = signed * np.sign(np.asarray(exact[usable], np.float64))
+    return Discrepancy(
+        max_error_over_bound=float(ratio[worst]),
+        signed_mean_error=float(signed.mean()) if signed.size else math.nan,
+        outward_mean_error=float(outward.mean()) if outward.size else math.nan,
+        worst_index=tuple(int(i) for i in worst),
+        worst_computed=float(computed[worst]),
+        worst_exact=float(exact[worst]),
+    )

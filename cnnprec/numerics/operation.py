@@ -1,0 +1,97 @@
+"""What a numeric probe runs and what it should give; inputs that the probes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnprec.numerics.arithmetic import Arithmetic
+from cnnprec.numerics.bounds import Enclosure
+from cnnprec.precision.formats import round_to
+
+Inputs = Mapping[str, NDArray[Any]]
+"""Named inputs: float64 arrays of numbers representable in the dtype, or int64 labels."""
+
+Tensors = Mapping[str, Any]
+"""The same as tensors of the probe's dtype."""
+
+
+class Operation(Protocol):
+    """What a probe runs, and what it should give.
+
+    Implementations are frozen dataclasses, so that a probe stays a row of data.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the main input."""
+        ...
+
+    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
+        """Draws inputs that the dtype represents exactly."""
+        ...
+
+    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
+        """Builds what is needed and returns a function that runs the operation.
+
+        The function takes nothing, returns a tensor, can be traced by `tf.function`, and
+        gives the same result each time.
+        """
+        ...
+
+    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
+        """Returns the exact result and the bound on the error."""
+        ...
+
+
+def draw_normal(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: str
+) -> NDArray[np.float64]:
+    """Standard normal numbers that the dtype represents."""
+    return round_to(rng.standard_normal(shape), dtype)
+
+
+def draw_activations(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: str
+) -> NDArray[np.float64]:
+    """Numbers as they come out of ReLU: half of them zero, none negative.
+
+    One-sided sums grow with every term, which shows lossy accumulation best.
+    """
+    return np.maximum(draw_normal(rng, shape, dtype), 0.0)
+
+
+def layer_gradient(layer: keras.layers.Layer, x: Any, upstream: Any, output: str) -> Any:
+    """Gradient of a layer's output with respect to its input, kernel or bias."""
+    if output == "input_gradient":
+        source = x
+    else:
+        source = (layer.kernel if output == "kernel_gradient" else layer.bias).value
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    return tape.gradient(y, source, output_gradients=upstream)
+
+
+def runner(layer: keras.layers.Layer, inputs: Tensors, output: str) -> Callable[[], Any]:
+    """A function that runs a built layer forward, or one of its gradients."""
+    if output == "forward":
+        return lambda: layer(inputs["x"])
+    return lambda: layer_gradient(layer, inputs["x"], inputs["upstream"], output)
+
+
+def set_weights(layer: keras.layers.Layer, shape: tuple[int, ...], inputs: Any) -> None:
+    """Builds a layer for an input shape, with the kernel and bias of the inputs."""
+    layer.build(shape)
+    layer.kernel.assign(inputs["kernel"])
+    layer.bias.assign(inputs["bias"])
+
+
+def ones_of(shape: Iterable[int], dtype: str) -> Any:
+    """A tensor of ones."""
+    return tf.ones(list(shape), dtype)

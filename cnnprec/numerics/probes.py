@@ -1,0 +1,204 @@
+"""Numeric probes: single operations of TensorFlow and Keras, held to derived bounds.
+
+A probe draws representable inputs from a seed, runs one operation in one dtype, and
+compares the result with a reference in NumPy that knows nothing of TensorFlow. The layers
+that the CNN uses are run as Keras layers, with their gradients; reductions and casts are
+run as TensorFlow operations. `cnnprec.bounds` derives how large the error may be.
+
+A probe above its bound is a wrong result, not noise. Results that TensorFlow itself gets
+wrong today are listed by `known_defects`; their bounds are the same as everyone's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from cnnprec.numerics.adam import AdamUpdate
+from cnnprec.numerics.layers import (
+    BiasAdd,
+    Conv2D,
+    CrossEntropy,
+    Dense,
+    MaxPooling2D,
+    Relu,
+    Softmax,
+)
+from cnnprec.numerics.operation import Operation
+from cnnprec.numerics.sums_and_casts import COUNTING_ROUTES, Cast, Counting, Reduction
+from cnnprec.numerics.values import COPYING_ROUTES, ROUTES, VALUES, MaxPoolingNan, Value
+from cnnprec.precision.formats import FORMATS, get_format
+from cnnprec.text import did_you_mean
+
+DTYPES = tuple(FORMATS)
+"""The dtypes that probes exist for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """One operation in one dtype.
+
+    Attributes:
+        name: What is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``.
+        dtype: Type of operands and result; for casts, of the result.
+        operation: What to run and what to expect.
+        mode: ``"eager"``, ``"graph"`` (`tf.function`) or ``"xla"`` (compiled).
+        cpu_only: Whether the expectation is a convention measured on CPUs, which other
+            devices may break without being wrong.
+    """
+
+    name: str
+    dtype: str
+    operation: Operation
+    mode: str = "eager"
+    cpu_only: bool = False
+
+    @property
+    def id(self) -> str:
+        """The key in `PROBES`, such as ``"relu.forward[float16]"``."""
+        return f"{self.name}[{self.dtype}]"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the main input."""
+        return self.operation.shape
+
+
+_CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], int, tuple[int, int], bool], ...] = (
+    # name, input shape, filters, kernel, whether the input comes from a ReLU
+    ("tutorial-1", (4, 28, 28, 1), 32, (3, 3), False),
+    ("tutorial-2", (4, 13, 13, 32), 64, (3, 3), True),
+    ("tutorial-3", (4, 5, 5, 64), 64, (3, 3), True),
+    ("odd", (3, 9, 7, 5), 7, (2, 3), True),
+)
+
+_DENSE: tuple[tuple[str, tuple[int, ...], int], ...] = (
+    ("tutorial-1", (32, 576), 64),
+    ("tutorial-2", (32, 64), 10),
+    ("odd", (67, 13), 5),
+)
+
+_GRADIENTS = ("forward", "input_gradient", "kernel_gradient", "bias_gradient")
+
+_REDUCTIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
+    ("all", (8192,), (0,)),
+    ("axis-0", (8192, 8), (0,)),
+    ("axis-1", (8, 8192), (1,)),
+    ("axes-012", (16, 13, 13, 8), (0, 1, 2)),
+    ("axes-12", (4, 64, 64, 8), (1, 2)),
+)
+
+_LEADING_ROUTES = (
+    *("sum-all", "sum-axis-0", "sum-axes-012", "dense-kernel-gradient"),
+    *("conv2d-forward", "conv2d-kernel-gradient", "bias-gradient"),
+)
+
+_BY_LUCK = frozenset(
+    {
+        ("counting.conv2d-kernel-gradient.43264", "float16"),
+        ("counting.conv2d-kernel-gradient.65536", "float16"),
+    }
+)
+"""Left out: a CPU's caches decide whether these come out right (see `Counting`)."""
+
+
+def _operations() -> Iterable[tuple[str, Operation, str]]:
+    """Yields (name, operation, mode) of every probe that exists in all dtypes."""
+    for name, shape, filters, kernel, post_relu in _CONVOLUTIONS:
+        for output in _GRADIENTS:
+            conv = Conv2D(shape, filters, kernel, output, post_relu=post_relu)
+            yield f"conv2d.{name}.{output}", conv, "eager"
+    # A batch of 64 sums 43,264 terms in the first layer's gradients.
+    batch = Conv2D((64, 28, 28, 1), 32, output="kernel_gradient", one_sided_upstream=True)
+    yield "conv2d.batch-64.kernel_gradient", batch, "eager"
+    batch = dataclasses.replace(batch, output="bias_gradient")
+    yield "conv2d.batch-64.bias_gradient", batch, "eager"
+    # Graphs fuse convolution, bias and ReLU into one kernel.
+    fused = Conv2D((4, 13, 13, 32), 64, activation="relu")
+    yield "conv2d.fused-relu.forward", fused, "graph"
+    for name, shape, units in _DENSE:
+        for output in _GRADIENTS:
+            yield f"dense.{name}.{output}", Dense(shape, units, output), "eager"
+    yield "dense.graph.forward", Dense((32, 576), 64), "graph"
+    yield "bias_add.images", BiasAdd((4, 13, 13, 32)), "eager"
+    yield "bias_add.matrix", BiasAdd((32, 64)), "eager"
+    for output in ("forward", "input_gradient"):
+        for name, shape in (("tutorial-1", (4, 26, 26, 32)), ("tutorial-2", (4, 11, 11, 64))):
+            yield f"max_pooling2d.{name}.{output}", MaxPooling2D(shape, output), "eager"
+        yield f"relu.{output}", Relu((4, 26, 26, 32), output), "eager"
+        yield f"softmax.{output}", Softmax((32, 10), output), "eager"
+        yield f"cross_entropy.10-classes.{output}", CrossEntropy((32, 10), output), "eager"
+        yield f"cross_entropy.100-classes.{output}", CrossEntropy((8, 100), output), "eager"
+        yield f"cross_entropy.graph.{output}", CrossEntropy((32, 10), output), "graph"
+    for name, shape, axes in _REDUCTIONS:
+        yield f"reduce_sum.{name}", Reduction(shape, axes), "eager"
+        yield f"reduce_mean.{name}", Reduction(shape, axes, mean=True), "eager"
+    for route in COUNTING_ROUTES:
+        for count in (4096, 43_264, 65_536):
+            yield f"counting.{route}.{count}", Counting(route, count), "eager"
+    for route in _LEADING_ROUTES:
+        absorbed = Counting(route, 65_536, term=2.0**-12, first=2.0**11)
+        yield f"counting.{route}.absorbed", absorbed, "eager"
+    for output in ("weight", "momentum", "velocity"):
+        yield f"adam.{output}", AdamUpdate(output=output), "eager"
+    for route in ROUTES:
+        for kind in VALUES:
+            if kind == "overflow" and route in COPYING_ROUTES:
+                continue  # nothing is computed there
+            if kind == "nan" and route == "max-pooling":
+                continue  # see MaxPoolingNan
+            yield f"value.{kind}.{route}", Value(route, kind), "eager"
+
+
+def _probes() -> Iterable[Probe]:
+    for dtype in DTYPES:
+        for name, operation, mode in _operations():
+            if (name, dtype) not in _BY_LUCK:
+                yield Probe(name, dtype, operation, mode)
+        for source in DTYPES:
+            yield Probe(f"cast.from-{source}.random", dtype, Cast(source))
+            if get_format(source).significand_bits > get_format(dtype).significand_bits:
+                yield Probe(f"cast.from-{source}.edges", dtype, Cast(source, "edges"))
+        if dtype in ("float16", "bfloat16"):
+            double = Cast("float64", "double-rounding")
+            yield Probe("cast.from-float64.double-rounding", dtype, double)
+        ties = (MaxPooling2D((4, 26, 26, 8), output, ties=True) for output in _GRADIENTS[:2])
+        for operation in ties:
+            # Which of several equal maxima gets the gradient is a convention.
+            name = f"max_pooling2d.ties.{operation.output}"
+            yield Probe(name, dtype, operation, cpu_only=operation.output != "forward")
+        yield Probe("max_pooling2d.nan", dtype, MaxPoolingNan(), cpu_only=True)
+
+
+PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})
+"""Every probe by id."""
+
+
+def select_probes(
+    dtypes: Iterable[str] = DTYPES, names: Iterable[str] = ("*",)
+) -> tuple[Probe, ...]:
+    """The probes that `run_probes` runs, in the order of `PROBES`.
+
+    Raises:
+        ValueError: As `run_probes`.
+    """
+    dtypes, names = tuple(dtypes), tuple(names)
+    known = sorted({probe.name for probe in PROBES.values()})
+    problems = [
+        f"no probes for dtype {dtype!r}; there are some for {', '.join(DTYPES)}."
+        for dtype in dtypes
+        if dtype not in DTYPES
+    ]
+    for name in names:
+        if not fnmatch.filter(known, name):
+            hint = did_you_mean(name, known)
+            problems.append(f"no probe matches {name!r}.{hint} Patterns such as 'conv2d.*' work.")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return tuple(
+        probe
+        for probe in PROBES.values()
+        if probe.dtype in dtypes and any(fnmatch.fnmatchcase(probe.name, name) for name in names)
+    )

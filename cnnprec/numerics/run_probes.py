@@ -1,0 +1,186 @@
+"""Running probes and keeping what they found."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnprec.numerics.arithmetic import Accumulator, arithmetic_for
+from cnnprec.numerics.discrepancy import discrepancy
+from cnnprec.numerics.known_defects import known_defects
+from cnnprec.numerics.onednn import computed_by_onednn
+from cnnprec.numerics.operation import Inputs
+from cnnprec.numerics.probes import DTYPES, Probe, select_probes
+from cnnprec.numerics.sums_and_casts import Cast
+from cnnprec.precision.formats import FORMATS
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResult:
+    """What one probe found.
+
+    Attributes:
+        name: Name of the probe.
+        dtype: Its dtype.
+        shape: Shape of its main input.
+        seed: Seed of the inputs.
+        device: Where it ran, ``"CPU"`` or ``"GPU"``.
+        elements: Number of elements in the result.
+        max_error_over_bound: Largest error divided by its bound. Above 1 the result is
+            wrong; infinite where a NaN or infinity is missing, misplaced or unexpected.
+        signed_mean_error: Mean error in units of the bound; near 0 when rounding is to
+            nearest. NaN if nothing is finite.
+        outward_mean_error: The same with the sign of the exact value taken out: negative
+            when results are truncated, positive when they are too large.
+        sha256: Hash of the bytes of the result, in C order.
+        repeats: Whether a second run gave the same bytes.
+        worst_index: Where the largest error over bound is.
+        worst_computed: The value computed there.
+        worst_exact: The exact value there.
+        known_defect: The section of docs/known-defects.md that describes why TensorFlow is
+            outside the bound here; None where it should not be.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    seed: int
+    device: str
+    elements: int
+    max_error_over_bound: float
+    signed_mean_error: float
+    outward_mean_error: float
+    sha256: str
+    repeats: bool
+    worst_index: tuple[int, ...]
+    worst_computed: float
+    worst_exact: float
+    known_defect: str | None
+
+    @property
+    def id(self) -> str:
+        """The key of the probe in `PROBES`."""
+        return f"{self.name}[{self.dtype}]"
+
+    @property
+    def within_bound(self) -> bool:
+        """Whether every element is as close to the exact result as it must be."""
+        return self.max_error_over_bound <= 1.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.id}: error over bound {self.max_error_over_bound:.3g} at "
+            f"{list(self.worst_index)}: computed {self.worst_computed!r}, "
+            f"exact {self.worst_exact!r}"
+            + (f" (known defect: {self.known_defect})" if self.known_defect else "")
+        )
+
+
+def run_probe(
+    probe: Probe,
+    *,
+    seed: int,
+    accumulator: Accumulator | None = None,
+    tensor_float_32: bool = False,
+) -> ProbeResult:
+    """Runs one probe twice on TensorFlow's default device.
+
+    Args:
+        probe: The probe, such as a value of `PROBES`.
+        seed: Seed of the inputs. Each probe draws its own numbers from it.
+        accumulator: Where dot products and sums keep partial sums. By default float64 for
+            float64, and float32 otherwise, as tensor cores do it where there is a GPU.
+        tensor_float_32: Whether float32 products may use TF32. This is what the result is
+            held to; TensorFlow's own setting is left alone.
+
+    Returns:
+        The result, within its bound or not.
+    """
+    device = default_device()
+    arithmetic = arithmetic_for(
+        probe.dtype, tensor_cores=device == "GPU", tensor_float_32=tensor_float_32
+    )
+    if accumulator is not None:
+        arithmetic = dataclasses.replace(arithmetic, accumulator=accumulator)
+    rng = np.random.default_rng([seed, zlib.crc32(probe.id.encode())])
+    inputs = probe.operation.draw(rng, probe.dtype)
+    computed, again = _compute_twice(probe, inputs)
+    found = discrepancy(computed, probe.operation.enclose(inputs, arithmetic))
+    return ProbeResult(
+        name=probe.name,
+        dtype=probe.dtype,
+        shape=probe.shape,
+        seed=seed,
+        device=device,
+        elements=computed.size,
+        sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
+        repeats=computed.tobytes() == again.tobytes(),
+        **dataclasses.asdict(found),
+        known_defect=_known_defects().get(probe.id) if device == "CPU" else None,
+    )
+
+
+@functools.cache
+def _known_defects() -> Mapping[str, str]:
+    return known_defects(tuple(filter(computed_by_onednn, DTYPES)))
+
+
+def _compute_twice(probe: Probe, inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Runs the operation twice; a graph is traced once and run twice."""
+    operation, dtype = probe.operation, probe.dtype
+    source = operation.source if isinstance(operation, Cast) else dtype
+    tensors = {
+        name: tf.constant(
+            values if values.dtype == np.int64 else values.astype(FORMATS[source].numpy_dtype)
+        )
+        for name, values in inputs.items()
+    }
+    run = operation.prepare(tensors, dtype)
+    if probe.mode != "eager":
+        run = tf.function(run, jit_compile=probe.mode == "xla", autograph=False)
+    outputs = [run() for _ in range(2)]
+    first, second = (np.asarray(output.numpy()) for output in outputs)
+    return first, second
+
+
+def run_probes(
+    dtypes: Iterable[str] = DTYPES,
+    names: Iterable[str] = ("*",),
+    *,
+    seed: int = 0,
+    tensor_float_32: bool = False,
+) -> tuple[ProbeResult, ...]:
+    """Runs every probe of some dtypes whose name matches a pattern.
+
+    Probes marked ``cpu_only`` are left out where there is a GPU.
+
+    Args:
+        dtypes: Names of dtypes.
+        names: Names or shell-style patterns, such as ``"conv2d.*"``.
+        seed: See `run_probe`.
+        tensor_float_32: See `run_probe`.
+
+    Raises:
+        ValueError: A dtype is unknown or a pattern matches no probe. All of them are
+            named at once.
+    """
+    chosen = select_probes(dtypes, names)
+    on_cpu = default_device() == "CPU"
+    return tuple(
+        run_probe(probe, seed=seed, tensor_float_32=tensor_float_32)
+        for probe in chosen
+        if on_cpu or not probe.cpu_only
+    )
+
+
+def default_device() -> str:
+    """Where TensorFlow places operations by default: ``"GPU"`` if there is one, or ``"CPU"``."""
+    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"

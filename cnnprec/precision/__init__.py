@@ -1,0 +1,1 @@
+"""What a precision is: the formats, the table of precisions, what a dtype does to an optimizer."""

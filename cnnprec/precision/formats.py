@@ -1,0 +1,149 @@
+"""Binary floating-point formats: their limits, the spacing of their numbers, rounding to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+Real = NDArray[Any]
+"""An array of float64 or longdouble values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatFormat:
+    """A binary floating-point format.
+
+    Attributes:
+        name: The dtype's name, such as ``"float16"``.
+        significand_bits: Bits of the significand, the hidden one included.
+        min_exponent: Exponent of the smallest normal number.
+        max_exponent: Exponent of the largest finite number.
+    """
+
+    name: str
+    significand_bits: int
+    min_exponent: int
+    max_exponent: int
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Largest relative error of rounding to nearest: half the gap above 1."""
+        return 2.0**-self.significand_bits
+
+    @property
+    def smallest_normal(self) -> float:
+        """The smallest positive number that has all significand bits."""
+        return 2.0**self.min_exponent
+
+    @property
+    def smallest_subnormal(self) -> float:
+        """The smallest positive number."""
+        return math.ldexp(1.0, self.min_exponent - self.significand_bits + 1)
+
+    @property
+    def max_finite(self) -> float:
+        """The largest finite number."""
+        return math.ldexp(2.0 - 2.0 * self.unit_roundoff, self.max_exponent)
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The NumPy type; bfloat16 is ml_dtypes' extension type."""
+        return np.dtype(ml_dtypes.bfloat16 if self.name == "bfloat16" else self.name)
+
+    @property
+    def flushes_subnormals(self) -> bool:
+        """Whether TensorFlow on CPUs may make results below the smallest normal number zero.
+
+        It does so for float32 and float64, and computes bfloat16 in float32.
+        """
+        return self.name != "float16"
+
+    def cast(self, value: float) -> float:
+        """What Keras makes of a Python number: the 16-bit types get it by way of float32."""
+        steps = (self.name,) if self.name == "float64" else ("float32", self.name)
+        for dtype in steps:
+            value = float(round_to(np.asarray(value), dtype))
+        return value
+
+
+FORMATS: Mapping[str, FloatFormat] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            FloatFormat("float16", 11, -14, 15),
+            FloatFormat("bfloat16", 8, -126, 127),
+            FloatFormat("float32", 24, -126, 127),
+            FloatFormat("float64", 53, -1022, 1023),
+        )
+    }
+)
+"""Every format by dtype name."""
+
+
+def get_format(dtype: str) -> FloatFormat:
+    """Returns the format of a dtype name.
+
+    Raises:
+        ValueError: The name is none of `FORMATS`.
+    """
+    try:
+        return FORMATS[dtype]
+    except KeyError:
+        raise ValueError(
+            f"no floating-point format {dtype!r}; known formats: {', '.join(FORMATS)}."
+        ) from None
+
+
+def spacing(values: Real, dtype: str) -> NDArray[np.float64]:
+    """Gap from each number to its neighbour of larger magnitude in the format.
+
+    Args:
+        values: Finite numbers of any shape, read as float64.
+        dtype: Name of the format.
+
+    Returns:
+        One ulp of each number as float64; the smallest subnormal for zero.
+    """
+    fmt = get_format(dtype)
+    _, exponent = np.frexp(np.asarray(values, np.float64))
+    # frexp's fraction lies in [1/2, 1), so the binary exponent is one less.
+    exponent = np.maximum(exponent - 1, fmt.min_exponent)
+    exponent = np.where(np.asarray(values) == 0, fmt.min_exponent, exponent)
+    gap: NDArray[np.float64] = np.ldexp(1.0, exponent - fmt.significand_bits + 1)
+    return gap
+
+
+def round_to(values: Real, dtype: str) -> NDArray[np.float64]:
+    """Rounds to the nearest number of a format, ties to even, in one step.
+
+    This is the reference for casts. It does not use the casts of NumPy, ml_dtypes or
+    TensorFlow: of these, ml_dtypes and TensorFlow round float64 to float32 first, and so
+    round twice.
+
+    Args:
+        values: Numbers of any shape, exact in float64. NaN and infinities pass.
+        dtype: Name of the format to round to.
+
+    Returns:
+        float64 array of numbers representable in the format: subnormals are kept, and
+        magnitudes that round above the largest finite number become infinite.
+    """
+    fmt = get_format(dtype)
+    exact: NDArray[np.float64] = np.array(values, np.float64)
+    if dtype == "float64":
+        return exact
+    finite = np.isfinite(exact)
+    gap = spacing(np.where(finite, exact, 0.0), dtype)
+    # Division and multiplication by a power of two are exact here, and rint ties to even.
+    rounded = np.rint(np.where(finite, exact, 0.0) / gap) * gap
+    overflowed = np.abs(rounded) > fmt.max_finite
+    rounded = np.where(overflowed, np.copysign(np.inf, rounded), rounded)
+    result: NDArray[np.float64] = np.where(finite, rounded, exact)
+    return result

@@ -1,0 +1,189 @@
+"""What a training precision is, which ones exist, and how their names are read.
+
+A precision is a row of data. Code elsewhere reads its fields; it never asks for
+its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from cnnprec.text import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """The floating-point types in which a model is stored and computed.
+
+    Attributes:
+        name: The name used on the command line, in records and in tables.
+        variable_dtype: Type of weights, biases and optimizer slots, such as
+            ``"float32"``.
+        compute_dtype: Type of activations and gradients inside the layers.
+        loss_scaling: Whether the optimizer is wrapped in dynamic loss scaling.
+            Only float16 needs it: its smallest normal number is 2**-14, while
+            bfloat16 has the exponent range of float32.
+        tensor_float_32: Whether a GPU may round the operands of float32 matrix
+            products and convolutions to TF32 (10 stored significand bits).
+            TensorFlow allows it by default, so every other precision has to
+            switch it off.
+        optimizer_overrides: Hyper-parameters of Adam that differ from Keras'
+            defaults, as ``(name, value)`` pairs.
+        note: One line for people: what to expect of this precision and why.
+    """
+
+    name: str
+    variable_dtype: str
+    compute_dtype: str
+    loss_scaling: bool = False
+    tensor_float_32: bool = False
+    optimizer_overrides: tuple[tuple[str, float], ...] = ()
+    note: str = ""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the layers compute in another type than they store."""
+        return self.variable_dtype != self.compute_dtype
+
+    @property
+    def policy_name(self) -> str:
+        """The name of the Keras dtype policy, such as ``"mixed_float16"``."""
+        return f"mixed_{self.compute_dtype}" if self.mixed else self.compute_dtype
+
+    @property
+    def loss_dtype(self) -> str:
+        """The type the loss is computed in: as exact as the network, never below float32.
+
+        A Keras loss computes in float32 unless told otherwise, whatever the layers do. That
+        would round the gradients of a float64 model.
+        """
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_ROWS = (
+    Precision("double", "float64", "float64", note="reference for the others"),
+    Precision("single", "float32", "float32", note="TF32 off, also on GPUs that have it"),
+    Precision(
+        "tf32",
+        "float32",
+        "float32",
+        tensor_float_32=True,
+        note="what TensorFlow calls float32 on NVIDIA GPUs since Ampere",
+    ),
+    Precision(
+        "half",
+        "float16",
+        "float16",
+        note="expected to diverge: Adam's second moment underflows at the first step",
+    ),
+    Precision("mixed_half", "float32", "float16", loss_scaling=True, note="dynamic loss scale"),
+    Precision(
+        "bfloat16",
+        "bfloat16",
+        "bfloat16",
+        note="expected to stay frozen: Adam's beta_2 = 0.999 rounds to 1",
+    ),
+    Precision("mixed_bfloat16", "float32", "bfloat16", note="needs no loss scale"),
+    Precision(
+        "half_stable",
+        "float16",
+        "float16",
+        # The smallest power of ten that float16 holds as a normal number. Keras'
+        # 1e-7 is subnormal there and lets m / (sqrt(v) + epsilon) reach 500 when
+        # v has underflowed to zero.
+        optimizer_overrides=(("epsilon", 1e-4),),
+        note="half with an epsilon that float16 can hold",
+    ),
+    Precision(
+        "bfloat16_stable",
+        "bfloat16",
+        "bfloat16",
+        # 255/256, the largest bfloat16 below 1. Keras' 0.999 rounds to 1, which
+        # makes the bias-corrected learning rate zero.
+        optimizer_overrides=(("beta_2", 0.99609375),),
+        note="bfloat16 with a beta_2 that bfloat16 can hold",
+    ),
+)
+
+PRECISIONS: Mapping[str, Precision] = MappingProxyType({row.name: row for row in _ROWS})
+"""Every precision by name, in the order of the tables."""
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "float64": "double",
+        "fp64": "double",
+        "f64": "double",
+        "float32": "single",
+        "fp32": "single",
+        "f32": "single",
+        "tensorfloat32": "tf32",
+        "tensor_float_32": "tf32",
+        "float16": "half",
+        "fp16": "half",
+        "f16": "half",
+        "mixed": "mixed_half",
+        "mixed_float16": "mixed_half",
+        "mixed_fp16": "mixed_half",
+        "bf16": "bfloat16",
+        "mixed_bf16": "mixed_bfloat16",
+        "fp16_stable": "half_stable",
+        "float16_stable": "half_stable",
+        "bf16_stable": "bfloat16_stable",
+    }
+)
+"""Other spellings of the names, as users of NumPy, TensorFlow and CUDA know them."""
+
+
+def get_precision(name: str) -> Precision:
+    """Returns the precision of this name or alias; case and ``-``/``_`` do not matter.
+
+    Raises:
+        ValueError: The name is unknown. The message lists the names that exist.
+    """
+    key = name.strip().lower().replace("-", "_")
+    key = ALIASES.get(key, key)
+    if key in PRECISIONS:
+        return PRECISIONS[key]
+    hint = did_you_mean(key, [*PRECISIONS, *ALIASES])
+    raise ValueError(
+        f"unknown precision {name.strip()!r}.{hint} Known precisions: {', '.join(PRECISIONS)}."
+    )
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """Reads a comma-separated list of names or aliases, as given to ``--precision``.
+
+    The order is kept; a precision named twice counts once.
+
+    Raises:
+        ValueError: The list is empty or holds an empty or unknown name. Every unknown
+            name is reported at once.
+    """
+    names = text.split(",")
+    if not text.strip() or any(not name.strip() for name in names):
+        raise ValueError(
+            f"{text!r} holds an empty precision name. Give one or more of "
+            f"{', '.join(PRECISIONS)}, separated by single commas."
+        )
+    found: dict[str, Precision] = {}
+    problems = []
+    for name in names:
+        try:
+            precision = get_precision(name)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            found[precision.name] = precision
+    if problems:
+        raise ValueError("\n".join(problems))
+    return tuple(found.values())
+
+
+def format_precisions(precisions: Iterable[Precision]) -> str:
+    """The inverse of `parse_precisions`."""
+    return ",".join(precision.name for precision in precisions)

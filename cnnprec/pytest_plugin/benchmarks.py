@@ -1,0 +1,278 @@
+"""The benchmarks: their items, their order, their fixtures, RESULTS."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import cnnprec
+from cnnprec.machine.names import gpu_index
+from cnnprec.precision.precisions import Precision
+from cnnprec.pytest_plugin.session import (
+    BENCHMARK,
+    EACH,
+    SESSION,
+    VERDICT,
+    Session,
+    is_benchmark,
+    parameters,
+)
+from cnnprec.records.record import Record
+from cnnprec.reports.results import results
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from cnnprec.measurement.prepare import Prepared
+    from cnnprec.measurement.progress import Progress
+    from cnnprec.measurement.turns import Series, Turns
+
+_REPLAY = pytest.StashKey["Replay"]()
+
+
+class Replay:
+    """The clock that pytest-benchmark reads: the times that the turns took, once more.
+
+    Raises:
+        RuntimeError: When it is read more often than there are times. A time that no turn took
+            would be a measurement of nothing.
+    """
+
+    def __init__(self) -> None:
+        self._times: collections.deque[float] = collections.deque()
+
+    def __call__(self) -> float:
+        """The next time, in seconds."""
+        if not self._times:
+            raise RuntimeError(
+                "pytest-benchmark asked for more times than the turns took: time a precision with "
+                "the fixture `measure` and nothing else in the same test"
+            )
+        return self._times.popleft()
+
+    @contextlib.contextmanager
+    def of(self, times: list[float]) -> Iterator[None]:
+        """Gives these times, all of them, inside the block."""
+        self._times.extend(times)
+        try:
+            yield
+            if self._times:
+                raise RuntimeError(f"pytest-benchmark left {len(self._times)} times unread")
+        finally:
+            self._times.clear()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives a test of each precision one item for each precision chosen."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, VERDICT, EACH}:
+        metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffles the benchmarks among their places, and has them read the times of the turns.
+
+    A fixed order would give every precision the same place in the machine's warming-up and the
+    process's ageing, in every session.
+    """
+    config.stash[_REPLAY] = Replay()
+    places = [place for place, item in enumerate(items) if is_benchmark(item)]
+    shuffled = [items[place] for place in places]
+    random.Random(config.stash[SESSION].order_seed).shuffle(shuffled)  # noqa: S311
+    for place, item in zip(places, shuffled, strict=True):
+        items[place] = item
+        item.add_marker(pytest.mark.benchmark(group="training", timer=config.stash[_REPLAY]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    """Checks all that can be checked before the first training: device, precisions, data.
+
+    A wrapper, so that the hooks of the verdicts, which need what it prepares, run after it.
+    """
+    config = session.config
+    if (
+        not config.option.collectonly
+        and not hasattr(config, "workerinput")
+        and any(map(is_benchmark, session.items))
+    ):
+        with _quiet(config):
+            try:
+                config.stash[SESSION].prepare()
+            except ValueError as error:
+                raise pytest.UsageError(str(error)) from error
+    yield
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Says which data and device the benchmarks really use."""
+    prepared = config.stash[SESSION].prepared
+    if prepared is None:
+        return []
+    dataset, machine = prepared.dataset, prepared.environment
+    return [
+        f"cnnprec: data {dataset.name} from {dataset.source}, SHA-256 {dataset.digest[:12]}; "
+        f"device {machine.device_model}, TensorFlow {machine.tensorflow}"
+    ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Prints RESULTS, also of a session that was interrupted."""
+    session = config.stash[SESSION]
+    if not session.records:
+        return
+    terminalreporter.section("RESULTS")
+    for line in results(session.records.values()):
+        terminalreporter.write_line(line)
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        missing = [p.name for p in session.precisions if p.name not in session.records]
+        terminalreporter.write_line(
+            "Interrupted: nothing was saved"
+            + (f"; not measured: {', '.join(missing)}" if missing else "")
+            + "."
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Adds what belongs to the session as a whole to pytest-benchmark's JSON."""
+    session = config.stash[SESSION]
+    if session.prepared is not None:
+        output_json["cnnprec"] = {
+            "version": cnnprec.__version__,
+            "order_seed": session.order_seed,
+            "environment": dataclasses.asdict(session.prepared.environment),
+        }
+
+
+@pytest.fixture(scope="session")
+def suite(pytestconfig: pytest.Config) -> Session:
+    """The session's settings, and its records."""
+    return pytestconfig.stash[SESSION]
+
+
+@pytest.fixture(scope="session")
+def prepared(suite: Session, pytestconfig: pytest.Config) -> Prepared:
+    """The device, set up, and the verified images."""
+    if hasattr(pytestconfig, "workerinput"):
+        pytest.fail(
+            "Benchmarks need the machine for themselves: run them without pytest-xdist's -n.",
+            pytrace=False,
+        )
+    return suite.prepare()
+
+
+@pytest.fixture(scope="session")
+def turns(
+    request: pytest.FixtureRequest,
+    suite: Session,
+    prepared: Prepared,
+    show_progress: Callable[[Progress | None], None] | None,
+) -> Turns:
+    """The trainings of all precisions whose benchmarks were selected."""
+    from cnnprec.measurement.turns import Turns
+
+    selected = {
+        parameters(item)["precision"]: None for item in request.session.items if is_benchmark(item)
+    }
+    return Turns(
+        list(selected),
+        suite.config,
+        prepared,
+        gpu=gpu_index(suite.device_choice),
+        on_record=lambda record: suite.records.__setitem__(record.precision.name, record),
+        show=show_progress,
+    )
+
+
+@pytest.fixture
+def measure(
+    request: pytest.FixtureRequest, benchmark: BenchmarkFixture, turns: Turns
+) -> Callable[[Precision], Record]:
+    """Gives the record of one precision, with its times, to pytest-benchmark.
+
+    The first benchmark of the session trains all of them, by turns.
+    """
+    if not is_benchmark(request.node):
+        pytest.fail(
+            f"a test that takes `measure` is a benchmark: mark it with @pytest.mark.{BENCHMARK}",
+            pytrace=False,
+        )
+
+    def run(precision: Precision) -> Record:
+        timed = not benchmark.disabled
+        series = turns.take(precision, timed=timed)
+        benchmark.extra_info["cnnprec"] = series.record.to_dict()
+        with request.config.stash[_REPLAY].of(series.clock if series.error is None else []):
+            # What went wrong is raised by the setup, before a time is asked for.
+            benchmark.pedantic(  # type: ignore[no-untyped-call]
+                lambda: None,
+                setup=lambda: _raise(benchmark, series),
+                rounds=max(1, len(series.record.rounds)),
+            )
+        if timed:
+            stats: Any = benchmark.stats
+            rounds = stats.stats.rounds
+            wanted = series.record.config.runs
+            if not rounds == len(series.record.rounds) == wanted:
+                pytest.fail(
+                    f"{precision}: {rounds} rounds in pytest-benchmark and "
+                    f"{len(series.record.rounds)} in the record, {wanted} were asked for"
+                )
+        return series.record
+
+    return run
+
+
+def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
+    """Raises what stopped the series."""
+    if series.error is None:
+        return
+    benchmark.has_error = True  # pytest-benchmark sets it for an Exception alone
+    if isinstance(series.error, pytest.skip.Exception):
+        pytest.fail(f"{series.precision} was not measured; its training skipped: {series.error}")
+    raise series.error
+
+
+@pytest.fixture(scope="session")
+def show_progress(pytestconfig: pytest.Config) -> Callable[[Progress | None], None] | None:
+    """Shows a progress line on the terminal, or wipes it (None). None in a log file."""
+    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not reporter.isatty:
+        return None
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def show(progress: Progress | None) -> None:
+        released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+        with released:
+            reporter.rewrite("" if progress is None else str(progress), erase=True)
+            if progress is None:
+                reporter.rewrite("")
+            reporter.flush()
+
+    return show
+
+
+@contextlib.contextmanager
+def _quiet(config: pytest.Config) -> Iterator[None]:
+    """Captures what TensorFlow prints while it loads, as pytest does during a test."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None or not capture.is_globally_capturing():
+        yield
+        return
+    capture.resume_global_capture()
+    try:
+        yield
+    finally:
+        capture.suspend_global_capture()
+        capture.read_global_capture()

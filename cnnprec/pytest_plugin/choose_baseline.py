@@ -1,0 +1,110 @@
+"""From what the user asked for to the sessions to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from cnnprec.precision.precisions import Precision
+from cnnprec.pytest_plugin.session import Asked, Session
+from cnnprec.records.read_sessions import SavedSession, Skipped, read_sessions
+from cnnprec.records.record import Record
+from cnnprec.verdicts.baseline import Selection, select
+from cnnprec.verdicts.case import ENOUGH
+from cnnprec.verdicts.verdict import Verdict
+
+if TYPE_CHECKING:
+    from cnnprec.measurement.prepare import Prepared
+
+_SAVE_COMMAND = "pytest benchmarks/ --benchmark-save=baseline"
+
+
+def choose_baseline(
+    asked: Asked, session: Session, prepared: Prepared, precisions: Collection[Precision]
+) -> tuple[Selection, tuple[Skipped, ...]]:
+    """The sessions to compare with, and the files that are no session.
+
+    Args:
+        asked: What the user asked of baselines.
+        session: What is going to be measured.
+        prepared: On which device and images.
+        precisions: Those whose benchmarks were selected.
+
+    Raises:
+        ValueError: There are none, or too few where a verdict is required.
+    """
+    folder = asked.folder
+    if folder is None:
+        raise ValueError("--benchmark-compare: there is no folder with baselines")
+    saved, skipped = read_sessions(folder, asked.pattern)
+    noted = "".join(f"\n  skipped {s.path.name}: {s.reason}" for s in skipped)
+    if not saved:
+        which = f" that match {asked.pattern!r}" if asked.pattern else ""
+        raise ValueError(
+            f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
+            f"first, each with: {_SAVE_COMMAND}{noted}"
+        )
+    names = [precision.name for precision in precisions]
+    current = {
+        precision.name: Record(
+            precision=precision,
+            config=session.config,
+            data=prepared.data_info,
+            environment=prepared.environment,
+            companions=tuple(sorted(name for name in names if name != precision.name)),
+            jit_compiled=False,  # not known before the model is built, and not compared
+            warm_up_seconds=None,
+            rounds=(),
+        )
+        for precision in precisions
+    }
+    selection = select(saved, current, asked.vary)
+    if not selection.sessions:
+        verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
+        raise ValueError(
+            f"{verdict}: none of the {len(saved)} saved sessions in {folder} can be compared with."
+            f"{noted}" + "".join(f"\n  {line}" for line in set_aside(selection)) + "\n"
+            f"Measure as they were measured, or save {ENOUGH} sessions as things are now, each "
+            f"with: {_SAVE_COMMAND}"
+        )
+    if asked.require_verdict:
+        _check_enough(selection, current)
+    return selection, skipped
+
+
+def _check_enough(selection: Selection, current: Mapping[str, Record]) -> None:
+    counts = {name: sum(name in s.records for s in selection.sessions) for name in current}
+    few = {name: count for name, count in counts.items() if count < ENOUGH}
+    if few:
+        raise ValueError(
+            f"--require-verdict: {ENOUGH} comparable sessions are needed and there are fewer for "
+            + ", ".join(f"{name} ({count})" for name, count in few.items())
+            + f". Run {ENOUGH - min(few.values())} more times: {_SAVE_COMMAND}"
+        )
+
+
+def describe_baseline(asked: Asked, selection: Selection) -> list[str]:
+    """What is compared with, and what was left aside and why."""
+    names = [session.path.name for session in selection.sessions]
+    several = f"{len(names)} sessions of {asked.folder}, {names[0]} to {names[-1]}"
+    return [
+        "baseline: " + (several if len(names) > 1 else f"1 session of {asked.folder}, {names[0]}"),
+        f"baseline: saved {_minute(selection.sessions[0])} to "
+        f"{_minute(selection.sessions[-1])} UTC",
+        *(f"baseline: SKIPPED {skipped.path.name}: {skipped.reason}" for skipped in asked.skipped),
+        *set_aside(selection),
+        *(f"changed: {difference}" for difference in selection.changed),
+    ]
+
+
+def set_aside(selection: Selection) -> list[str]:
+    """The sessions that are not compared with, a line each."""
+    lines = [f"baseline: not used {s.path.name}: {reason}" for s, reason in selection.unfit]
+    for session, found in selection.refused:
+        listed = "; ".join(str(difference) for difference in found)
+        lines.append(f"baseline: not comparable {session.path.name}: {listed}")
+    return lines
+
+
+def _minute(session: SavedSession) -> str:
+    return f"{session.saved_at:%Y-%m-%d %H:%M}"

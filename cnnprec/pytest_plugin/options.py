@@ -1,0 +1,254 @@
+"""The options, their checks, and the header that shows them."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cnnprec
+from cnnprec.machine.gpu import query_gpus
+from cnnprec.machine.names import check_device_name
+from cnnprec.measurement.supported import supported_precisions
+from cnnprec.precision.hyperparameters import check_precision, fatal
+from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
+from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
+from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
+from cnnprec.text import reported
+from cnnprec.verdicts.comparability import parse_vary
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
+from cnnprec.workload.fashion_mnist import locate_fashion_mnist
+from cnnprec.workload.load_dataset import DATASET_CHOICES
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the group "cnnprec"."""
+    group = parser.getgroup("cnnprec", "training precision benchmarks")
+    _add_measuring(group)
+    _add_comparing(group)
+
+
+def _add_measuring(group: pytest.OptionGroup) -> None:
+    default = PROFILES["quick"]
+    group.addoption(
+        "--precision",
+        type=reported(parse_precisions),
+        metavar="NAMES",
+        help=f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)",
+    )
+    group.addoption(
+        "--profile",
+        choices=list(PROFILES),
+        default=default.profile,
+        help="how much to train: "
+        + "; ".join(
+            f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
+            for name, p in PROFILES.items()
+        )
+        + f" (default: {default.profile})",
+    )
+    for name, what in (
+        ("epochs", "epochs per run"),
+        ("runs", "runs per precision"),
+        ("batch-size", "images per step"),
+        ("train-samples", "training images"),
+    ):
+        group.addoption(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
+    group.addoption(
+        "--dataset",
+        choices=DATASET_CHOICES,
+        default="auto",
+        help="auto: Fashion-MNIST if it can be had, else synthetic (default); "
+        "fashion-mnist: an error if it cannot be had",
+    )
+    group.addoption(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with Fashion-MNIST's four IDX .gz files",
+    )
+    group.addoption(
+        "--device",
+        type=reported(check_device_name),
+        default="auto",
+        help="auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N, an error if "
+        "it is not there",
+    )
+    group.addoption(
+        "--jit",
+        choices=JIT_CHOICES,
+        default="auto",
+        help="XLA: auto is Keras' own rule (default)",
+    )
+    group.addoption(
+        "--order-seed",
+        type=int,
+        metavar="N",
+        help="seed of the order of the benchmarks (default: a new one, shown in the header)",
+    )
+
+
+def _add_comparing(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--vary",
+        type=reported(parse_vary),
+        metavar="NAMES",
+        help="with --benchmark-compare: only these may differ from the baseline, such as driver or "
+        "tensorflow,keras (default: all of the software may differ; it is listed)",
+    )
+    group.addoption(
+        "--require-verdict",
+        action="store_true",
+        help="with --benchmark-compare: INCONCLUSIVE counts as a failure",
+    )
+    for name, default, what in (
+        ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
+        ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
+    ):
+        group.addoption(
+            f"--{name}",
+            type=reported(parse_share),
+            default=default,
+            metavar="SHARE",
+            help=f"with --benchmark-compare: {what}, such as 3%% or 0.03 "
+            f"(default: {default * 100:g}%%)",
+        )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Checks the options; runs before pytest-benchmark reads its own."""
+    for mark, what in MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: {what}")
+    config.stash[SESSION] = _session(config)
+    asked = config.stash[ASKED] = _asked(config)
+    if config.pluginmanager.hasplugin("benchmark"):
+        # A collection of garbage in the middle of a training is noise, not cost.
+        config.option.benchmark_disable_gc = True
+        asked.folder = baseline_folder(config)
+        check_outputs(config, asked.folder)
+        _take_comparing_over(config, asked)
+    if not asked.comparing and (asked.vary is not None or asked.require_verdict):
+        name = "--require-verdict" if asked.require_verdict else "--vary"
+        raise pytest.UsageError(f"{name} needs --benchmark-compare: there is no verdict without it")
+    # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
+
+
+def _session(config: pytest.Config) -> Session:
+    option = config.option
+    try:
+        training = PROFILES[option.profile].override(
+            epochs=option.epochs,
+            runs=option.runs,
+            batch_size=option.batch_size,
+            train_samples=option.train_samples,
+            jit=option.jit,
+        )
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    if option.data_dir is not None and not option.data_dir.is_dir():
+        raise pytest.UsageError(
+            f"--data-dir {option.data_dir}: no such folder. Give the folder with Fashion-MNIST's "
+            "four IDX .gz files, or leave the option out to have them looked for."
+        )
+    return Session(
+        config=training,
+        precisions=option.precision or supported_precisions(option.device),
+        dataset_choice=option.dataset,
+        data_dir=option.data_dir,
+        device_choice=option.device,
+        order_seed=_order_seed(config),
+    )
+
+
+def _asked(config: pytest.Config) -> Asked:
+    option = config.option
+    try:
+        limits = Limits(option.tolerance, option.margin)
+    except ValueError as error:
+        raise pytest.UsageError(f"--tolerance, --margin: {error}") from error
+    return Asked(
+        folder=None, limits=limits, vary=option.vary, require_verdict=option.require_verdict
+    )
+
+
+def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
+    option = config.option
+    if option.benchmark_compare_fail:
+        raise pytest.UsageError(
+            "--benchmark-compare-fail judges the rounds of one process, which raises false alarms "
+            "and misses changes. Use --benchmark-compare with --tolerance and --margin, such as "
+            "--tolerance 5% --margin 15%."
+        )
+    wanted = option.benchmark_compare
+    if not wanted:
+        return
+    option.benchmark_compare = []  # or pytest-benchmark would compare with the latest file
+    asked.comparing = True
+    asked.pattern = None if wanted is True else wanted
+    if asked.pattern and Path(asked.pattern).is_dir():
+        raise pytest.UsageError(
+            f"--benchmark-compare took {asked.pattern} for the sessions to compare with. "
+            "Write the option last, or give it a number or a name: --benchmark-compare=0003"
+        )
+    untimed = "nothing would be timed; leave one of the two out"
+    for name, given, why in (
+        ("--benchmark-disable", option.benchmark_disable and not option.benchmark_enable, untimed),
+        ("--benchmark-skip", option.benchmark_skip and not option.benchmark_only, untimed),
+        ("--benchmark-only", option.benchmark_only, "it would skip the verdicts; leave it out"),
+        ("-n", getattr(option, "dist", "no") != "no", untimed),
+    ):
+        if given and not hasattr(config, "workerinput"):
+            raise pytest.UsageError(f"--benchmark-compare and {name} exclude each other: {why}")
+
+
+def _order_seed(config: pytest.Config) -> int:
+    seed: int | None = getattr(config, "workerinput", {}).get(
+        "order_seed", config.option.order_seed
+    )
+    return random.randrange(10**6) if seed is None else seed  # noqa: S311
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Gives pytest-xdist's workers the order of this process; they have to agree on one."""
+    node.workerinput["order_seed"] = node.config.stash[SESSION].order_seed
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says what benchmarks would train, and on which data."""
+    session = config.stash[SESSION]
+    training = session.config
+    return [
+        f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
+        f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
+        f"batch {training.batch_size}, device {session.device_choice}, jit {training.jit}, "
+        f"order seed {session.order_seed}",
+        f"precisions: {format_precisions(session.precisions)}",
+        f"dataset: {_dataset_announcement(session)}",
+        *_predictions(session),
+    ]
+
+
+def _dataset_announcement(session: Session) -> str:
+    if session.dataset_choice == "synthetic":
+        return "the SYNTHETIC stand-in, not Fashion-MNIST"
+    folder = locate_fashion_mnist(session.data_dir)
+    if folder is not None:
+        return f"Fashion-MNIST from {folder}"
+    last = "the SYNTHETIC stand-in" if session.dataset_choice == "auto" else "an error"
+    return f"Fashion-MNIST is not on this machine: download by Keras, and if that fails {last}"
+
+
+def _predictions(session: Session) -> list[str]:
+    """What the static check says of the precisions chosen, one sentence each."""
+    return [
+        f"{precision.name}: {finding.message}"
+        for precision in session.precisions
+        for finding in fatal(check_precision(precision))
+    ]

@@ -1,0 +1,134 @@
+"""Saving sessions in place of pytest-benchmark: where to, and what is never saved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cnnprec.machine.names import machine_id
+from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict
+from cnnprec.records.write_session import SaveError, write_session
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+_UNSET_STORAGE = "file://./.benchmarks"  # pytest-benchmark's default
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Has sessions saved by this suite instead of by pytest-benchmark."""
+    asked = session.config.stash[ASKED]
+    benchmarks = _benchmark_session(session.config)
+    if benchmarks is not None and asked.folder is not None:
+        benchmarks.storage = _Storage(asked.folder, asked, benchmarks.logger)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes which tests failed; a session with a failed one is never a baseline."""
+    report = yield
+    if report.failed and not is_verdict(item):
+        item.config.stash[ASKED].failed.append(report.nodeid)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Saves nothing of a session that was interrupted, and fails one that could not be saved."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        benchmarks = _benchmark_session(session.config)
+        if benchmarks is not None:
+            benchmarks.save = benchmarks.autosave = benchmarks.json = None
+    yield
+    if session.config.stash[ASKED].save_problem and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True, optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Adds what failed and the verdict, which keep a session from becoming a baseline."""
+    asked = config.stash[ASKED]
+    block = output_json.setdefault("cnnprec", {})
+    block["failed"] = bool(asked.failed)
+    block["failed_tests"] = list(asked.failed)
+    block["verdict"] = None if asked.comparison is None else asked.comparison.verdict.value
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Says that a session could not be saved, below everything else."""
+    problem = config.stash[ASKED].save_problem
+    if problem:
+        terminalreporter.write_line(f"NOT SAVED: {problem}", red=True)
+
+
+def baseline_folder(config: pytest.Config) -> Path | None:
+    """Where sessions are saved; None if that is no folder."""
+    option = config.option
+    if option.benchmark_storage == _UNSET_STORAGE:
+        folder = config.rootpath / "benchmarks" / "baselines" / machine_id(option.device)
+        option.benchmark_storage = f"file://{folder}"
+    scheme, separator, path = option.benchmark_storage.partition("://")
+    if not separator:
+        return Path(option.benchmark_storage)
+    if scheme == "file":
+        return Path(path)
+    if option.benchmark_compare or option.benchmark_save or option.benchmark_autosave:
+        raise pytest.UsageError(
+            f"--benchmark-storage {option.benchmark_storage}: baselines are files; give a folder, "
+            "such as --benchmark-storage=file://baselines"
+        )
+    return None
+
+
+def check_outputs(config: pytest.Config, folder: Path | None) -> None:
+    """Tries to write where the session will be written hours later."""
+    option = config.option
+    if folder is not None and (option.benchmark_save or option.benchmark_autosave):
+        _check_writable(folder, "the folder for baselines", "--benchmark-storage")
+    if option.benchmark_json:
+        target = Path(option.benchmark_json)
+        _check_writable(target.parent, f"the folder for {target.name}", "--benchmark-json")
+
+
+def _check_writable(folder: Path, what: str, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{what} cannot be written: {folder} ({error.strerror}). "
+            f"Make it writable or choose another with {option}."
+        ) from error
+
+
+class _Storage:
+    """Stands where pytest-benchmark keeps its file storage, and saves atomically."""
+
+    def __init__(self, folder: Path, asked: Asked, logger: Any) -> None:
+        self._folder = folder
+        self._asked = asked
+        self._logger = logger
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    def save(self, output_json: Mapping[str, Any], save: str) -> None:
+        try:
+            path = write_session(self._folder, save, output_json)
+        except SaveError as error:
+            self._asked.save_problem = str(error)
+        else:
+            self._logger.info(f"Saved benchmark data in: {path}")
+
+
+def _benchmark_session(config: pytest.Config) -> Any:
+    # Private to pytest-benchmark; tests/pytest_plugin/test_benchmarks.py fails if it changes.
+    return getattr(config, "_benchmarksession", None)

@@ -1,0 +1,123 @@
+"""What one pytest session measures, what was asked of it, and what it found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cnnprec.precision.precisions import Precision
+from cnnprec.records.read_sessions import Skipped
+from cnnprec.records.record import Record
+from cnnprec.verdicts.baseline import Selection
+from cnnprec.verdicts.verdict import Comparison, Limits
+from cnnprec.workload.dataset import Dataset
+from cnnprec.workload.load_dataset import load_dataset
+from cnnprec.workload.profiles import TrainingConfig
+
+if TYPE_CHECKING:
+    from cnnprec.measurement.prepare import Prepared
+
+BENCHMARK = "precision_benchmark"
+"""The mark of a test that times the training of one precision through ``measure``."""
+
+VERDICT = "precision_verdict"
+"""The mark of a test that judges what was measured, by a metric of its own."""
+
+EACH = "each_precision"
+"""The mark of any other test that runs once for each precision chosen."""
+
+MARKS: Mapping[str, str] = {
+    BENCHMARK: "times the training of one precision: takes the fixtures `precision` and `measure`",
+    VERDICT: "judges one metric against the baseline: takes the fixtures `metric` and `judge`",
+    EACH: "runs once for each precision chosen: takes the fixture `precision`",
+}
+
+
+@dataclasses.dataclass
+class Session:
+    """What one pytest session trains, on what, and what it has found so far."""
+
+    config: TrainingConfig
+    precisions: tuple[Precision, ...]
+    dataset_choice: str
+    data_dir: Path | None
+    device_choice: str
+    order_seed: int
+    records: dict[str, Record] = dataclasses.field(default_factory=dict)
+    prepared: Prepared | None = None
+
+    def load(self, config: TrainingConfig) -> Dataset:
+        """As many images as the config asks for, from where the options say."""
+        return load_dataset(
+            self.dataset_choice,
+            data_dir=self.data_dir,
+            train_samples=config.train_samples,
+            test_samples=config.test_samples,
+        )
+
+    def prepare(self) -> Prepared:
+        """Sets up the device and loads the images, once.
+
+        Raises:
+            ValueError: One of the two cannot be had.
+        """
+        if self.prepared is None:
+            # Imported here because TensorFlow takes seconds to load.
+            from cnnprec.measurement.prepare import prepare
+
+            self.prepared = prepare(
+                self.config,
+                self.precisions,
+                dataset=self.dataset_choice,
+                data_dir=self.data_dir,
+                device=self.device_choice,
+            )
+        return self.prepared
+
+
+@dataclasses.dataclass
+class Asked:
+    """What the user asked of baselines, and what came of it."""
+
+    folder: Path | None
+    limits: Limits
+    vary: frozenset[str] | None
+    require_verdict: bool
+    comparing: bool = False
+    pattern: str | None = None
+    selection: Selection | None = None
+    skipped: tuple[Skipped, ...] = ()
+    comparison: Comparison | None = None
+    failed: list[str] = dataclasses.field(default_factory=list)
+    save_problem: str | None = None
+
+
+SESSION = pytest.StashKey[Session]()
+"""Where pytest's config keeps the `Session`."""
+
+ASKED = pytest.StashKey[Asked]()
+"""Where pytest's config keeps what was `Asked`."""
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether the test times the training of a precision."""
+    return item.get_closest_marker(BENCHMARK) is not None
+
+
+def is_verdict(item: pytest.Item) -> bool:
+    """Whether the test judges what was measured."""
+    return item.get_closest_marker(VERDICT) is not None
+
+
+def parameters(item: pytest.Item) -> Mapping[str, Any]:
+    """The parameters of a test by name."""
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def precision_name(item: pytest.Item) -> str:
+    """The name of the precision that a test is about; empty if it is about none."""
+    return str(parameters(item).get("precision", ""))

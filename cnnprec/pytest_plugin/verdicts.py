@@ -1,0 +1,170 @@
+"""The verdict items: what is judged, checks before measuring, VERDICTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cnnprec.pytest_plugin.choose_baseline import choose_baseline, describe_baseline
+from cnnprec.pytest_plugin.session import (
+    ASKED,
+    SESSION,
+    VERDICT,
+    is_benchmark,
+    is_verdict,
+    parameters,
+    precision_name,
+)
+from cnnprec.reports.verdicts import verdicts
+from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.verdict import (
+    PRECISION_METRICS,
+    SESSION_METRICS,
+    Comparison,
+    Judgement,
+    Metric,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives a verdict one item for each metric; the precisions come from the benchmarks."""
+    if metafunc.definition.get_closest_marker(VERDICT) and "metric" in metafunc.fixturenames:
+        of_precision = "precision" in metafunc.fixturenames
+        metafunc.parametrize(
+            "metric", PRECISION_METRICS if of_precision else SESSION_METRICS, ids=str
+        )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts the verdicts last, or leaves them out where nothing is compared."""
+    judging = [item for item in items if is_verdict(item)]
+    items[:] = [item for item in items if not is_verdict(item)]
+    if config.stash[ASKED].comparing:
+        items.extend(judging)
+    elif judging:
+        config.hook.pytest_deselected(items=judging)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the terminal asks for the lines below "collected"
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuses a comparison that cannot be made, before the first training."""
+    config = session.config
+    asked, suite = config.stash[ASKED], config.stash[SESSION]
+    if not asked.comparing or config.option.collectonly or hasattr(config, "workerinput"):
+        return
+    precisions = {
+        parameters(item)["precision"]: None for item in session.items if is_benchmark(item)
+    }
+    if not precisions:
+        raise pytest.UsageError(
+            "--benchmark-compare: no benchmark was selected, so nothing would be compared. "
+            "Run: pytest benchmarks/ --benchmark-compare"
+        )
+    prepared = suite.prepare()
+    due = due_judgements(
+        [precision.name for precision in precisions], prepared.environment.device_kind
+    )
+    _keep_due(session, due)
+    try:
+        asked.selection, asked.skipped = choose_baseline(asked, suite, prepared, precisions)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
+    """Drops verdicts that are not due on this device, and misses none that is.
+
+    A verdict that -k or a file name leaves out would be a pass in silence.
+    """
+    judged = {item: _judged(item) for item in session.items if is_verdict(item)}
+    missing = [
+        f"{metric} of {name or 'the session'}"
+        for metric, name in due
+        if (metric, name) not in judged.values()
+    ]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise pytest.UsageError(
+            f"--benchmark-compare: {len(missing)} verdicts are not among the selected tests "
+            f"({shown}). Run the folder benchmarks/ whole; choose with --precision, not with -k."
+        )
+    idle = [item for item, what in judged.items() if what not in due]
+    session.items[:] = [item for item in session.items if item not in idle]
+    session.config.hook.pytest_deselected(items=idle)
+
+
+def _judged(item: pytest.Item) -> tuple[Metric, str]:
+    """The metric and the precision that a verdict is about."""
+    return parameters(item)["metric"], precision_name(item)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Says what will be compared with, and what was left aside and why."""
+    asked = config.stash[ASKED]
+    return [] if asked.selection is None else describe_baseline(asked, asked.selection)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Prints VERDICTS below RESULTS."""
+    asked = config.stash[ASKED]
+    if asked.comparison is not None:
+        terminalreporter.section("VERDICTS")
+        for line in verdicts(asked.comparison):
+            terminalreporter.write_line(line)
+    elif asked.selection is not None and exitstatus != pytest.ExitCode.OK:
+        terminalreporter.write_line("No verdict: the session ended before it.")
+
+
+@pytest.fixture(scope="session")
+def comparison(pytestconfig: pytest.Config) -> Comparison:
+    """The verdicts on what this session measured."""
+    asked, suite = pytestconfig.stash[ASKED], pytestconfig.stash[SESSION]
+    if asked.comparison is None:
+        if asked.selection is None:
+            pytest.fail("there is no baseline: run with --benchmark-compare", pytrace=False)
+        asked.comparison = compare(
+            [session.records for session in asked.selection.sessions],
+            suite.records,
+            limits=asked.limits,
+            changed=asked.selection.changed,
+        )
+    return asked.comparison
+
+
+@pytest.fixture
+def judge(
+    comparison: Comparison,
+    record_property: Callable[[str, object], None],
+    pytestconfig: pytest.Config,
+) -> Callable[[Metric, str], None]:
+    """Turns the judgement on a metric of a precision into the outcome of a test."""
+
+    def turn(metric: Metric, precision: str) -> None:
+        judgement = comparison.of(metric, precision)
+        _record(judgement, record_property)
+        text = f"{judgement.verdict}: {judgement.reason}"
+        asked = pytestconfig.stash[ASKED]
+        if judgement.verdict is Verdict.INCONCLUSIVE and not asked.require_verdict:
+            pytest.skip(text)
+        if judgement.verdict is not Verdict.PASS:
+            pytest.fail(text, pytrace=False)
+
+    return turn
+
+
+def _record(judgement: Judgement, record_property: Callable[[str, object], None]) -> None:
+    record_property("verdict", judgement.verdict.value)
+    record_property("reason", judgement.reason)
+    if judgement.estimate is not None:
+        for name in ("ratio", "low", "high", "detectable"):
+            record_property(name, f"{getattr(judgement.estimate, name):.4f}")

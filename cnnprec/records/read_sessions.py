@@ -1,0 +1,265 @@
+"""Reading saved sessions.
+
+One file is one session: pytest-benchmark's JSON, in which each benchmark carries a `Record` as
+``extra_info["cnnprec"]``. The block ``"cnnprec"`` at the top holds what belongs to the session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from cnnprec.machine.memory import without_collection
+from cnnprec.records.record import Record
+
+_NUMBERED = re.compile(r"(\d{4,})_(.+)")
+
+_TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
+
+_AGAIN = "Delete it or move it away; a new one comes from pytest benchmarks/ --benchmark-save=NAME."
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedSession:
+    """One saved session.
+
+    Attributes:
+        path: The file.
+        name: What was given to ``--benchmark-save``; for a file of another name its stem.
+        number: The number that the file name begins with; None if it has none.
+        saved_at: When it was saved, in UTC.
+        commit: The commit that it was taken at, ``-dirty`` if a file was changed; None if
+            unknown.
+        records: What was measured, by the precision's name, in the order of the file. A
+            precision that was not measured is not there.
+        failed: Whether a test of the session failed.
+        verdict: How the session itself compared with its baseline; None if it did not.
+    """
+
+    path: Path
+    name: str
+    number: int | None
+    saved_at: datetime
+    commit: str | None
+    records: Mapping[str, Record]
+    failed: bool
+    verdict: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that is no saved session of this project, and why."""
+
+    path: Path
+    reason: str
+
+
+class _ExtraInfo(msgspec.Struct):
+    cnnprec: dict[str, Any] | None = None
+
+
+class _Benchmark(msgspec.Struct):
+    name: str
+    extra_info: _ExtraInfo
+
+
+class _CommitInfo(msgspec.Struct):
+    id: str | None = None
+    dirty: bool | None = None
+
+
+class _Block(msgspec.Struct):
+    failed: bool = False
+    verdict: str | None = None
+
+
+class _File(msgspec.Struct):
+    """The part of the layout that is read.
+
+    msgspec passes over the rest without building it.
+    """
+
+    benchmarks: list[_Benchmark]
+    datetime: str
+    commit_info: _CommitInfo = msgspec.field(default_factory=_CommitInfo)
+    cnnprec: _Block = msgspec.field(default_factory=_Block)
+
+
+_DECODER = msgspec.json.Decoder(_File)
+
+
+def read_session(path: Path) -> SavedSession:
+    """Reads one file, of ``--benchmark-save`` or ``--benchmark-json``.
+
+    Raises:
+        ValueError: The file cannot be read, is not whole, is not pytest-benchmark's, holds
+            no record, two of one precision, one without a round, or one that
+            `Record.from_dict` refuses. The message names the file, what is wrong with it
+            and the remedy.
+    """
+    try:
+        return _read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> SavedSession:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"cannot be read: {error.strerror or error}. Give a file that --benchmark-save or "
+            "--benchmark-json wrote."
+        ) from error
+    if not content.strip():
+        raise ValueError(f"the file is empty. {_AGAIN}")
+    try:
+        file = _DECODER.decode(content)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not the layout of pytest-benchmark: {error}. {_AGAIN}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
+    records = _records(file.benchmarks)
+    return SavedSession(
+        path=path,
+        name=_name(path),
+        number=session_number(path),
+        saved_at=_utc(file.datetime),
+        commit=_commit(records.values(), file.commit_info),
+        records=MappingProxyType(records),
+        failed=file.cnnprec.failed,
+        verdict=file.cnnprec.verdict,
+    )
+
+
+def _records(benchmarks: Iterable[_Benchmark]) -> dict[str, Record]:
+    records: dict[str, Record] = {}
+    silent: list[str] = []
+    for benchmark in benchmarks:
+        plain = benchmark.extra_info.cnnprec
+        if plain is None:
+            continue  # a benchmark that trains no precision, such as those of the overhead
+        try:
+            record = Record.from_dict(plain)
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{benchmark.name}: {error}") from error
+        name = record.precision.name
+        if name in records:
+            raise ValueError(f"two records of precision {name!r}, one is accepted. {_AGAIN}")
+        if not record.rounds:
+            raise ValueError(f"{benchmark.name}: the record holds no round. {_AGAIN}")
+        records[name] = record
+        if plain["schema_version"] < _TELLS_COMPANIONS:
+            silent.append(name)
+    if not records:
+        raise ValueError(f"no benchmark in it holds a record of cnnprec. {_AGAIN}")
+    for name in silent:
+        companions = tuple(sorted(other for other in records if other != name))
+        records[name] = dataclasses.replace(records[name], companions=companions)
+    return records
+
+
+def _utc(text: str) -> datetime:
+    try:
+        # Python 3.10 does not read the Z of ISO 8601.
+        time = datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+        if time.tzinfo is None:  # releases of pytest-benchmark before 5 left it out
+            time = time.replace(tzinfo=timezone.utc)
+        return time.astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"datetime {text!r} is no ISO 8601 time: {error}. {_AGAIN}") from error
+
+
+def _commit(records: Iterable[Record], info: _CommitInfo) -> str | None:
+    for record in records:
+        if record.environment.commit is not None:
+            return record.environment.commit
+    # Records of schema version 1 leave it to pytest-benchmark, which has words for "none".
+    if info.id is None or not re.fullmatch("[0-9a-f]{12,}", info.id):
+        return None
+    return info.id[:12] + ("-dirty" if info.dirty else "")
+
+
+def read_sessions(
+    folder: Path, pattern: str | None = None
+) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
+    """Reads the saved sessions of a folder and of its subfolders, one level deep.
+
+    The subfolders are those that pytest-benchmark makes for each machine.
+
+    Args:
+        folder: Where sessions are saved. One that does not exist holds none.
+        pattern: Which of them, as given to ``--benchmark-compare``: a number (``3`` or
+            ``0003``), the name given to ``--benchmark-save`` or a glob for it, the beginning
+            of a file name or a glob, with or without the subfolder, or the path of a file,
+            which may lie elsewhere. None for all.
+
+    Returns:
+        The sessions, oldest first, those of one moment by name; and the files that are not
+        readable as one. Nothing that matches is an empty result, not an error.
+    """
+    sessions, skipped = [], []
+    try:
+        paths = _paths(folder, pattern)
+    except OSError as error:
+        return (), (Skipped(folder, f"cannot be listed: {error.strerror or error}"),)
+    # Half of the time of reading a thousand sessions was the garbage collector's.
+    with without_collection():
+        for path in paths:
+            try:
+                sessions.append(_read(path))
+            except ValueError as error:
+                skipped.append(Skipped(path, str(error)))
+    return tuple(sorted(sessions, key=age)), tuple(skipped)
+
+
+def age(session: SavedSession) -> tuple[datetime, str, str]:
+    """A key that sorts sessions, the oldest first."""
+    return session.saved_at, session.name, str(session.path)
+
+
+def _paths(folder: Path, pattern: str | None) -> list[Path]:
+    if not pattern:
+        return session_files(folder)
+    if re.fullmatch("[0-9]+", pattern):
+        return [path for path in session_files(folder) if session_number(path) == int(pattern)]
+    with contextlib.suppress(OSError):  # a glob may be longer than a name can be
+        if Path(pattern).is_file():
+            return [Path(pattern)]
+    glob = f"{pattern}*"
+    return [
+        path
+        for path in session_files(folder)
+        if fnmatch.fnmatchcase(_name(path), pattern)
+        or fnmatch.fnmatchcase(path.name, glob)
+        or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
+    ]
+
+
+def session_files(folder: Path) -> list[Path]:
+    """All that has the name of a saved session, a folder of such a name included."""
+    if not folder.exists():
+        return []
+    entries = sorted(folder.iterdir())
+    below = [path for entry in entries if entry.is_dir() for path in sorted(entry.glob("*.json"))]
+    return [entry for entry in entries if entry.suffix == ".json"] + below
+
+
+def _name(path: Path) -> str:
+    numbered = _NUMBERED.fullmatch(path.stem)
+    return numbered[2] if numbered else path.stem
+
+
+def session_number(path: Path) -> int | None:
+    """The number that a file name begins with."""
+    numbered = _NUMBERED.fullmatch(path.stem)
+    return int(numbered[1]) if numbered else None

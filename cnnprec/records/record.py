@@ -1,0 +1,245 @@
+"""What is kept of a measurement: frozen values and their JSON form.
+
+Units stand in the field names. JSON has no NaN and no infinity, and a diverged run is
+full of both, so the lists that may hold them write them as words
+(`cnnprec.records.json_numbers`). Every file is therefore JSON that any reader accepts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from cnnprec.machine.gpu_state import GpuState
+from cnnprec.precision.precisions import Precision
+from cnnprec.records.json_numbers import decode, encode
+from cnnprec.workload.profiles import TrainingConfig
+
+SCHEMA_VERSION = 4
+"""Version of `Record`'s layout. A file of each older one is in ``tests/data``.
+
+1. The first.
+2. `Environment.code` and `Environment.commit`; `Round.state`.
+3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
+4. `Record.companions`.
+"""
+
+MOST_SCALE_CHANGES = 64
+"""A scaler gone wrong may change its scale in every step; a record has to stay small."""
+
+
+class Outcome(str, enum.Enum):
+    """How a training run ended."""
+
+    TRAINED = "trained"
+    """The loss and all weights are finite, and the weights were still moving."""
+    DIVERGED = "diverged"
+    """The last loss or a weight is not finite."""
+    FROZEN = "frozen"
+    """No bit of any weight changed during the last epoch, though gradients are not zero."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """The result of one training, clocks apart.
+
+    Attributes:
+        seed: Seed of the initial weights and of the order of the images.
+        outcome: How the run ended.
+        losses: Mean training loss of each epoch, length ``epochs``.
+        first_losses: Training loss of the first steps, at most 16.
+        test_accuracy: Fraction of the test images whose largest output is the label. An
+            all-NaN output counts as class 0.
+        first_bad_step: First step, counted from 0 over the whole run, whose loss is not
+            finite; None if there is none.
+        loss_scales: ``(step, scale)`` for the first step and for every step that saw
+            another scale than the one before; empty without loss scaling. Of more than
+            `MOST_SCALE_CHANGES` it holds the first ones and the last.
+        weights_sha256: Hash of all weights at the end, in layer order.
+    """
+
+    seed: int
+    outcome: Outcome
+    losses: tuple[float, ...]
+    first_losses: tuple[float, ...]
+    test_accuracy: float
+    first_bad_step: int | None
+    loss_scales: tuple[tuple[int, float], ...]
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            raise ValueError("losses is empty; a run has at least one epoch")
+        if not 0 <= self.test_accuracy <= 1:
+            raise ValueError(f"test_accuracy {self.test_accuracy} is not a fraction of 1")
+        if self.first_bad_step is not None and self.first_bad_step < 0:
+            raise ValueError(f"first_bad_step {self.first_bad_step} is negative")
+
+    @property
+    def final_loss_scale(self) -> float | None:
+        """The loss scale of the last step; None without loss scaling."""
+        return self.loss_scales[-1][1] if self.loss_scales else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One timed training.
+
+    Attributes:
+        run: What the training computed.
+        seconds: Wall time of the training alone; None where timing was disabled.
+        cpu_seconds: CPU time of all threads of the process over the same span.
+        peak_memory_bytes: Peak resident memory of the process during the run on a CPU,
+            peak memory allocated on the device on a GPU; None where the system does not
+            tell.
+        state: What the GPU went through during the run; None on a CPU or where NVML does
+            not tell.
+    """
+
+    run: TrainingRun
+    seconds: float | None
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+    state: GpuState | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "cpu_seconds"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} {value} is not a positive time")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """Which images were used: name, folder (or "generated"), SHA-256 of the whole set."""
+
+    name: str
+    source: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """The machine and the software that a measurement was taken with.
+
+    ``None`` means that it does not apply (a driver without a GPU) or that the system
+    does not tell; ``cpu_features`` is None in records of versions 1 and 2 too. ``code`` is a
+    digest of this project's source files, ``"unknown"`` in records of version 1; ``commit``
+    names the commit they came from, for people.
+    """
+
+    device_kind: str
+    device_model: str
+    device_count: int
+    device_memory_bytes: int | None
+    cpu_model: str
+    cpu_features: tuple[str, ...] | None
+    usable_cores: int
+    system: str
+    architecture: str
+    kernel: str
+    python: str
+    numpy: str
+    keras: str
+    tensorflow: str
+    cuda: str | None
+    cudnn: str | None
+    driver: str | None
+    vbios: str | None
+    power_limit_watts: float | None
+    mig_mode: str | None
+    onednn: bool
+    intra_op_threads: int
+    inter_op_threads: int
+    op_determinism: bool
+    code: str
+    commit: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Everything that one precision's benchmark found out.
+
+    Attributes:
+        precision: The precision, whole, so that a record explains itself.
+        config: The numbers trained with.
+        data: The images trained on.
+        environment: The machine and the software.
+        companions: Names of the other precisions that shared the process, sorted. Their models
+            stay in memory and share the caches, so they belong to the workload. Records of older
+            versions do not say them; `cnnprec.records.read_sessions` takes them from the file.
+        jit_compiled: Whether XLA compiled the training step, after Keras' rule.
+        warm_up_seconds: Wall time of building, tracing and compiling, with the steps of
+            the first execution; None where timing was disabled.
+        rounds: The timed trainings in the order in which they ran.
+        diagnosis: Why the first run that did not train went wrong, found by replaying it;
+            None if all trained.
+        schema_version: Version of this layout.
+    """
+
+    precision: Precision
+    config: TrainingConfig
+    data: DataInfo
+    environment: Environment
+    companions: tuple[str, ...]
+    jit_compiled: bool
+    warm_up_seconds: float | None
+    rounds: tuple[Round, ...]
+    diagnosis: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as JSON types."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        for entry in plain["rounds"]:
+            _map_losses(entry["run"], encode)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Record:
+        """Reads back what `to_dict` wrote.
+
+        Raises:
+            ValueError: The layout is of another version, a field is missing or of the
+                wrong type, or a value is out of its range. The message says where.
+        """
+        version: Any = plain.get("schema_version")
+        if version not in range(1, SCHEMA_VERSION + 1):
+            raise ValueError(
+                f"record of schema version {version!r}; this cnnprec reads versions 1 to "
+                f"{SCHEMA_VERSION}. Read it with the cnnprec that wrote it."
+            )
+        try:
+            decoded = {**plain, "schema_version": SCHEMA_VERSION}
+            decoded.setdefault("companions", ())
+            for newer in range(version + 1, SCHEMA_VERSION):
+                decoded["environment"] = {**decoded["environment"], **_NEW_IN[newer]}
+            decoded["rounds"] = [
+                {**entry, "run": _map_losses(dict(entry["run"]), decode)}
+                for entry in plain["rounds"]
+            ]
+            return msgspec.convert(decoded, cls)
+        except (msgspec.ValidationError, KeyError, TypeError) as error:
+            raise ValueError(f"not a record of schema version {version}: {error}") from error
+
+
+_NEW_IN: Mapping[int, Mapping[str, Any]] = MappingProxyType(
+    {2: {"code": "unknown", "commit": None}, 3: {"cpu_features": None}}
+)
+"""What `Environment` got in versions 2 and 3, with the value that older records have."""
+
+
+def _map_losses(run: dict[str, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:
+    for field in ("losses", "first_losses"):
+        run[field] = [convert(value) for value in run[field]]
+    run["loss_scales"] = [[step, convert(scale)] for step, scale in run["loss_scales"]]
+    return run

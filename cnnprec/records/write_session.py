@@ -1,0 +1,167 @@
+"""Saving a session: whole or not at all, under a number of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnprec.records.read_sessions import session_files, session_number
+from cnnprec.records.write_whole import create, written_beside
+
+MOST_BYTES = 20_000
+"""A saved benchmark should stay below this. Writing never refuses a larger one; that every
+profile stays below it is a test."""
+
+_WIDTH = 100  # columns of a saved file, where its values allow it
+
+# What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
+_NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"\x00-\x1f]')
+
+
+class SaveError(ValueError):
+    """A session could not be saved; the message names the folder, the reason, the remedy."""
+
+
+def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
+    """Saves a session under the next free number, whole or not at all.
+
+    The text is written to a hidden file in the same folder and brought to the disk before it
+    gets its name, so a file with the name of a session is always whole. The number is
+    claimed with a second hidden file, which only one process can create; sessions that are
+    saved at the same moment get different numbers. The folder's subfolders count as taken
+    numbers too. A process that is killed leaves at most its hidden files.
+
+    What pytest-benchmark puts in and nobody reads again is left out (the flags of the CPU),
+    and its placeholder for a parameter that is not JSON is the parameter's name instead.
+
+    Args:
+        folder: Where to; it is made if it is missing.
+        name: What was given to ``--benchmark-save``.
+        output: pytest-benchmark's JSON of the session, as it hands it to
+            ``pytest_benchmark_update_json``. It is not changed.
+
+    Returns:
+        The file, ``NNNN_name.json``.
+
+    Raises:
+        SaveError: The name cannot be part of a file name, a number in it is not finite, or
+            the folder cannot be written.
+    """
+    if not name or _NOT_IN_A_NAME.search(name):
+        raise SaveError(
+            f"--benchmark-save={name}: a file name cannot hold it. Use letters, digits, "
+            "'-', '_' and '.'."
+        )
+    text = _layout(_slim(output))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_beside(folder, f"{text}\n") as hidden:
+            return _publish(hidden, folder, name)
+    except OSError as error:
+        raise SaveError(
+            f"the session cannot be saved in {folder}: {error.strerror or error}. Make room or "
+            "permit writing there, or give another folder with --benchmark-storage=file://DIR."
+        ) from error
+
+
+def _publish(hidden: Path, folder: Path, name: str) -> Path:
+    number = max(_numbers(folder), default=0)
+    while True:
+        number += 1
+        claim = folder / f".{number:04}.claim"
+        try:
+            os.close(create(claim))
+        except FileExistsError:
+            continue
+        try:
+            # Looked at again: it may have been claimed, used and released since the first
+            # look. While the claim is held nobody else can use the number, so a rename is
+            # safe. Unlike a hard link it works on every file system.
+            if number in _numbers(folder):
+                continue
+            path = folder / f"{number:04}_{name}.json"
+            hidden.rename(path)
+        finally:
+            with contextlib.suppress(OSError):
+                claim.unlink()
+        with contextlib.suppress(OSError):  # The session is saved; this only makes it last.
+            _sync_folder(folder)
+        return path
+
+
+def _numbers(folder: Path) -> set[int]:
+    return {
+        number for path in session_files(folder) if (number := session_number(path)) is not None
+    }
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def benchmark_bytes(output: Mapping[str, Any]) -> dict[str, int]:
+    """How large each benchmark is in the file that `write_session` makes, in bytes.
+
+    Returns:
+        Bytes by the benchmark's name; `MOST_BYTES` is the aim.
+
+    Raises:
+        SaveError: A number in it is not finite.
+    """
+    return {
+        benchmark["name"]: len(_layout(benchmark, 2).encode())
+        for benchmark in _slim(output)["benchmarks"]
+    }
+
+
+def _slim(output: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy as plain JSON types, without what nobody reads again."""
+    try:
+        # str: a parameter that is a Precision becomes its name.
+        plain: dict[str, Any] = json.loads(json.dumps(output, allow_nan=False, default=str))
+    except (ValueError, TypeError) as error:
+        where = "; ".join(_not_finite(output)) or error
+        raise SaveError(
+            f"the session cannot be saved as JSON: {where}. Only finite numbers and plain types "
+            "are accepted; Record.to_dict writes other numbers as words."
+        ) from error
+    cpu = (plain.get("machine_info") or {}).get("cpu")
+    if isinstance(cpu, dict):
+        cpu.pop("flags", None)
+    return plain
+
+
+def _not_finite(value: Any, where: str = "$") -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{where} = {value}"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{where}[{index}]")
+
+
+def _layout(value: Any, depth: int = 0) -> str:
+    """JSON with a line for each item of what does not fit on one, lists of numbers apart."""
+    flat = json.dumps(value)
+    items = value.values() if isinstance(value, dict) else value
+    if len(flat) + depth <= _WIDTH or not any(isinstance(item, dict | list) for item in items):
+        return flat
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(key)}: {_layout(item, depth + 1)}" for key, item in value.items()]
+    else:
+        rows = [_layout(item, depth + 1) for item in value]
+    opening, closing = flat[0], flat[-1]
+    indent = "\n" + " " * (depth + 1)
+    return f"{opening}{indent}{f',{indent}'.join(rows)}{indent[:-1]}{closing}"

@@ -1,0 +1,47 @@
+"""Writing a file so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file, or replaces it, in one moment.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
+    """
+    with written_beside(path.parent, text) as hidden:
+        hidden.replace(path)
+
+
+@contextlib.contextmanager
+def written_beside(folder: Path, text: str) -> Iterator[Path]:
+    """Gives a hidden file of the folder with this text, already on the disk.
+
+    It is meant to be renamed inside the block; if it is not, it is removed.
+    """
+    hidden = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = create(hidden)
+        try:
+            rest = memoryview(text.encode())
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        yield hidden
+    finally:
+        with contextlib.suppress(OSError):
+            hidden.unlink()
+
+
+def create(path: Path) -> int:
+    """Creates a file that does not exist yet, and returns its descriptor."""
+    # 0o666: what the umask leaves of it, as for any other file. A baseline is shared.
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

@@ -1,0 +1,1 @@
+"""Finished values as text and Markdown. Nothing is decided here."""

@@ -1,0 +1,71 @@
+"""Words and tables: what every page, table and message of the suite is written with."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
+    """The rows as columns, two spaces apart.
+
+    Args:
+        rows: Cells; as many in each row.
+        left: How many columns, of words, are set to the left. Those of numbers stand to the right.
+
+    Returns:
+        Lines without line ends.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The rows as a table in Markdown: lines without line ends."""
+    lines = [f"| {' | '.join(row)} |" for row in (headings, *rows)]
+    return [lines[0], "|---" * len(headings) + "|", *lines[1:]]
+
+
+def duration(seconds: float) -> str:
+    """A time in a fitting unit, such as ``"42 s"``, ``"2 min 05 s"`` or ``"3 h 20 min"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def count_of(number: int, what: str) -> str:
+    """A number of things, such as ``"1 session"`` or ``"2 sessions"``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question for a misspelt name, to follow a sentence; empty if no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def reported(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Lets argparse print the parser's own message, which it hides for any ValueError.
+
+    Args:
+        parse: Reads an option's text; raises ValueError with a message for people.
+    """
+
+    def parse_option(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_option

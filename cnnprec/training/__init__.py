@@ -1,0 +1,1 @@
+"""The CNN and how it is trained: device, model, batches, trainer, log of steps."""

@@ -1,0 +1,96 @@
+"""Chooses the device that TensorFlow computes on, and how it rounds float32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from cnnprec.machine.names import DeviceError, check_device_name
+
+# Compute capability of the first architecture with TF32 tensor cores (Ampere).
+_TF32_CAPABILITY = (8, 0)
+
+
+def select_device(name: str) -> str:
+    """Makes TensorFlow compute on one device; must come before TensorFlow's first operation.
+
+    Args:
+        name: ``auto`` (the first GPU if there is one, else the CPU), ``cpu``, ``gpu`` (the
+            first) or ``gpu:N``.
+
+    Returns:
+        ``"cpu"`` or ``"gpu:N"``.
+
+    Raises:
+        DeviceError: There is no such device, or TensorFlow has already been set up with
+            another one.
+    """
+    check_device_name(name)
+    gpus = tf.config.list_physical_devices("GPU")
+    if name == "cpu" or (name == "auto" and not gpus):
+        _make_visible([])
+        return "cpu"
+    index = int(name.partition(":")[2] or 0)
+    if index >= len(gpus):
+        raise DeviceError(
+            f"--device {name}: TensorFlow sees {_gpu_names(len(gpus))}. Check the driver with "
+            "nvidia-smi, install the CUDA libraries with pip install 'cnnprec[cuda]', or use "
+            "--device cpu."
+        )
+    # Taking all memory at once would hide how much a precision needs.
+    _configure(lambda: tf.config.experimental.set_memory_growth(gpus[index], True))
+    _make_visible([gpus[index]])
+    return f"gpu:{index}"
+
+
+def supports_tf32() -> bool:
+    """Whether the device in use can round the operands of float32 products to TF32."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        return False
+    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability")
+    return capability is not None and tuple(capability) >= _TF32_CAPABILITY
+
+
+@contextlib.contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Allows or forbids TF32 inside the block; puts back what was set before."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def reset_peak_device_memory() -> None:
+    """Starts a new span for `peak_device_memory_bytes`; does nothing on a CPU."""
+    if tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
+def peak_device_memory_bytes() -> int | None:
+    """Largest memory allocated on the GPU in this span, in bytes; None on a CPU."""
+    if not tf.config.get_visible_devices("GPU"):
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
+
+def _make_visible(gpus: list[tf.config.PhysicalDevice]) -> None:
+    if tf.config.get_visible_devices("GPU") != gpus:
+        _configure(lambda: tf.config.set_visible_devices(gpus, "GPU"))
+
+
+def _configure(change: object) -> None:
+    try:
+        change()  # type: ignore[operator]
+    except RuntimeError as error:
+        raise DeviceError(
+            f"TensorFlow is already running in this process with another device: {error}"
+        ) from error
+
+
+def _gpu_names(count: int) -> str:
+    return "no GPU" if not count else ", ".join(f"gpu:{index}" for index in range(count))

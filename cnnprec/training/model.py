@@ -1,0 +1,196 @@
+"""The TensorFlow tutorial CNN for Fashion-MNIST, in any precision.
+
+Dtypes are set layer by layer. The global dtype policy is never touched, so models of
+different precisions live side by side, also in threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from cnnprec.precision.precisions import Precision, get_precision
+from cnnprec.training.step_log import StepLog
+from cnnprec.workload.dataset import CLASSES, SIDE
+
+IMAGE_SHAPE = (SIDE, SIDE, 1)
+
+
+@keras.saving.register_keras_serializable("cnnprec")
+class PixelsToUnit(keras.layers.Layer):  # type: ignore[misc]
+    """Turns pixels 0..255 into numbers 0..1 of the compute dtype.
+
+    Input: uint8 ``[batch, 28, 28, 1]``. Output: compute dtype, same shape. The images stay
+    uint8 until they are on the device: a fourth of the bytes to copy, an eighth of the
+    memory that the notebook's float64 images take.
+
+    All 256 pixel values and 255 itself are exact in every float dtype, so the quotient is
+    the correctly rounded ``pixel / 255``. Multiplying by a rounded 1/255 would not be.
+    """
+
+    def call(self, pixels: Any) -> Any:
+        """Returns ``pixels / 255`` in the compute dtype."""
+        return keras.ops.cast(pixels, self.compute_dtype) / 255
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration; Keras writes it by itself only for a dtype given by name."""
+        return dict(super().get_config())
+
+
+class TutorialCNN(keras.Sequential):  # type: ignore[misc]
+    """The tutorial's network, which notes the loss of every training step in `step_log`."""
+
+    step_log: StepLog | None = None
+
+    def compute_loss(  # noqa: D102 - Keras documents it
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training and self.step_log is not None:
+            self.step_log.note(loss, getattr(self.optimizer, "dynamic_scale", 1.0))
+        return loss
+
+
+def build_optimizer(precision: Precision) -> keras.optimizers.Optimizer:
+    """Adam with Keras' defaults and the precision's overrides.
+
+    With `Precision.loss_scaling` it comes wrapped in dynamic loss scaling. Keras'
+    ``compile`` does that by itself only under a global float16 policy, not for layers that
+    carry their own.
+    """
+    adam = keras.optimizers.Adam(**dict(precision.optimizer_overrides))
+    if precision.loss_scaling:
+        return keras.mixed_precision.LossScaleOptimizer(adam)
+    return adam
+
+
+def build_model(
+    precision: Precision | str,
+    *,
+    softmax_dtype: str | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    jit: str = "auto",
+    steps_per_execution: int = 1,
+) -> TutorialCNN:
+    """Builds and compiles the tutorial CNN; all its variables and slots exist on return.
+
+    Convolutions of 32, 64 and 64 channels (3 x 3), a 2 x 2 max pooling behind each of the
+    first two, a dense layer of 64, a softmax over 10 classes; 93,322 weights. Source:
+    https://www.tensorflow.org/tutorials/images/cnn
+
+    Args:
+        precision: Types of weights and computations, such as ``"mixed_half"``.
+        softmax_dtype: Type of the softmax, such as ``"float32"``, which is TensorFlow's
+            advice for mixed precision. None computes it in the compute dtype, as the
+            notebook did.
+        optimizer: Used in place of `build_optimizer`'s. Nothing wraps it: it comes with loss
+            scaling where the precision asks for that, and without where it does not.
+        jit: One of `cnnprec.workload.profiles.JIT_CHOICES`.
+        steps_per_execution: Training steps per call into TensorFlow.
+
+    Returns:
+        A model that takes uint8 images ``[batch, 28, 28, 1]`` and returns class
+        probabilities ``[batch, 10]`` of the softmax dtype.
+
+    Raises:
+        ValueError: The precision is unknown; or the optimizer given is wrapped in loss scaling and
+            the precision has none, or the other way round, or it is wrapped twice.
+    """
+    precision = get_precision(precision) if isinstance(precision, str) else precision
+    if optimizer is not None:
+        _check_optimizer(precision, optimizer)
+    dtype = keras.DTypePolicy(precision.policy_name)
+    layers = keras.layers
+    head = (
+        [layers.Dense(CLASSES, activation="softmax", dtype=dtype, name="dense2")]
+        if softmax_dtype is None
+        else [
+            layers.Dense(CLASSES, dtype=dtype, name="dense2"),
+            layers.Activation("softmax", dtype=softmax_dtype, name="softmax"),
+        ]
+    )
+    model = TutorialCNN(
+        [
+            keras.Input(IMAGE_SHAPE, dtype="uint8"),
+            PixelsToUnit(dtype=dtype, name="pixels"),
+            layers.Conv2D(32, 3, activation="relu", dtype=dtype, name="conv1"),
+            layers.MaxPooling2D(2, dtype=dtype, name="pool1"),
+            layers.Conv2D(64, 3, activation="relu", dtype=dtype, name="conv2"),
+            layers.MaxPooling2D(2, dtype=dtype, name="pool2"),
+            layers.Conv2D(64, 3, activation="relu", dtype=dtype, name="conv3"),
+            layers.Flatten(dtype=dtype, name="flatten"),
+            layers.Dense(64, activation="relu", dtype=dtype, name="dense1"),
+            *head,
+        ],
+        name=f"cnn_{precision.name}",
+    )
+    model.compile(
+        optimizer=optimizer or build_optimizer(precision),
+        loss=keras.losses.SparseCategoricalCrossentropy(dtype=precision.loss_dtype),
+        # Keras would wrap the optimizer if the caller's global policy is mixed_float16.
+        auto_scale_loss=False,
+        jit_compile={"auto": "auto", "on": True, "off": False}[jit],
+        steps_per_execution=steps_per_execution,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def check_wrapping(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuses loss scaling inside loss scaling, which would scale the loss by both factors.
+
+    Raises:
+        ValueError: A ``LossScaleOptimizer`` wraps another one.
+    """
+    scaler = keras.mixed_precision.LossScaleOptimizer
+    if isinstance(optimizer, scaler) and isinstance(optimizer.inner_optimizer, scaler):
+        raise ValueError(
+            "the optimizer is a LossScaleOptimizer around another LossScaleOptimizer, which "
+            "scales the loss twice; wrap a bare optimizer once"
+        )
+
+
+def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer) -> None:
+    check_wrapping(optimizer)
+    wrapped = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+    if wrapped is not precision.loss_scaling:
+        given, remedy = (
+            ("with loss scaling", "pass its inner_optimizer")
+            if wrapped
+            else ("without loss scaling", "wrap it in keras.optimizers.LossScaleOptimizer")
+        )
+        raise ValueError(
+            f"{precision.name} has loss_scaling={precision.loss_scaling}, but its optimizer "
+            f"{type(optimizer).__name__} comes {given}; {remedy}, or change the precision's "
+            "loss_scaling with dataclasses.replace"
+        )
+
+
+def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:
+    """Draws the starting weights of a run: Glorot uniform kernels, zero biases.
+
+    They are drawn in float32 and rounded to the variable dtype, so that the same seed
+    starts every precision from the same point. (Drawn in each dtype of its own, as Keras
+    does, float64 and float16 would start from unrelated points.)
+
+    Returns:
+        One array per weight of `model`, of its shape and dtype, in order.
+    """
+    weights = []
+    for index, variable in enumerate(model.trainable_variables):
+        if variable.name == "bias":
+            value = np.zeros(variable.shape, np.float32)
+        else:
+            draw = keras.initializers.GlorotUniform(seed=seed * 1000 + index)
+            value = draw(variable.shape, dtype="float32").numpy()
+        weights.append(value.astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
+    return weights

@@ -1,0 +1,244 @@
+"""Trains one precision: seeded, repeatable, and with a harness that costs next to nothing.
+
+The harness is Keras' own ``fit``. What makes it cheap: the images are turned into tensors
+once, batches are gathered by a small `tf.data` pipeline, many steps run per call into
+TensorFlow, and losses are noted on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from cnnprec.precision.precisions import Precision, get_precision
+from cnnprec.records.record import MOST_SCALE_CHANGES, Outcome, TrainingRun
+from cnnprec.training.batches import check_dataset, shuffled_batches, tensors
+from cnnprec.training.device import tensor_float_32
+from cnnprec.training.model import build_model, initial_weights
+from cnnprec.training.step_log import StepLog
+from cnnprec.workload.dataset import Dataset
+from cnnprec.workload.load_dataset import load_dataset
+from cnnprec.workload.profiles import TrainingConfig, get_profile
+
+OnProgress = Callable[[int, int, float], None]
+"""Called with the epoch from 0, the steps of the run done so far, and the mean loss of the
+epoch so far."""
+
+_FIRST_LOSSES = 16
+
+# Wide enough to be efficient; the activations of the first layer take 17 MB in float64.
+_TEST_BATCH = 100
+
+
+class Trainer:
+    """One precision's model with its data, to be trained again and again.
+
+    A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed. ``reset``
+    puts the model into the very state of a newly built one (a test holds it to the bit),
+    so that later runs need no new tracing or compilation.
+
+    Args:
+        precision: What to train in.
+        config: How much to train.
+        dataset: What to train on. Its arrays are copied to tensors once.
+    """
+
+    def __init__(self, precision: Precision, config: TrainingConfig, dataset: Dataset) -> None:
+        self.precision = precision
+        self.config = config
+        self.model = build_model(
+            precision, jit=config.jit, steps_per_execution=config.steps_per_execution
+        )
+        self.model.step_log = self._log = StepLog(config.steps)
+        # In host memory: the pipeline gathers batches there, and only they travel to a GPU.
+        self._train = tensors(dataset.train_images, dataset.train_labels)
+        self._test = tensors(dataset.test_images, dataset.test_labels)
+        self._optimizer_start = [v.numpy() for v in self.model.optimizer.variables]
+        # One function a model: shared by all, it would be traced anew for each of them.
+        self._count_correct = tf.function(self._count_correct_eagerly, reduce_retracing=True)
+        self._seed = config.seed
+        self._batches: tf.data.Dataset
+        self._losses: list[float] = []
+        self._last_epoch_start: list[npt.NDArray[Any]] = []
+
+    @property
+    def jit_compiled(self) -> bool:
+        """Whether XLA compiles the training step."""
+        return bool(self.model.jit_compile)
+
+    @property
+    def batches(self) -> Any:
+        """The batches of the run that `reset` prepared: a `tf.data.Dataset`."""
+        return self._batches
+
+    def warm_up(self) -> None:
+        """Traces and compiles everything that ``fit`` and ``finish`` call, and runs it once."""
+        self.reset(self.config.seed)
+        with tensor_float_32(self.precision.tensor_float_32):
+            self.model.fit(
+                self._batches,
+                steps_per_epoch=self.config.steps_per_execution,
+                verbose=0,
+                shuffle=False,
+            )
+            self._count_correct(*(tensor[:1] for tensor in self._test))
+        tf.test.experimental.sync_devices()
+
+    def reset(self, seed: int) -> None:
+        """Puts the model into the state of a fresh one for this seed."""
+        self._seed = seed
+        self._losses = []
+        self._last_epoch_start = []
+        self._log.clear()
+        for variable, value in zip(
+            self.model.trainable_variables, initial_weights(self.model, seed), strict=True
+        ):
+            variable.assign(value)
+        for variable, value in zip(
+            self.model.optimizer.variables, self._optimizer_start, strict=True
+        ):
+            variable.assign(value)
+        self._batches = shuffled_batches(*self._train, self.config, seed)
+
+    def fit(self, on_progress: OnProgress | None = None) -> None:
+        """Trains for all epochs; returns when the device has finished."""
+        with tensor_float_32(self.precision.tensor_float_32):
+            history = self.model.fit(
+                self._batches,
+                epochs=self.config.epochs,
+                steps_per_epoch=self.config.steps_per_epoch,
+                verbose=0,
+                shuffle=False,
+                callbacks=[_Watcher(self, on_progress)],
+            )
+            # What the last step put into a GPU's queue may still be running.
+            tf.test.experimental.sync_devices()
+        self._losses = [float(loss) for loss in history.history["loss"]]
+
+    def finish(self) -> TrainingRun:
+        """Judges the run just trained."""
+        losses = self._log.losses()
+        scales = self._log.scales()
+        weights = self.model.get_weights()
+        bad = np.flatnonzero(~np.isfinite(losses))
+        changes = np.flatnonzero(np.diff(scales, prepend=np.float32(np.nan)))
+        if changes.size > MOST_SCALE_CHANGES:
+            changes = np.append(changes[: MOST_SCALE_CHANGES - 1], changes[-1])
+        return TrainingRun(
+            seed=self._seed,
+            outcome=self._outcome(losses, weights),
+            losses=tuple(self._losses),
+            first_losses=tuple(map(float, losses[:_FIRST_LOSSES])),
+            test_accuracy=self._test_accuracy(),
+            first_bad_step=int(bad[0]) if bad.size else None,
+            loss_scales=(
+                tuple((int(step), float(scales[step])) for step in changes)
+                if self.precision.loss_scaling
+                else ()
+            ),
+            weights_sha256=hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest(),
+        )
+
+    def mark_last_epoch(self) -> None:
+        """Remembers the weights, to tell later whether the last epoch moved any."""
+        self._last_epoch_start = self.model.get_weights()
+
+    def _outcome(self, losses: npt.NDArray[np.float32], weights: list[npt.NDArray[Any]]) -> Outcome:
+        # A loss that was infinite once, in a step that the loss scaler skipped, is no
+        # divergence: what counts is how the run ended.
+        if not np.isfinite(losses[-1]) or not all(_all_finite(w) for w in weights):
+            return Outcome.DIVERGED
+        moved = any(
+            before.tobytes() != after.tobytes()
+            for before, after in zip(self._last_epoch_start, weights, strict=True)
+        )
+        if not moved and self._has_gradient():
+            return Outcome.FROZEN
+        return Outcome.TRAINED
+
+    def _has_gradient(self) -> bool:
+        images, labels = next(iter(self._batches))
+        with tf.GradientTape() as tape:
+            loss = self.model.compute_loss(y=labels, y_pred=self.model(images), training=False)
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return any(np.any(gradient.numpy() != 0) for gradient in gradients)
+
+    def _test_accuracy(self) -> float:
+        with tensor_float_32(self.precision.tensor_float_32):
+            return int(self._count_correct(*self._test)) / len(self._test[1])
+
+    def _count_correct_eagerly(self, images: Any, labels: Any) -> Any:
+        correct = tf.zeros([], tf.int64)
+        for start in tf.range(0, tf.shape(images)[0], _TEST_BATCH):
+            outputs = self.model(images[start : start + _TEST_BATCH], training=False)
+            hits = tf.argmax(outputs, axis=-1) == tf.cast(
+                labels[start : start + _TEST_BATCH], tf.int64
+            )
+            correct += tf.math.count_nonzero(hits)
+        return correct
+
+
+def train(
+    precision: Precision | str,
+    config: TrainingConfig | str = "quick",
+    dataset: Dataset | None = None,
+    *,
+    seed: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> TrainingRun:
+    """Trains one fresh model and returns what came of it; nothing is timed.
+
+    Args:
+        precision: What to train in, such as ``"mixed_half"``.
+        config: How much to train: a profile's name or its numbers; ``runs`` is not used.
+        dataset: Images and labels, as many as the config asks for; None for
+            `cnnprec.load_dataset`'s.
+        seed: Of the initial weights and the order of the images, in place of the config's.
+        on_progress: Called after every `TrainingConfig.steps_per_execution` steps.
+
+    Returns:
+        Outcome, losses, accuracy (a fraction) and the hash of the weights.
+
+    Raises:
+        ValueError: A name is unknown, or the dataset has another size than the config asks for.
+    """
+    precision = get_precision(precision) if isinstance(precision, str) else precision
+    config = get_profile(config) if isinstance(config, str) else config
+    if dataset is None:
+        dataset = load_dataset(train_samples=config.train_samples, test_samples=config.test_samples)
+    check_dataset(config, dataset)
+    trainer = Trainer(precision, config, dataset)
+    trainer.reset(config.seed if seed is None else seed)
+    trainer.fit(on_progress)
+    return trainer.finish()
+
+
+class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
+    """Marks the start of the last epoch and passes progress on."""
+
+    def __init__(self, trainer: Trainer, on_progress: OnProgress | None) -> None:
+        super().__init__()
+        self._trainer = trainer
+        self._on_progress = on_progress
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
+        self._epoch = epoch
+        if epoch == self._trainer.config.epochs - 1:
+            self._trainer.mark_last_epoch()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._on_progress is not None:
+            done = self._epoch * self._trainer.config.steps_per_epoch + batch + 1
+            self._on_progress(self._epoch, done, float(logs["loss"]))
+
+
+def _all_finite(weights: npt.NDArray[Any]) -> bool:
+    # float64 holds every value of the other types, and NumPy's isfinite knows it.
+    return bool(np.isfinite(weights.astype(np.float64)).all())

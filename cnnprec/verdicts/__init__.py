@@ -1,0 +1,1 @@
+"""What changed: comparability, the baseline, the statistics, the judges. Pure functions."""

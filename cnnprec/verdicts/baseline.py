@@ -1,0 +1,156 @@
+"""Choosing the saved sessions to compare with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from cnnprec.records.read_sessions import SavedSession, age
+from cnnprec.records.record import Record
+from cnnprec.verdicts.case import ENOUGH
+from cnnprec.verdicts.comparability import Difference, Part, differences, refused, stack
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which saved sessions to compare with, and why not the others.
+
+    Attributes:
+        sessions: The baseline, oldest first. Empty if there is none.
+        changed: What differs in the stack between the baseline and now, each once.
+        refused: Sessions that are comparable in no precision or contradict the current one
+            in some, with the reasons.
+        unfit: Sessions that are no baseline whatever they hold, with the reason.
+    """
+
+    sessions: tuple[SavedSession, ...]
+    changed: tuple[Difference, ...]
+    refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]
+    unfit: tuple[tuple[SavedSession, str], ...]
+
+
+def select(
+    sessions: Iterable[SavedSession],
+    current: Mapping[str, Record],
+    vary: frozenset[str] | None = None,
+) -> Selection:
+    """Chooses the baseline of a session among the saved ones.
+
+    Unfit is a session in which a test failed or that was itself worse than its baseline: it
+    would make the regression the new normal. Comparable is one that shares a precision with
+    the current session and agrees with it, by `cnnprec.fingerprint.refused`, in every
+    precision that they share.
+
+    The comparable sessions are grouped by their stack, the project's own code apart: commits
+    follow each other by the dozen and rarely touch the time, so they pool, while the pool of
+    two TensorFlows has neither's mean, and a spread that is neither's. The newest group with
+    `ENOUGH` sessions is taken, for two reasons. A comparison with a few sessions finds little,
+    so the first session after an update must not push a good baseline out. And among good
+    ones the newest says best how fast the machine is now. If no group has enough, the newest
+    is better than none. The current stack's own group competes like any other.
+
+    With ``vary`` the question is what a certain change did, so a group from before the change
+    comes first where there is one. If the code is varied, sessions of the current code are a
+    group of their own: they have the change already.
+
+    Args:
+        sessions: The saved sessions, in any order.
+        current: The records of the current session by precision; they may have no rounds.
+        vary: Names of the stack that are meant to differ; None for all.
+    """
+    unfit: list[tuple[SavedSession, str]] = []
+    turned_down: list[tuple[SavedSession, tuple[Difference, ...]]] = []
+    groups: dict[object, list[SavedSession]] = {}
+    for session in sorted(sessions, key=age):
+        if reason := _unfit(session):
+            unfit.append((session, reason))
+        elif reasons := _refused(session, current, vary):
+            turned_down.append((session, reasons))
+        else:
+            groups.setdefault(_group(session, current, vary), []).append(session)
+    chosen = _choose(list(groups.values()), current, vary)
+    return Selection(
+        sessions=tuple(chosen),
+        changed=_once(
+            difference
+            for session in chosen
+            for difference in _differences(session, current)
+            if difference.part is Part.STACK
+        ),
+        refused=tuple(turned_down),
+        unfit=tuple(unfit),
+    )
+
+
+def _unfit(session: SavedSession) -> str | None:
+    if session.failed:
+        return "a test of the session failed"
+    if session.verdict == "FAIL":
+        return "the session was itself worse than its baseline (verdict FAIL)"
+    return None
+
+
+def _shared(session: SavedSession, current: Mapping[str, Record]) -> list[str]:
+    return [name for name in session.records if name in current]
+
+
+def _differences(session: SavedSession, current: Mapping[str, Record]) -> tuple[Difference, ...]:
+    return _once(
+        difference
+        for name in _shared(session, current)
+        for difference in differences(session.records[name], current[name])
+    )
+
+
+def _refused(
+    session: SavedSession, current: Mapping[str, Record], vary: frozenset[str] | None
+) -> tuple[Difference, ...]:
+    if _shared(session, current):
+        return refused(_differences(session, current), vary)
+    return (
+        Difference(
+            Part.WORKLOAD,
+            "precisions",
+            ", ".join(session.records),
+            ", ".join(current) or "none",
+        ),
+    )
+
+
+def _group(
+    session: SavedSession, current: Mapping[str, Record], vary: frozenset[str] | None
+) -> object:
+    shared = _shared(session, current)
+    codes = {current[name].environment.code for name in shared}
+    # The precisions of a session have one environment, as good as always: look at it once.
+    one_of_each = {
+        record.environment: record for record in (session.records[name] for name in shared)
+    }
+    stacks, has_change = set(), set()
+    for record in one_of_each.values():
+        values = stack(record)
+        has_change.add(values.pop("code") in codes)
+        stacks.add(tuple(values.values()))
+    # Only where the code is varied do the sessions that have it already stand apart.
+    return frozenset(stacks), frozenset(has_change) if vary and "code" in vary else None
+
+
+def _choose(
+    groups: Sequence[list[SavedSession]],
+    current: Mapping[str, Record],
+    vary: frozenset[str] | None,
+) -> list[SavedSession]:
+    """The group to compare with; each group and its sessions are sorted by age."""
+    if vary:
+        # The sessions of a group are alike in this, so the first one tells.
+        groups = [
+            group
+            for group in groups
+            if any(difference.name in vary for difference in _differences(group[0], current))
+        ] or groups
+    large = [group for group in groups if len(group) >= ENOUGH]
+    return max(large or groups, key=lambda group: age(group[-1]), default=[])
+
+
+def _once(found: Iterable[Difference]) -> tuple[Difference, ...]:
+    return tuple(dict.fromkeys(found))

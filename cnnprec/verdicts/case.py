@@ -1,0 +1,139 @@
+"""One precision in a comparison: its records before and now, and their figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from cnnprec.records.record import Record, TrainingRun
+from cnnprec.verdicts.estimate import Estimate, paired, predict
+from cnnprec.verdicts.statistics import geometric_mean, standard_error
+from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+
+Records = Mapping[str, Record]
+"""What one session measured, by the name of the precision."""
+
+ENOUGH = 5
+"""Baseline sessions that a verdict on a size needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowthLimit:
+    """A number that every round has and that may grow only so much.
+
+    Attributes:
+        name: For people.
+        field: The field of `cnnprec.records.record.Round`.
+        share: Its share of the error that one comparison may make. The shares of all that
+            is tested add up to 1, whatever the device.
+        limits: In place of the limits for times.
+    """
+
+    name: str
+    field: str
+    share: float
+    limits: Limits | None = None
+
+
+# On a CPU the CPU time of the process is the steadier clock: recorded sessions show it
+# (docs/evidence). It does not see a process that waits, so the wall time is tested too. Other
+# work on the machine looks the same, unless both sides ran next to each other: only then is
+# a slowdown of the wall time alone a failure. An accelerator's work does not show in CPU time.
+_CPU_TIME = GrowthLimit("CPU time", "cpu_seconds", share=0.7)
+_WALL_ON_CPU = GrowthLimit("wall time", "seconds", share=0.1)
+_WALL_TIME = GrowthLimit("wall time", "seconds", share=0.8)
+# A session's peak depends on the order of its benchmarks, by about 5 % from session to session.
+MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, limits=Limits(0.10, 0.25))
+
+
+def figure(record: Record, field: str) -> float | None:
+    """The session's one figure for a field of its rounds; None if a round lacks it.
+
+    The geometric mean: the median and the minimum of rounds that have two speeds jump from one to
+    the other, which raises false alarms (docs/comparing.md). What a disturbed round does to the
+    mean shows in its standard error, which `cnnprec.verdicts.estimate.predict` takes into account.
+    """
+    values = _values(record, field)
+    return geometric_mean(values) if values else None
+
+
+def _values(record: Record, field: str) -> list[float] | None:
+    """A field of all rounds; None if one lacks it or there is none."""
+    values = [getattr(entry, field) for entry in record.rounds]
+    return None if not values or None in values else values
+
+
+def clocks(record: Record) -> tuple[GrowthLimit, ...]:
+    """The times that are compared; the first decides on the speed."""
+    return (_CPU_TIME, _WALL_ON_CPU) if on_cpu(record) else (_WALL_TIME,)
+
+
+def on_cpu(record: Record) -> bool:
+    """Whether the record was measured on a CPU, where precisions share the process's memory."""
+    return record.environment.device_kind == "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One precision: the sessions before, and the session now or the sessions paired.
+
+    Attributes:
+        name: Name of the precision; empty for the process as a whole.
+        old: A record of each session before.
+        new: The record of the session now; of several, each one is paired with an old one.
+    """
+
+    name: str
+    old: tuple[Record, ...]
+    new: tuple[Record, ...]
+
+    @property
+    def paired(self) -> bool:
+        """Whether each new session ran next to an old one."""
+        return len(self.new) > 1
+
+    def figures(self, size: GrowthLimit) -> tuple[list[float], list[float]] | None:
+        """The figures of the old and the new sessions; None where they are not known."""
+        old = [value for r in self.old if (value := figure(r, size.field)) is not None]
+        new = [value for r in self.new if (value := figure(r, size.field)) is not None]
+        whole = len(new) == len(self.new) and (len(old) == len(self.old) if self.paired else old)
+        return (old, new) if whole else None
+
+    def estimate(self, size: GrowthLimit, tolerance: float, level: float) -> Estimate:
+        """How the new figures compare with the old ones."""
+        figures, rounds = self.figures(size), _values(self.new[0], size.field)
+        if figures is None or rounds is None:
+            raise ValueError(f"{self.name}: a round has no {size.name}")
+        old, new = figures
+        if self.paired:
+            return paired(old, new, tolerance=tolerance, level=level)
+        error = standard_error(rounds)
+        return predict(old, new[0], tolerance=tolerance, level=level, new_error=error)
+
+
+def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:
+    """The process as a whole: of each session the record in which its memory was largest."""
+    return Case("", tuple(map(_largest, old)), tuple(map(_largest, new)))
+
+
+def _largest(session: Records) -> Record:
+    return max(session.values(), key=lambda record: figure(record, MEMORY.field) or 0.0)
+
+
+def judgement_on(metric: Metric, case: Case, verdict: Verdict, reason: str) -> Judgement:
+    """A judgement without an estimate."""
+    return Judgement(metric, case.name, verdict, reason)
+
+
+def runs_by_seed(record: Record) -> dict[int, TrainingRun]:
+    """The runs of a record by their seed."""
+    return {entry.run.seed: entry.run for entry in record.rounds}
+
+
+def all_runs_by_seed(records: Iterable[Record]) -> dict[int, list[TrainingRun]]:
+    """The runs of all records by their seed."""
+    found: dict[int, list[TrainingRun]] = {}
+    for record in records:
+        for seed, run in runs_by_seed(record).items():
+            found.setdefault(seed, []).append(run)
+    return found

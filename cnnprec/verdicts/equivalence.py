@@ -1,0 +1,71 @@
+"""Whether paired differences are zero but for a margin."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from cnnprec.verdicts.statistics import (
+    LEVEL,
+    checked_count,
+    checked_finite,
+    checked_level,
+    moments,
+    t_quantile,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Equivalence:
+    """Whether paired differences are zero but for a margin.
+
+    Attributes:
+        mean: Mean difference.
+        low: Lower end of the interval of confidence 1 - 2 level.
+        high: Upper end of it.
+        equivalent: Whether the interval lies strictly within plus or minus the margin.
+        count: Pairs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    equivalent: bool
+    count: int
+
+
+def equivalence(differences: Sequence[float], margin: float, level: float = LEVEL) -> Equivalence:
+    """Tests whether paired differences are zero but for a margin.
+
+    These are two one-sided t tests, one against each end of the margin (Schuirmann, 1987).
+    Both reject at ``level`` exactly if the interval of confidence 1 - 2 level lies within the
+    margin. Too few or too scattered pairs are never equivalent.
+
+    Args:
+        differences: New less old of each pair, at least 2; accuracies as fractions of 1, so
+            from -1 to 1.
+        margin: Difference that does not matter, a fraction above 0 and at most 1.
+        level: Error probability of each of the two tests, above 0 and below 0.5.
+
+    Returns:
+        Mean, interval and verdict. If all differences are equal, both ends of the interval
+        are the mean.
+
+    Raises:
+        ValueError: If an argument is not as said.
+    """
+    values = checked_finite(differences)
+    for value in values:
+        if abs(value) > 1:
+            raise ValueError(
+                f"difference {value} is not from -1 to 1; give accuracies as fractions, "
+                "0.12 for 12 %"
+            )
+    if not 0 < margin <= 1:
+        raise ValueError(f"margin {margin} is not a fraction above 0 and at most 1")
+    count = checked_count(len(values), "pairs")
+    mean, deviation = moments(values)
+    reach = t_quantile(1 - checked_level(level), count - 1) * deviation / math.sqrt(count)
+    low, high = mean - reach, mean + reach
+    return Equivalence(mean, low, high, -margin < low and high < margin, count)

@@ -1,0 +1,179 @@
+"""What a comparison comes to: verdicts, the judgements behind them, and their limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+
+from cnnprec.verdicts.comparability import Difference
+from cnnprec.verdicts.estimate import Estimate
+
+DEFAULT_TOLERANCE = 0.03
+"""A slowdown up to this is no failure, however surely it is there."""
+
+DEFAULT_MARGIN = 0.10
+"""A slowdown of this or more has to be excluded for a PASS."""
+
+
+class Verdict(str, enum.Enum):
+    """What a comparison came to."""
+
+    PASS = "PASS"  # noqa: S105 - no password
+    """A change as large as the margin is excluded."""
+    FAIL = "FAIL"
+    """A change for the worse is there."""
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """The noise, or too few sessions, allow neither."""
+    NO_BASELINE = "NO_BASELINE"
+    """There is nothing to compare with."""
+    INCOMPARABLE = "INCOMPARABLE"
+    """The baseline is another machine's or another workload's."""
+    INVALID = "INVALID"
+    """What was measured cannot be judged: a run or a time is missing."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+# What a comparison of several parts comes to is the first of these that one part has.
+_WORST_FIRST = (
+    Verdict.FAIL,
+    Verdict.INVALID,
+    Verdict.INCOMPARABLE,
+    Verdict.NO_BASELINE,
+    Verdict.INCONCLUSIVE,
+    Verdict.PASS,
+)
+
+
+class Metric(str, enum.Enum):
+    """What is judged."""
+
+    SPEED = "speed"
+    MEMORY = "memory"
+    OUTCOME = "outcome"
+    ACCURACY = "accuracy"
+    NUMERICS = "numerics"
+    COMPLETENESS = "completeness"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+GROWTHS = (Metric.SPEED, Metric.MEMORY)
+"""The metrics that are sizes with a ratio to the baseline."""
+
+PRECISION_METRICS = (
+    Metric.SPEED,
+    Metric.MEMORY,
+    Metric.OUTCOME,
+    Metric.ACCURACY,
+    Metric.NUMERICS,
+)
+"""What can be judged of a precision. Its memory is its own on a GPU alone."""
+
+SESSION_METRICS = (Metric.MEMORY, Metric.COMPLETENESS)
+"""What can be judged of a session. On a CPU the memory is that of the whole process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much slower is too slow.
+
+    Attributes:
+        tolerance: Relative slowdown up to which no failure is called.
+        margin: Relative slowdown that must be excluded for a PASS.
+
+    Raises:
+        ValueError: Not ``0 <= tolerance < margin``.
+    """
+
+    tolerance: float = DEFAULT_TOLERANCE
+    margin: float = DEFAULT_MARGIN
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < self.margin < float("inf"):
+            raise ValueError(
+                f"tolerance {self.tolerance:.3g} and margin {self.margin:.3g}: the tolerance must "
+                "be at least 0 and smaller than the margin, such as 0.03 and 0.10"
+            )
+
+
+def parse_share(text: str) -> float:
+    """Reads a share such as ``3%`` or ``0.03``.
+
+    Raises:
+        ValueError: It is neither, or not at least 0 and below 10 (1000 %).
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if rest or not 0 <= value < 10:
+        raise ValueError(
+            f"{text!r} is not a share: give a percentage such as 3% or a fraction such as 0.03"
+        )
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """One verdict and why.
+
+    Attributes:
+        metric: What is judged.
+        precision: Name of the precision; empty for the session as a whole.
+        verdict: The verdict.
+        reason: One sentence, with the figures and, where there is one, the remedy.
+        estimate: The statistics behind it; None where there are none.
+        quantity: What the estimate is about, such as ``"CPU time"``; empty without one.
+        notice: Whether a PASS is worth a sentence all the same.
+    """
+
+    metric: Metric
+    precision: str
+    verdict: Verdict
+    reason: str
+    estimate: Estimate | None = None
+    quantity: str = ""
+    notice: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """All verdicts of one comparison.
+
+    Attributes:
+        judgements: By precision, in the order of `PRECISION_METRICS`; the session's come last.
+        changed: How the stack differs between the baseline and now.
+        basis: What was compared with, for people, such as ``"7 saved sessions"``.
+        paired: Whether both sides ran next to each other, so that the machine's drift cancels.
+    """
+
+    judgements: tuple[Judgement, ...]
+    changed: tuple[Difference, ...]
+    basis: str
+    paired: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all."""
+        found = {judgement.verdict for judgement in self.judgements}
+        return next((v for v in _WORST_FIRST if v in found), Verdict.NO_BASELINE)
+
+    def of(self, metric: Metric, precision: str) -> Judgement:
+        """The judgement on this metric of this precision.
+
+        A precision that was not measured has none of its own; the answer is then INVALID.
+        """
+        for judgement in self.judgements:
+            if (judgement.metric, judgement.precision) == (metric, precision):
+                return judgement
+        return Judgement(
+            metric,
+            precision,
+            Verdict.INVALID,
+            f"{precision or 'the session'} was not measured, so its {metric} cannot be judged",
+        )

@@ -1,0 +1,87 @@
+"""Labelled images in memory, whatever they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+
+CLASSES = 10
+
+SIDE = 28
+
+# Bytes; the widest vector register that TensorFlow's kernels load at once (AVX-512). Arrays that
+# start at a multiple of it can be used as tensors without a copy.
+ALIGNMENT = 64
+
+
+class DatasetError(ValueError):
+    """A data set is missing, damaged or too small; the message names the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images for training and testing. The arrays are made read-only.
+
+    Two data sets are equal only if they are the same object; compare `digest` and the
+    sizes to learn whether they hold the same images.
+
+    Attributes:
+        name: ``"fashion-mnist"`` or ``"synthetic"``.
+        source: Folder the files were read from, or ``"generated"``.
+        digest: SHA-256 (hex) over the four arrays' own SHA-256 digests (hex), in the order of
+            the fields below. For Fashion-MNIST it covers the whole set, also when only
+            its first images are kept.
+        train_images: uint8, [n, 28, 28, 1], 0 to 255.
+        train_labels: uint8, [n], 0 to 9.
+        test_images: uint8, [m, 28, 28, 1], 0 to 255.
+        test_labels: uint8, [m], 0 to 9.
+    """
+
+    name: str
+    source: str
+    digest: str
+    train_images: UInt8Array
+    train_labels: UInt8Array
+    test_images: UInt8Array
+    test_labels: UInt8Array
+
+    def __post_init__(self) -> None:
+        for field in ("train_images", "train_labels", "test_images", "test_labels"):
+            getattr(self, field).flags.writeable = False
+
+
+def check_size(what: str, samples: int | None, available: int | None = None) -> None:
+    """Checks a number of images.
+
+    Args:
+        what: Name of the number.
+        samples: The number asked for; None for all that there are.
+        available: How many Fashion-MNIST has; None for the synthetic set.
+
+    Raises:
+        DatasetError: It is below 1, or more than there are.
+    """
+    if samples is not None and (samples < 1 or samples > (available or samples)):
+        accepted = f"1 to {available} for Fashion-MNIST" if available else "1 or more"
+        remedy = " Use --dataset synthetic for any other size." if samples > 0 else ""
+        raise DatasetError(f"{what} is {samples}; accepted is {accepted}.{remedy}")
+
+
+def aligned_empty(shape: tuple[int, ...]) -> UInt8Array:
+    """An empty uint8 array that starts at a multiple of `ALIGNMENT`; NumPy promises 16 bytes."""
+    size = math.prod(shape)
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size].reshape(shape)
+
+
+def joint_digest(digests: Iterable[str]) -> str:
+    """The SHA-256 (hex) over the digests (hex) of a data set's four arrays."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

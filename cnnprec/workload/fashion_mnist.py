@@ -1,0 +1,268 @@
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747): finding and reading its files.
+
+Every file is verified. A source that is there but damaged is an error; no other is taken in its
+place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import socket
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from cnnprec.workload.dataset import (
+    CLASSES,
+    SIDE,
+    Dataset,
+    DatasetError,
+    UInt8Array,
+    aligned_empty,
+    check_size,
+    joint_digest,
+)
+
+DATA_DIR_VARIABLE = "CNNPREC_DATA_DIR"
+
+_PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+_KERAS_SUBFOLDER = Path("datasets", "fashion-mnist")
+
+# Where Keras puts its cache when the home folder cannot be written.
+_KERAS_FALLBACK = Path("/tmp/.keras")  # noqa: S108 - Keras' choice; all that is read is verified
+
+# A machine without a network must not wait minutes for the synthetic set.
+_CONNECT_TIMEOUT_SECONDS = 5.0
+
+# Each read decompresses at most this much into a temporary before it is copied.
+_CHUNK_BYTES = 1 << 18
+
+REMEDY_MISSING = (
+    "Install the package of Debian and Ubuntu (apt-get install dataset-fashion-mnist), give a "
+    f"folder that holds all four files with --data-dir or {DATA_DIR_VARIABLE}, or use "
+    "--dataset synthetic."
+)
+
+_REMEDY_DAMAGED = (
+    "Put an intact copy in its place (in the Debian package's folder: apt-get install "
+    "--reinstall dataset-fashion-mnist; in the Keras cache: delete the file and run again), or "
+    "use --dataset synthetic."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _IdxFile:
+    """One gzipped IDX file: its name, its shape, the SHA-256 of its decoded array."""
+
+    name: str
+    shape: tuple[int, ...]
+    digest: str
+
+
+# The digests were taken from Debian's package dataset-fashion-mnist 0.0~git20200523.55506a9-1
+# as "gzip -dc FILE | tail -c +17 | sha256sum" (labels: "tail -c +9"), that is without the header.
+TRAIN_IMAGES = _IdxFile(
+    "train-images-idx3-ubyte.gz",
+    (60_000, SIDE, SIDE),
+    "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+)
+
+_TRAIN_LABELS = _IdxFile(
+    "train-labels-idx1-ubyte.gz",
+    (60_000,),
+    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+)
+
+TEST_IMAGES = _IdxFile(
+    "t10k-images-idx3-ubyte.gz",
+    (10_000, SIDE, SIDE),
+    "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+)
+
+_TEST_LABELS = _IdxFile(
+    "t10k-labels-idx1-ubyte.gz",
+    (10_000,),
+    "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+)
+
+_FILES = (TRAIN_IMAGES, _TRAIN_LABELS, TEST_IMAGES, _TEST_LABELS)
+
+
+def locate_fashion_mnist(data_dir: Path | None) -> Path | None:
+    """Returns the local folder that `load_dataset` would read, or None.
+
+    None means that it would download the files or raise `DatasetError`. Nothing is read
+    and the network is not touched.
+    """
+    try:
+        return find_fashion_mnist(data_dir)
+    except DatasetError:
+        return None
+
+
+def find_fashion_mnist(data_dir: Path | None) -> Path | None:
+    """Finds the first folder with all four files; the folder asked for is a must."""
+    variable = os.environ.get(DATA_DIR_VARIABLE)
+    if data_dir is not None or variable:
+        folder = Path(data_dir or variable or "").expanduser()
+        if missing := _missing(folder):
+            origin = "--data-dir" if data_dir is not None else f"${DATA_DIR_VARIABLE}"
+            raise _incomplete(f"{folder} (from {origin})", missing)
+        return folder
+    # A package in pieces is damaged. A Keras cache in pieces is a download to be finished.
+    if 0 < len(missing := _missing(_PACKAGE_FOLDER)) < len(_FILES):
+        raise _incomplete(str(_PACKAGE_FOLDER), missing)
+    return next((folder for folder in usual_folders() if not _missing(folder)), None)
+
+
+def usual_folders() -> tuple[Path, ...]:
+    """Where the files are looked for when no folder was named."""
+    # Not Path.home(): it raises where the user has no home, as in many containers.
+    keras = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # noqa: PTH111
+    caches = (Path(keras).expanduser(), _KERAS_FALLBACK)
+    return (_PACKAGE_FOLDER, *(cache / _KERAS_SUBFOLDER for cache in caches))
+
+
+def _missing(folder: Path) -> list[str]:
+    # os.access answers False, where Path.is_file raises, for folders that may not be entered.
+    return [file.name for file in _FILES if not os.access(folder / file.name, os.R_OK)]
+
+
+def _incomplete(place: str, missing: list[str]) -> DatasetError:
+    return DatasetError(
+        f"{place} does not hold Fashion-MNIST: missing or unreadable: {', '.join(missing)}. "
+        f"{REMEDY_MISSING}"
+    )
+
+
+def download_fashion_mnist() -> tuple[Path | None, str]:
+    """Lets Keras fill its cache. Returns the folder, or None and why there is none."""
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_CONNECT_TIMEOUT_SECONDS)
+    failure = "Keras' download: it left no complete set in its cache"
+    try:
+        from keras.datasets import fashion_mnist
+
+        fashion_mnist.load_data()
+    except Exception as error:  # Keras raises bare Exception when a download fails.
+        failure = f"Keras' download: {error}"
+    finally:
+        socket.setdefaulttimeout(timeout)
+    # Also after an error: Keras fails on a damaged file too, and its reader names that file.
+    return find_fashion_mnist(None), failure
+
+
+def read_fashion_mnist(
+    folder: Path, train_samples: int | None, test_samples: int | None
+) -> Dataset:
+    """Reads and verifies the four files of a folder, and keeps the first images of each set.
+
+    Raises:
+        DatasetError: A file is damaged or altered, or more images are wanted than there are.
+    """
+    # Before the files are read, which takes about a second.
+    check_size("train_samples", train_samples, TRAIN_IMAGES.shape[0])
+    check_size("test_samples", test_samples, TEST_IMAGES.shape[0])
+    train = _read_split(folder, TRAIN_IMAGES, _TRAIN_LABELS, train_samples)
+    test = _read_split(folder, TEST_IMAGES, _TEST_LABELS, test_samples)
+    digest = joint_digest(file.digest for file in _FILES)
+    return Dataset("fashion-mnist", str(folder), digest, *train, *test)
+
+
+def _read_split(
+    folder: Path, images_file: _IdxFile, labels_file: _IdxFile, samples: int | None
+) -> tuple[UInt8Array, UInt8Array]:
+    """Reads and verifies images [n, 28, 28, 1] and labels [n], then keeps the first."""
+    images, images_digest = _read_idx(folder / images_file.name, images_file.shape)
+    labels, labels_digest = _read_idx(folder / labels_file.name, labels_file.shape)
+    if labels.size and labels.max() >= CLASSES:
+        raise _damaged(
+            folder / labels_file.name,
+            f"holds the label {labels.max()}; accepted are 0 to {CLASSES - 1}",
+        )
+    if len(images) != len(labels):
+        raise _damaged(
+            folder / labels_file.name,
+            f"holds {len(labels)} labels, but {images_file.name} holds {len(images)} images",
+        )
+    for file, count, found in (
+        (images_file, len(images), images_digest),
+        (labels_file, len(labels), labels_digest),
+    ):
+        if found != file.digest:
+            raise _damaged(
+                folder / file.name,
+                f"has altered content: {count} items with SHA-256 {found}, where Fashion-MNIST "
+                f"has {file.shape[0]} with SHA-256 {file.digest}",
+            )
+    images = images[..., np.newaxis]
+    if samples is None or samples == len(images):
+        return images, labels
+    # Copies, because a slice would keep the whole array in memory.
+    return images[:samples].copy(), labels[:samples].copy()
+
+
+def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
+    """Reads a gzipped IDX file of unsigned bytes.
+
+    The file is decompressed straight into the result and hashed on the way, so memory
+    stays close to the size of the result, which `shape` bounds whatever the file says.
+
+    Args:
+        path: The file.
+        shape: The largest first dimension accepted, and the others exactly.
+
+    Returns:
+        The array (uint8) and the SHA-256 (hex) of its bytes.
+
+    Raises:
+        DatasetError: The file is no such file, is truncated, or has another shape.
+    """
+    header_bytes = 4 + 4 * len(shape)
+    magic = bytes((0, 0, 0x08, len(shape)))  # 0x08 is IDX for unsigned byte.
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path) as stream:
+            header = stream.read(header_bytes)
+            if len(header) < header_bytes:
+                raise _damaged(path, "is truncated: it ends inside the IDX header")
+            if header[:4] != magic:
+                raise _damaged(
+                    path,
+                    f"starts with {header[:4].hex()}; an IDX file of unsigned bytes in "
+                    f"{len(shape)} dimensions starts with {magic.hex()}",
+                )
+            found = struct.unpack(f">{len(shape)}I", header[4:])
+            if found[1:] != shape[1:] or found[0] > shape[0]:
+                raise _damaged(path, f"says its shape is {found}; accepted is {shape}")
+            array = aligned_empty(found)
+            view = array.reshape(-1).data
+            filled = 0
+            while filled < len(view):
+                count = stream.readinto(view[filled : filled + _CHUNK_BYTES])
+                if not count:
+                    raise _damaged(
+                        path, f"is truncated: {filled} bytes of the {len(view)} its header says"
+                    )
+                digest.update(view[filled : filled + count])
+                filled += count
+            # Reading past the end also makes gzip verify its checksum.
+            if stream.read(1):
+                raise _damaged(path, f"is longer than the {len(view)} bytes its header says")
+    except EOFError as error:
+        raise _damaged(path, "is truncated: the gzip stream has no end") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _damaged(path, f"is not an intact gzip file ({error})") from error
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error})") from error
+    return array, digest.hexdigest()
+
+
+def _damaged(path: Path, problem: str) -> DatasetError:
+    return DatasetError(f"{path} {problem}. {_REMEDY_DAMAGED}")

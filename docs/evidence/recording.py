@@ -1,0 +1,169 @@
+"""Saved sessions of the same code on the same machine: to sessions.json, and back as records.
+
+sessions.json has what the sessions share once, and then the rounds of each. It has no host name
+and no path: the block about the host is not read, and the folder of the images is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnprec.records.read_sessions import SavedSession, read_sessions
+from cnnprec.records.record import Record
+from cnnprec.verdicts.case import Records, figure
+from cnnprec.verdicts.comparability import differences
+
+Floats = npt.NDArray[np.float64]
+
+DATA = Path(__file__).parent / "sessions.json"
+
+FEWEST = 60
+"""Sessions. A baseline of 20, 30 left out and one to judge are 51."""
+
+SHARED = ("schema_version", "config", "data", "environment", "jit_compiled")
+"""What all records have in common."""
+
+COLUMNS = ("seconds", "cpu_seconds", "peak_memory_bytes", "run")
+"""What is kept of a round; ``run`` is its place in the list of distinct runs."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """Recorded sessions, oldest first.
+
+    Attributes:
+        sessions: Their records by the name of the precision.
+        saved_at: When each was saved, ISO 8601 in UTC.
+    """
+
+    sessions: tuple[Records, ...]
+    saved_at: tuple[str, ...]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The names of the precisions, in the order of the file."""
+        return tuple(self.sessions[0])
+
+    def logs(self, field: str) -> Floats:
+        """Logarithms of the figures, shape ``(precisions, sessions)``."""
+        return np.log([[figure(s[name], field) for s in self.sessions] for name in self.precisions])
+
+
+def compact(sessions: Sequence[SavedSession]) -> dict[str, Any]:
+    """Sessions, oldest first, as the JSON types of sessions.json; times are kept to 1 µs.
+
+    Raises:
+        ValueError: Fewer than `FEWEST` sessions; they differ in machine, workload, stack or
+            precisions; a round without a time, or one of a GPU.
+    """
+    first = dict(sorted(sessions[0].records.items()))
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in first}
+    rows = []
+    for session in sessions:
+        _check_alike(session, first)
+        rounds = {name: _rows(session.records[name], runs[name]) for name in first}
+        rows.append({"saved_at": session.saved_at.isoformat(), "rounds": rounds})
+    if len(rows) < FEWEST:
+        raise ValueError(f"{len(rows)} of at least {FEWEST} sessions; give a folder with more")
+    plain = {name: record.to_dict() for name, record in first.items()}
+    shared = next(iter(plain.values()))
+    shared["data"]["source"] = ""
+    return {
+        "layout": 1,
+        **{key: shared[key] for key in SHARED},
+        "precisions": {name: record["precision"] for name, record in plain.items()},
+        "runs": runs,
+        "columns": list(COLUMNS),
+        "sessions": rows,
+    }
+
+
+def _check_alike(session: SavedSession, first: Records) -> None:
+    if set(session.records) != set(first):
+        raise ValueError(
+            f"{session.path.name}: measured {', '.join(sorted(session.records))}, the first "
+            f"session {', '.join(first)}; give sessions of the same --precision"
+        )
+    for name, record in first.items():
+        if found := differences(record, session.records[name]):
+            raise ValueError(
+                f"{session.path.name}: {name}: {'; '.join(map(str, found))}. Only sessions of one "
+                "machine, workload and stack show what chance alone does; move the others away"
+            )
+
+
+def _rows(record: Record, runs: list[dict[str, Any]]) -> list[list[float]]:
+    """The rounds of a record in the order of `COLUMNS`; ``runs`` grows by new runs."""
+    rows = []
+    for entry, plain in zip(record.rounds, record.to_dict()["rounds"], strict=True):
+        sizes = entry.seconds, entry.cpu_seconds, entry.peak_memory_bytes
+        if None in sizes or entry.state is not None:
+            raise ValueError(
+                f"{record.precision}: a round without a time or peak memory, or one of a GPU; only "
+                "timed rounds of a CPU are accepted"
+            )
+        if plain["run"] not in runs:
+            runs.append(plain["run"])
+        rows.append([*(round(size, 6) for size in sizes), runs.index(plain["run"])])
+    return rows
+
+
+def render(plain: Mapping[str, Any]) -> str:
+    """The text of sessions.json: a line for each shared item and one for each session."""
+    head = [f"{json.dumps(key)}: {json.dumps(plain[key])}" for key in plain if key != "sessions"]
+    body = ",\n".join(json.dumps(session, separators=(",", ":")) for session in plain["sessions"])
+    return "{\n" + ",\n".join(head) + ',\n"sessions": [\n' + body + "\n]\n}\n"
+
+
+def rebuild(plain: Mapping[str, Any]) -> Recording:
+    """The records that `compact` was given, apart from what no verdict reads.
+
+    The times of the warm-up and the diagnosis of a failed training are not kept.
+    """
+
+    def record(name: str, rows: Sequence[Sequence[Any]]) -> Record:
+        rounds = [dict(zip(plain["columns"], row, strict=True)) for row in rows]
+        runs = plain["runs"][name]
+        companions = sorted(other for other in plain["precisions"] if other != name)
+        return Record.from_dict(
+            {
+                **{key: plain[key] for key in SHARED},
+                "precision": plain["precisions"][name],
+                "companions": companions,
+                "warm_up_seconds": None,
+                "rounds": [{**entry, "run": runs[entry["run"]], "state": None} for entry in rounds],
+                "diagnosis": None,
+            }
+        )
+
+    sessions = tuple(
+        {name: record(name, rows) for name, rows in session["rounds"].items()}
+        for session in plain["sessions"]
+    )
+    return Recording(sessions, tuple(session["saved_at"] for session in plain["sessions"]))
+
+
+def read(path: Path = DATA) -> Recording:
+    """Reads sessions.json."""
+    return rebuild(json.loads(path.read_text(encoding="utf-8")))
+
+
+def collect(folder: Path, path: Path = DATA) -> int:
+    """Writes sessions.json from a folder of saved sessions and returns their number.
+
+    Raises:
+        ValueError: A file in it is no saved session, or `compact` refuses them.
+    """
+    sessions, skipped = read_sessions(folder)
+    if skipped or not sessions:
+        reasons = "; ".join(f"{skip.path.name}: {skip.reason}" for skip in skipped)
+        raise ValueError(f"{reasons or folder}: only a folder of whole sessions is accepted")
+    path.write_text(render(compact(sessions)), encoding="utf-8")
+    return len(sessions)

@@ -1,0 +1,194 @@
+"""The tables of README.md, each a function of the recording, and how they get into the page."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import rules
+import trials
+from recording import Recording
+
+from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Verdict
+
+RESAMPLES = 2000
+_CASES = tuple(itertools.product((DEFAULT_TOLERANCE, 0.0), trials.BASELINES))
+_VERDICTS = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    line = ["---" if column == 0 else "---:" for column in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, line, *rows))
+
+
+def _percent(value: float, digits: int = 0) -> str:
+    return f"{value * 100:.{digits}f} %"
+
+
+def _numbers(shares: Iterable[float]) -> str:
+    return " / ".join(f"{share * 100:.0f}" for share in shares)
+
+
+def _hits(alarms: trials.Alarms) -> str:
+    return f"{alarms.alarms} of {alarms.trials}"
+
+
+def _verdicts(alarms: trials.Alarms) -> tuple[str, str, str]:
+    """Shares of PASS, INCONCLUSIVE and FAIL, of the suite and of speed, and what failed."""
+    suite, speed = (
+        _numbers(counts[v] / counts.total() for v in _VERDICTS)
+        for counts in (alarms.verdicts, alarms.speeds)
+    )
+    causes = ", ".join(f"{cause} {count}" for cause, count in sorted(alarms.causes.items()))
+    return suite, speed, causes or "nothing"
+
+
+def recording_table(recording: Recording) -> str:
+    """What was recorded, where and when."""
+    record = recording.sessions[0][recording.precisions[0]]
+    e, c = record.environment, record.config
+    busy = np.exp(np.mean(recording.logs("cpu_seconds") - recording.logs("seconds"), axis=0))
+    onednn = "on" if e.onednn else "off"
+    rows = {
+        "sessions": len(recording.sessions),
+        "from, to (UTC)": f"{recording.saved_at[0][:16]}, {recording.saved_at[-1][:16]}",
+        "machine": f"{e.cpu_model}, {e.usable_cores} cores, {e.system} {e.kernel}",
+        "instruction sets": " ".join(e.cpu_features or ("unknown",)),
+        "software": f"TensorFlow {e.tensorflow} (oneDNN {onednn}), Keras {e.keras}, "
+        f"Python {e.python}",
+        "work": f"profile {c.profile}: {c.runs} rounds of {c.train_samples} images x {c.epochs} "
+        "epochs",
+        "precisions": ", ".join(recording.precisions),
+        "cores in use, least, median and most of the sessions": f"{busy.min():.2f}, "
+        f"{np.median(busy):.2f}, {busy.max():.2f}",
+    }
+    return _table(("what", "value"), [(what, str(value)) for what, value in rows.items()])
+
+
+def noise_table(recording: Recording) -> str:
+    """Standard deviation between sessions, by clock; sessions are resampled whole."""
+    size = len(recording.sessions)
+    picks = np.random.default_rng(trials.SEED).integers(0, size, (RESAMPLES, size))
+    rows = []
+    for clock, field in rules.CLOCKS.items():
+        values = recording.logs(field)
+        deviations = values.std(axis=1, ddof=1)
+        resampled = np.sqrt(values[:, picks].var(axis=2, ddof=1).mean(axis=0))
+        low, high = np.quantile(resampled, (0.025, 0.975)) * 100
+        total = f"{_percent(np.sqrt(np.mean(deviations**2)), 1)} ({low:.1f} to {high:.1f})"
+        rows.append((clock, *(_percent(value, 1) for value in deviations), total))
+    return _table(("clock", *recording.precisions, "all (95 % interval)"), rows)
+
+
+def in_order_table(recording: Recording) -> str:
+    """False alarms of the whole suite, each session judged by those before it."""
+    rows = []
+    for tolerance, count in _CASES:
+        alarms = trials.alarms_in_order(recording, count, tolerance)
+        bound = _percent(trials.upper_bound(alarms.alarms, alarms.trials), 1)
+        rows.append((_percent(tolerance), str(count), _hits(alarms), bound, *_verdicts(alarms)))
+    return _table(("tolerance", "m", "alarms", "95 % bound", "suite", "speed", "failed"), rows)
+
+
+def drawn_table(recording: Recording) -> str:
+    """False alarms of the whole suite, sessions drawn at random."""
+    rows = []
+    for tolerance, count in _CASES:
+        alarms = trials.alarms_drawn(recording, count, tolerance)
+        share = _percent(alarms.share, 1)
+        rows.append((_percent(tolerance), str(count), _hits(alarms), share, *_verdicts(alarms)))
+    return _table(("tolerance", "m", "alarms", "share", "suite", "speed", "failed"), rows)
+
+
+def gaps_table(recording: Recording) -> str:
+    """False alarms where time passes between the baseline and the session that it judges."""
+    rows = []
+    for count in trials.BASELINES:
+        found = [trials.alarms_in_order(recording, count, gap=gap) for gap in trials.GAPS]
+        rows.append((str(count), *(f"{_hits(a)} = {_percent(a.share, 1)}" for a in found)))
+    return _table(("m", *(f"{gap} sessions between" for gap in trials.GAPS)), rows)
+
+
+def pairs_table(recording: Recording) -> str:
+    """Neighbouring sessions as ``cnnprec ab`` would judge them."""
+    rows = []
+    for count in trials.PAIRS:
+        windows = list(trials.in_pairs(recording, count))
+        judgements = [j for w in windows for j in w.judgements if j.metric == "speed"]
+        effects = [j.estimate.detectable for j in judgements if j.estimate is not None]
+        low, middle, high = (_percent(e) for e in np.quantile(effects, (0.1, 0.5, 0.9)))
+        alarms, apart = trials.Alarms(windows), len(recording.sessions) // (2 * count)
+        _, *verdicts = _verdicts(alarms)
+        detectable = f"+{middle} (+{low} to +{high})"
+        rows.append((str(count), _hits(alarms), str(apart), detectable, *verdicts))
+    head = ("pairs", "alarms", "windows that share no session", "detectable", "speed", "failed")
+    return _table(head, rows)
+
+
+def power_table(recording: Recording) -> str:
+    """Detection rate of injected slowdowns, in one cell by number of baseline sessions."""
+    found = [trials.power(recording, count) for count in trials.BASELINES]
+    rows = [
+        (row, *(_numbers(f[row][s] for f in found) if s in some else "" for s in trials.SLOWDOWNS))
+        for row, some in found[0].items()
+    ]
+    return _table(("slower", *(f"+{_percent(s)}" for s in trials.SLOWDOWNS)), rows)
+
+
+def calibration_table(recording: Recording) -> str:
+    """Detection rate at the stated minimum detectable effect."""
+    found = [trials.calibration(recording, count) for count in trials.BASELINES]
+    rows = []
+    for name in recording.precisions:
+        stated = [by_name[name] for by_name in found]
+        rows.append((name, *(f"+{_percent(effect)}: {_percent(rate)}" for effect, rate in stated)))
+    return _table(("slower", *(f"m = {count}" for count in trials.BASELINES)), rows)
+
+
+def rules_table(recording: Recording) -> str:
+    """The same trials under the rules of other tools; two figures are by wall and CPU time."""
+    rows = []
+    for rule, count in rules.WAYS:
+        rated = [rules.rate(recording, rule, clock, count) for clock in rules.CLOCKS]
+        against = "latest session" if count == 1 else f"{count} sessions"
+        ordered = f"{' / '.join(str(r.alarms) for r in rated)} of {rated[0].trials}"
+        power = (_numbers(r.power[s] for r in rated) for s in rules.RULE_SLOWDOWNS)
+        rows.append((rule.name, against, ordered, _numbers(r.drawn for r in rated), *power))
+    for count in trials.BASELINES:
+        ordered = _hits(trials.alarms_in_order(recording, count))
+        shares = [trials.alarms_drawn(recording, count).share]
+        shares += [trials.power(recording, count)[trials.ONE][s] for s in rules.RULE_SLOWDOWNS]
+        rows.append(("**cnnprec**", f"{count} sessions", ordered, *(_numbers([s]) for s in shares)))
+    found = (f"+{_percent(s)} found, %" for s in rules.RULE_SLOWDOWNS)
+    return _table(("rule", "against", "alarms in order", "alarms drawn, %", *found), rows)
+
+
+TABLES: Mapping[str, Callable[[Recording], str]] = MappingProxyType(
+    {
+        "in-order": in_order_table,
+        "gaps": gaps_table,
+        "drawn": drawn_table,
+        "pairs": pairs_table,
+        "power": power_table,
+        "calibration": calibration_table,
+        "rules": rules_table,
+        "recording": recording_table,
+        "noise": noise_table,
+    }
+)
+"""Every table by its name on the command line and in the markers of README.md."""
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """A page with this text between the markers of a name.
+
+    Raises:
+        ValueError: The page does not have the two markers, once and in order.
+    """
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"the page needs {begin} and {end}, once each and in this order; add them")
+    head, tail = page.index(begin) + len(begin), page.index(end)
+    return f"{page[:head]}\n{text}\n{page[tail:]}"

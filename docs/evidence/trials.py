@@ -1,0 +1,202 @@
+"""Trials on recorded sessions, in which nothing changed but a slowdown put in on purpose.
+
+Every verdict is that of `cnnprec.compare`. All randomness is seeded. The draws of one number of
+baseline sessions are the same everywhere; what needs fewer of them takes the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from recording import Recording
+
+# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
+from scipy import special  # type: ignore[import-untyped, unused-ignore]
+
+from cnnprec.verdicts.case import Records
+from cnnprec.verdicts.compare import compare, compare_pairs
+from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Comparison, Limits, Verdict
+
+BASELINES = (5, 10, 20)
+"""Numbers of baseline sessions, written m in the tables."""
+
+GAPS = (0, 10, 30)
+"""Numbers of sessions left out between a baseline and the session that it judges."""
+
+PAIRS = (6, 12, 24)
+"""Numbers of pairs, those of the looks of ``cnnprec ab``."""
+
+SLOWDOWNS = (0.03, 0.05, 0.10, 0.20, 0.30, 0.50)
+"""Of one precision. Those of `TOGETHER` are also put into all at once."""
+
+TOGETHER = (0.03, 0.05, 0.10, 0.30)
+
+ONE, EACH, ANY = "one alone, mean", "all at once, each", "all at once, at least one"
+
+SEED = 20261123
+ALARM_DRAWS = 800
+POWER_DRAWS = 200
+CALIBRATION_DRAWS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A session to judge and the sessions to judge it by, all of the same code."""
+
+    baseline: tuple[Records, ...]
+    current: Records
+
+    def judge(self, limits: Limits | None = None) -> Comparison:
+        """What the suite says."""
+        return compare(self.baseline, self.current, limits=limits)
+
+    def slowed(
+        self,
+        factor: float,
+        names: Iterable[str],
+        clocks: Sequence[str] = ("seconds", "cpu_seconds"),
+    ) -> Trial:
+        """The same trial with clocks of these precisions multiplied in the new session."""
+        changed = dict(self.current)
+        for name in names:
+            rounds = tuple(
+                dataclasses.replace(entry, **{c: getattr(entry, c) * factor for c in clocks})
+                for entry in changed[name].rounds
+            )
+            changed[name] = dataclasses.replace(changed[name], rounds=rounds)
+        return Trial(self.baseline, changed)
+
+    def finds(self, slowdown: float, names: Sequence[str]) -> list[bool]:
+        """Whether the speed of each of these precisions fails if all of them are slower."""
+        judged = self.slowed(1 + slowdown, names).judge()
+        return [judged.of("speed", name).verdict is Verdict.FAIL for name in names]
+
+
+def in_order(recording: Recording, count: int, gap: int = 0) -> Iterator[Trial]:
+    """Each session with the ``count`` sessions before it, ``gap`` sessions left out between."""
+    sessions = recording.sessions
+    for end in range(count, len(sessions) - gap):
+        yield Trial(sessions[end - count : end], sessions[end + gap])
+
+
+def drawn(recording: Recording, count: int, trials: int) -> Iterator[Trial]:
+    """Trials of ``count + 1`` sessions drawn without replacement, the same on every call."""
+    generator = np.random.default_rng([SEED, count])
+    for _ in range(trials):
+        *old, new = generator.permutation(len(recording.sessions))[: count + 1]
+        yield Trial(tuple(recording.sessions[i] for i in old), recording.sessions[new])
+
+
+def in_pairs(recording: Recording, count: int) -> Iterator[Comparison]:
+    """``cnnprec ab`` on neighbours: sessions 1 and 2 as A and B, 3 and 4 as B and A, and so on.
+
+    The first comparison takes the first ``count`` pairs, the next starts a pair later. Each is
+    a plan with one look.
+    """
+    two = zip(recording.sessions[::2], recording.sessions[1::2], strict=False)
+    pairs = [(b, a) if number % 2 else (a, b) for number, (a, b) in enumerate(two)]
+    for start in range(len(pairs) - count + 1):
+        yield compare_pairs(pairs[start : start + count])
+
+
+def upper_bound(hits: int, trials: int, confidence: float = 0.95) -> float:
+    """Clopper and Pearson's one-sided upper bound of a share of independent trials.
+
+    Raises:
+        ValueError: No trial, or more hits than trials.
+    """
+    if not 0 <= hits <= trials or not trials:
+        raise ValueError(f"{hits} of {trials} is no share; give at least one trial")
+    if hits == trials:
+        return 1.0
+    return float(special.betaincinv(hits + 1, trials - hits, confidence))
+
+
+class Alarms:
+    """What comparisons in which nothing changed came to.
+
+    Attributes:
+        trials: How many.
+        verdicts: How often the whole comparison came to each verdict.
+        speeds: How often a judgement on speed came to each verdict.
+        causes: How many trials have a FAIL of this metric or clock.
+        alarms: Those in which any judgement is FAIL.
+        share: Alarms per trial.
+    """
+
+    def __init__(self, comparisons: Iterable[Comparison]) -> None:
+        self.verdicts: Counter[Verdict] = Counter()
+        self.speeds: Counter[Verdict] = Counter()
+        self.causes: Counter[str] = Counter()
+        for comparison in comparisons:
+            judgements = comparison.judgements
+            self.verdicts[comparison.verdict] += 1
+            self.speeds.update(j.verdict for j in judgements if j.metric == "speed")
+            failed = {j.quantity or j.metric.value for j in judgements if j.verdict is Verdict.FAIL}
+            self.causes.update(failed)
+        self.trials, self.alarms = self.verdicts.total(), self.verdicts[Verdict.FAIL]
+        self.share = self.alarms / self.trials
+
+
+@functools.cache
+def alarms_in_order(
+    recording: Recording, count: int, tolerance: float = DEFAULT_TOLERANCE, gap: int = 0
+) -> Alarms:
+    """Each session judged by those just before it, as a user meets it."""
+    limits = Limits(tolerance=tolerance)
+    return Alarms(trial.judge(limits) for trial in in_order(recording, count, gap))
+
+
+@functools.cache
+def alarms_drawn(recording: Recording, count: int, tolerance: float = DEFAULT_TOLERANCE) -> Alarms:
+    """Sessions drawn at random: many trials, but of the same few sessions."""
+    limits = Limits(tolerance=tolerance)
+    return Alarms(trial.judge(limits) for trial in drawn(recording, count, ALARM_DRAWS))
+
+
+@functools.cache
+def power(recording: Recording, count: int) -> Mapping[str, Mapping[float, float]]:
+    """Detection rate by what is slower and by how much.
+
+    Each draw slows one precision, in turn, and then all of them.
+    """
+    names = recording.precisions
+    rows = {f"{name} alone": SLOWDOWNS for name in names}
+    rows |= {ONE: SLOWDOWNS, EACH: TOGETHER, ANY: TOGETHER}
+    found: dict[str, dict[float, list[float]]]
+    found = {row: {slowdown: [] for slowdown in some} for row, some in rows.items()}
+    for name, trial in zip(itertools.cycle(names), drawn(recording, count, POWER_DRAWS)):
+        for slowdown in SLOWDOWNS:
+            (hit,) = trial.finds(slowdown, [name])
+            found[f"{name} alone"][slowdown].append(hit)
+            found[ONE][slowdown].append(hit)
+        for slowdown in TOGETHER:
+            hits = trial.finds(slowdown, names)
+            found[EACH][slowdown].append(sum(hits) / len(hits))
+            found[ANY][slowdown].append(any(hits))
+    return {row: {s: sum(v) / len(v) for s, v in rates.items()} for row, rates in found.items()}
+
+
+@functools.cache
+def calibration(recording: Recording, count: int) -> Mapping[str, tuple[float, float]]:
+    """By precision: the median of the effects that the trials state, and how often it is found.
+
+    In each trial the slowdown is exactly the minimum detectable effect that this trial states.
+    """
+    names = recording.precisions
+    stated: dict[str, list[float]] = {name: [] for name in names}
+    found: Counter[str] = Counter()
+    for trial in drawn(recording, count, CALIBRATION_DRAWS):
+        null = trial.judge()
+        if any(null.of("speed", name).quantity != "CPU time" for name in names):
+            # Wall time alone grew and its estimate is shown: shorten it to see CPU time's.
+            null = trial.slowed(0.5, names, ["seconds"]).judge()
+        for name, effects in stated.items():
+            effects.append(null.of("speed", name).estimate.detectable)
+            found[name] += sum(trial.finds(effects[-1], [name]))
+    return {n: (float(np.median(e)), found[n] / len(e)) for n, e in stated.items()}

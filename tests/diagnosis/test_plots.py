@@ -1,0 +1,316 @@
+"""The figure of binades shows the numbers it was given, and its command refuses bad input."""
+
+import dataclasses
+import importlib
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cnnprec.ab.plan import Exit
+from cnnprec.cli.main import main
+from cnnprec.diagnosis import snapshots
+from cnnprec.diagnosis.histograms import Kind, Snapshot
+from cnnprec.measurement import supported
+from cnnprec.precision.formats import FORMATS, get_format
+
+pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
+
+from cnnprec.diagnosis import plots
+from cnnprec.diagnosis.plots import PANELS, binades, regions
+from cnnprec.precision.precisions import PRECISIONS
+
+KINDS = (Kind.GRADIENTS, Kind.SECOND_MOMENT, Kind.WEIGHTS, Kind.ACTIVATIONS)
+# Two zeros, a float16 subnormal, six normal numbers, an Inf: tenths of ten.
+VALUES = np.array([0, -0.0, 2.0**-20, 0.5, 0.5, -0.75, 1, 2, 4, np.inf])
+SHARES = {-20: 0.1, -1: 0.3, 0: 0.1, 1: 0.1, 2: 0.1}
+
+
+def snapshots_of(name: str, values=VALUES) -> list[Snapshot]:
+    """All kinds that are drawn, each with these values."""
+    precision = PRECISIONS[name]
+    found = [Snapshot(precision, 0, k, precision.variable_dtype, values.copy()) for k in KINDS]
+    if not precision.loss_scaling:
+        return found
+    scaled = values * 2.0**15
+    return [
+        *(dataclasses.replace(s, values=s.values.copy(), loss_scale=2.0**15) for s in found),
+        Snapshot(
+            precision, 0, Kind.SCALED_GRADIENTS, precision.compute_dtype, scaled, loss_scale=2.0**15
+        ),
+    ]
+
+
+def axes_of(figure, row: int, column: int):
+    return figure.axes[row * len(PANELS) + column]
+
+
+def bars(axes) -> dict[int, float]:
+    (container,) = axes.containers
+    assert all(bar.get_width() == 1 for bar in container)
+    return {round(bar.get_x()): bar.get_height() for bar in container}
+
+
+def line(axes) -> dict[int, float]:
+    (stairs,) = (p for p in axes.patches if p.get_label() == "gradients")
+    values, edges, _ = stairs.get_data()
+    return {int(e): v for e, v in zip(edges, values, strict=False) if v}
+
+
+def shaded(axes) -> dict[str, tuple[float, float]]:
+    names = {region.label for region in regions(get_format("float16"))}
+    spans = {}
+    for patch in axes.patches:
+        if patch.get_label() in names:
+            box = patch.get_extents().transformed(axes.transData.inverted())
+            spans[patch.get_label()] = (round(box.x0, 6), round(box.x1, 6))
+    return spans
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def title(axes) -> list[str]:
+    return axes.get_title(loc="left").splitlines()
+
+
+def test_figure_has_a_row_per_precision_and_a_column_per_panel():
+    figure = binades([*snapshots_of("half"), *snapshots_of("single")])
+    heads = [title(axes)[0] for axes in figure.axes]
+    assert heads == [
+        f"{name}: {kind}, {dtype}"
+        for name, dtype in (("half", "float16"), ("single", "float32"))
+        for kind in ("gradients", "second moment", "weights", "activations")
+    ]
+
+
+def test_bars_are_the_shares_of_the_data():
+    figure = binades(snapshots_of("half"))
+    for axes in figure.axes:
+        assert bars(axes) == SHARES
+
+
+def test_shares_of_special_values_stand_above_the_panel():
+    axes = axes_of(binades(snapshots_of("half")), 0, 0)
+    assert title(axes)[1:] == ["zero 20.0%, subnormal 10.0%", "Inf 10.0%, NaN 0%"]
+
+
+def test_a_planted_change_of_the_data_changes_the_plot():
+    planted = VALUES.copy()
+    planted[[3, 9]] = [2.0**-18, np.nan]
+    axes = axes_of(binades(snapshots_of("half", planted)), 0, 0)
+    assert bars(axes) == {**SHARES, -18: 0.1, -1: 0.2}
+    assert title(axes)[1:] == ["zero 20.0%, subnormal 20.0%", "Inf 0%, NaN 10.0%"]
+
+
+def test_only_the_panel_of_the_changed_kind_changes():
+    given = snapshots_of("half")
+    changed = [
+        dataclasses.replace(s, values=np.full(4, 8.0)) if s.kind is Kind.WEIGHTS else s
+        for s in given
+    ]
+    found = [bars(axes) for axes in binades(changed).axes]
+    assert found == [SHARES, SHARES, {3: 1.0}, SHARES]
+
+
+def test_loss_scaling_shows_scaled_gradients_as_bars_and_unscaled_ones_as_a_line():
+    axes = axes_of(binades(snapshots_of("mixed_half")), 0, 0)
+    assert bars(axes) == {e + 15: share for e, share in SHARES.items()}
+    assert line(axes) == SHARES
+    assert title(axes) == [
+        "mixed_half: scaled gradients, float16",
+        "zero 20.0%, subnormal 0%",
+        "Inf 10.0%, NaN 0%",
+        "line: gradients without the scale of 32768,",
+        "10.0% below 2^-14 and not zero",
+    ]
+
+
+def test_without_loss_scaling_there_is_no_line():
+    axes = axes_of(binades(snapshots_of("half")), 0, 0)
+    assert not [patch for patch in axes.patches if patch.get_label() == "gradients"]
+
+
+def test_skipped_step_is_named():
+    given = [dataclasses.replace(s, skipped=True) for s in snapshots_of("mixed_half")]
+    assert "loss scaling skipped the step" in title(axes_of(binades(given), 0, 0))
+    assert "loss scaling skipped the step" not in title(
+        axes_of(binades(snapshots_of("mixed_half")), 0, 0)
+    )
+
+
+# Literal: float16's 2**-24 and 2**-14, the largest number just under 2**16.
+def test_regions_of_float16_are_shaded_to_the_limits_of_the_axis():
+    wide = np.array([2.0**-40, 2.0**20])
+    axes = axes_of(binades(snapshots_of("half", wide)), 0, 0)
+    start, end = axes.get_xlim()
+    assert start < -40
+    assert end > 21
+    assert shaded(axes) == {
+        "zero": (start, -25),
+        "subnormal": (-25, -14),
+        "normal": (-14, 16),
+        "Inf": (16, end),
+    }
+    named = " ".join(texts(axes)).replace("\n", " ")
+    assert named == "becomes zero sub- normal normal becomes Inf"
+
+
+def test_regions_follow_the_dtype_of_the_panel():
+    wide = np.array([2.0**-40, 2.0**20])
+    axes = axes_of(binades(snapshots_of("single", wide)), 0, 0)
+    assert list(shaded(axes)) == ["normal"]
+    assert texts(axes) == ["normal"]
+
+
+def test_narrow_regions_bear_no_name():
+    # The axis starts one binade below the data: the subnormals are a sliver.
+    values = np.array([2.0**-15, 1.0])
+    axes = axes_of(binades(snapshots_of("half", values)), 0, 0)
+    assert set(shaded(axes)) == {"subnormal", "normal"}
+    assert texts(axes) == ["normal"]
+
+
+@pytest.mark.parametrize("dtype", sorted(FORMATS))
+def test_regions_cover_all_magnitudes_without_a_gap(dtype):
+    found = regions(get_format(dtype))
+    assert (found[0].start, found[-1].end) == (-math.inf, math.inf)
+    assert all(left.end == right.start for left, right in itertools.pairwise(found))
+    assert all(region.start < region.end for region in found)
+
+
+def test_columns_share_their_axes_so_that_rows_compare():
+    figure = binades([*snapshots_of("half"), *snapshots_of("single", np.array([2.0**-60, 1.0]))])
+    upper, lower = (axes_of(figure, row, 0) for row in (0, 1))
+    assert upper.get_xlim() == lower.get_xlim()
+    assert upper.get_ylim() == lower.get_ylim()
+    assert upper.get_xlim()[0] < -60
+    # Half of all elements in one binade, and room above it.
+    assert upper.get_ylim()[1] > 0.5
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.array([np.nan, np.inf]), np.zeros(0)])
+def test_panel_without_a_number_to_draw_says_so(values):
+    axes = axes_of(binades(snapshots_of("half", values)), 0, 0)
+    assert bars(axes) == {}
+    assert "nothing but zero, Inf and NaN" in texts(axes)
+
+
+def test_missing_kind_leaves_its_panel_empty():
+    figure = binades([s for s in snapshots_of("half") if s.kind is not Kind.WEIGHTS])
+    assert [axes.axison for axes in figure.axes] == [True, True, False, True]
+
+
+def test_two_snapshots_for_one_place_are_rejected():
+    given = snapshots_of("half")
+    with pytest.raises(ValueError, match=r"two snapshots of half weights \(steps 0 and 3\)"):
+        binades([*given, dataclasses.replace(given[2], step=3)])
+
+
+@pytest.mark.parametrize("kinds", [(), (Kind.UPDATES,)])
+def test_nothing_to_draw_is_rejected(kinds):
+    given = [Snapshot(PRECISIONS["half"], 0, kind, "float16", VALUES.copy()) for kind in kinds]
+    with pytest.raises(ValueError, match="no snapshot to draw; give at least one of"):
+        binades(given)
+
+
+def test_no_text_covers_another():
+    # The longest names, the panel with the most lines, and regions of every width.
+    names = ("bfloat16_stable", "half_stable", "mixed_half")
+    wide = np.array([2.0**-40, 2.0**-2, 2.0**4])
+    figure = binades([s for name in names for s in snapshots_of(name, wide)])
+    figure.draw_without_rendering()
+    boxes = []
+    for axes in figure.axes:
+        # Matplotlib has no public access to the title at the left.
+        labels = [axes._left_title, *axes.texts]
+        start, end = axes.get_xlim()
+        # Ticks outside the limits have labels that are never drawn.
+        ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        labels += [label for place, label in ticks if start <= place <= end]
+        boxes += [(label.get_text(), label.get_window_extent()) for label in labels]
+    assert len(boxes) > 3 * len(figure.axes)
+    for (one, first), (other, second) in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second), (one, other)
+
+
+def test_drawing_leaves_pyplot_alone():
+    code = (
+        "import sys, numpy, cnnprec.diagnosis.plots as p; "
+        "from cnnprec.diagnosis.histograms import *; "
+        "from cnnprec.precision.precisions import PRECISIONS; "
+        "s = Snapshot(PRECISIONS['half'], 0, Kind.WEIGHTS, 'float16', numpy.ones(2)); "
+        "p.binades([s]).draw_without_rendering(); "
+        "print('matplotlib.pyplot' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_importing_without_matplotlib_names_the_extra(monkeypatch):
+    # None in sys.modules is how Python marks a module that cannot be imported.
+    for module in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "cnnprec.diagnosis.plots")
+    with pytest.raises(ImportError, match=r"pip install 'cnnprec\[plot\]'"):
+        importlib.import_module("cnnprec.diagnosis.plots")
+
+
+def test_command_writes_the_figure_and_prints_its_table(tmp_path, capsys):
+    out = tmp_path / "x.png"
+    assert (
+        main(["binades", "--out", str(out), "--precision", "fp16", "--dataset", "synthetic"]) == 0
+    )
+    assert out.read_bytes().startswith(b"\x89PNG")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "synthetic from generated, batch 32, after step 0"
+    rows = [row.split("float16")[0].split(maxsplit=1) for row in lines[3:-2]]
+    assert [(name, kind.strip()) for name, kind in rows] == [
+        ("half", str(kind)) for kind in Kind if kind is not Kind.SCALED_GRADIENTS
+    ]
+    assert lines[-1] == f"wrote {out}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--steps", "0"], "--steps 0: must be 1 to 1000"),
+        (["--steps", "1001"], "--steps 1001: must be 1 to 1000"),
+        (["--precision", "hafl"], "Did you mean 'half'?"),
+        (["--out", "x.mp3"], "--out x.mp3: no kind of picture"),
+        (["--out", "x"], ".png"),
+        (["--out", "no/such/x.png"], "there is no folder no/such; make it"),
+        (["--data-dir", "nowhere", "--dataset", "fashion-mnist"], "nowhere"),
+        (["--dataset", "mnist"], "invalid choice: 'mnist'"),
+    ],
+)
+def test_command_refuses_bad_input_before_training(change, message, monkeypatch, capsys):
+    monkeypatch.setattr(snapshots, "collect", None)
+    try:
+        code = main(["binades", "--out", "x.png", *change])
+    except SystemExit as left:
+        code = left.code
+    assert code == Exit.USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_command_refuses_a_folder_as_its_file(tmp_path, capsys):
+    (tmp_path / "x.png").mkdir()
+    assert main(["binades", "--out", str(tmp_path / "x.png")]) == Exit.USAGE
+    assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_command_refuses_tf32_where_the_device_has_none(monkeypatch, capsys):
+    monkeypatch.setattr(supported, "query_gpus", lambda: ())
+    monkeypatch.setattr(snapshots, "collect", None)
+    assert main(["binades", "--out", "x.png", "--precision", "tf32"]) == Exit.USAGE
+    assert "--precision tf32: this device cannot compute in it" in capsys.readouterr().err
+
+
+def test_panels_draw_every_kind_once():
+    drawn = [kind for panel in plots.PANELS for kind in (panel.bars, panel.line) if kind]
+    assert len(drawn) == len(set(drawn))

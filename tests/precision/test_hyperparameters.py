@@ -1,0 +1,416 @@
+"""What the static check predicts, and what Keras' optimizers then do.
+
+Predictions are compared with a literal table, and the table with real steps of the known
+optimizers in every dtype.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import subprocess
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnnprec.precision.formats import FORMATS
+from cnnprec.precision.hyperparameters import (
+    ADAM_DEFAULTS,
+    Finding,
+    Severity,
+    check_hyperparameters,
+    check_optimizer,
+    check_precision,
+    fatal,
+)
+from cnnprec.precision.precisions import PRECISIONS, Precision
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+U = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+
+FREEZES, BLOWS_UP = Severity.FREEZES, Severity.BLOWS_UP
+UNCHECKED = Severity.UNCHECKED
+
+# What Keras' default settings come to, by optimizer and dtype. float32 and float64 hold
+# all of them.
+TABLE: dict[str, dict[str, dict[str, Severity]]] = {
+    "Adam": {"float16": {"epsilon": BLOWS_UP}, "bfloat16": {"beta_2": FREEZES}},
+    "Nadam": {"float16": {"epsilon": BLOWS_UP}, "bfloat16": {"beta_2": BLOWS_UP}},
+    "Lamb": {"float16": {"epsilon": FREEZES}, "bfloat16": {"beta_2": FREEZES}},
+}
+
+
+def make(name: str, **settings: Any) -> keras.Optimizer:
+    return getattr(keras.optimizers, name)(**settings)
+
+
+def severities(findings: tuple[Finding, ...]) -> dict[str, Severity]:
+    return {finding.hyper_parameter: finding.severity for finding in findings}
+
+
+def prediction(findings: tuple[Finding, ...]) -> str:
+    """What training will do: a freeze hides whatever else is wrong."""
+    found = {finding.severity for finding in findings}
+    for severity in (FREEZES, BLOWS_UP):
+        if severity in found:
+            return severity.value
+    return "moves"
+
+
+# ---------------------------------------------------------------- the table
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", TABLE)
+def test_default_settings_have_the_findings_of_the_table(name: str, dtype: str) -> None:
+    assert severities(check_optimizer(make(name), dtype)) == TABLE[name].get(dtype, {})
+
+
+def test_every_other_optimizer_of_keras_has_one_finding_that_says_so() -> None:
+    composite = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
+    exported = {
+        name
+        for name, value in vars(keras.optimizers).items()
+        if inspect.isclass(value) and issubclass(value, keras.optimizers.Optimizer)
+    }
+    # AdamW is a subclass of Adam.
+    others = exported - composite - set(TABLE) - {"AdamW"}
+    assert {"SGD", "RMSprop"} <= others
+    for name in others:
+        (finding,) = check_optimizer(make(name), "float32")
+        assert (finding.hyper_parameter, finding.severity) == ("name", UNCHECKED)
+        assert f"the formulas of {name} are not known here" in finding.message
+        assert finding.message.endswith("known are Adam, Nadam, Lamb.")
+
+
+# ---------------------------------------------------------------- the experiment
+
+
+def gradients(dead: bool) -> list[np.ndarray]:
+    """Of a convolution's kernel and bias: sizes from 1e-6 to 1e-2, as in a CNN.
+
+    Args:
+        dead: The last channel is one whose ReLU never fires: its gradients are zero.
+    """
+    rng = np.random.default_rng(0)
+    drawn = []
+    for shape in ((3, 3, 4, 8), (8,)):
+        sizes = np.logspace(-6, -2, math.prod(shape))
+        signed = rng.permutation(sizes) * rng.choice([-1.0, 1.0], sizes.size)
+        drawn.append(signed.reshape(shape))
+        if dead:
+            drawn[-1][..., -1] = 0.0
+    return drawn
+
+
+def weights() -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [rng.uniform(-0.1, 0.1, shape) for shape in ((3, 3, 4, 8), (8,))]
+
+
+def largest_steps(
+    name: str, settings: dict[str, Any], dtype: str, dead: bool, inputs_in: str
+) -> list[float]:
+    """The largest change of a weight in each of two steps; infinite if not finite.
+
+    Weights and gradients are rounded to `inputs_in` first, so that two dtypes can be
+    compared on the same inputs.
+    """
+    variables = [
+        keras.Variable(tf.cast(tf.cast(value, inputs_in), dtype), dtype=dtype)
+        for value in weights()
+    ]
+    given = [tf.cast(tf.cast(value, inputs_in), dtype) for value in gradients(dead)]
+    optimizer = make(name, **settings)
+    steps = []
+    before = [tf.cast(variable.value, tf.float64).numpy() for variable in variables]
+    for _ in range(2):
+        optimizer.apply(given, variables)
+        after = [tf.cast(variable.value, tf.float64).numpy() for variable in variables]
+        with np.errstate(invalid="ignore"):  # Inf - Inf, which counts as not finite below
+            change = max(np.abs(a - b).max() for a, b in zip(after, before, strict=True))
+        steps.append(float(change) if np.isfinite(change) else math.inf)
+        before = after
+    return steps
+
+
+def outcome(name: str, dtype: str, **settings: Any) -> str:
+    """What two real steps do to the weights.
+
+    A step blows up if it is non-finite or beyond eight times the largest step in float64
+    on the same inputs, plus the rounding of the weights (all below 0.2, so u·0.2). Eight
+    is two for each of: a numerator that is rounded up to the smallest subnormal, a
+    denominator that is rounded down by one, and a factor 1 - beta whose beta was rounded
+    (float16(0.999): 2 %). The blow-ups that were measured are 474-fold and more.
+    """
+    dense = largest_steps(name, settings, dtype, dead=False, inputs_in=dtype)
+    if max(dense) == 0.0:
+        return "freezes"
+    for dead in (False, True):
+        measured = largest_steps(name, settings, dtype, dead, inputs_in=dtype) if dead else dense
+        reference = largest_steps(name, settings, "float64", dead, inputs_in=dtype)
+        for step, bound in zip(measured, reference, strict=True):
+            if step > 8.0 * bound + 0.2 * U[dtype]:
+                return "blows up"
+    return "moves"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", TABLE)
+def test_default_settings_do_what_was_predicted(name: str, dtype: str) -> None:
+    assert outcome(name, dtype) == prediction(check_optimizer(make(name), dtype))
+
+
+# Settings beside the defaults, on both sides of each limit.
+CASES: list[tuple[str, str, dict[str, float], str]] = [
+    # The remedies that the messages name.
+    ("Adam", "float16", {"epsilon": 1e-4}, "moves"),
+    ("Nadam", "float16", {"epsilon": 1e-3}, "moves"),
+    ("Lamb", "float16", {"epsilon": 1e-3}, "moves"),
+    ("Adam", "bfloat16", {"beta_2": 0.99609375}, "moves"),
+    ("Nadam", "bfloat16", {"beta_2": 0.99609375}, "moves"),
+    ("Lamb", "bfloat16", {"beta_2": 0.99609375}, "moves"),
+    # 0.998046875 is halfway between bfloat16's two largest numbers up to 1.
+    ("Adam", "bfloat16", {"beta_2": 0.998}, "moves"),
+    ("Adam", "bfloat16", {"beta_2": 0.9981}, "freezes"),
+    ("Adam", "float16", {"beta_2": 0.9997, "epsilon": 1e-4}, "moves"),
+    ("Adam", "float16", {"beta_2": 0.9998, "epsilon": 1e-4}, "freezes"),
+    # The last numbers below the ties. Keras' way to a 16-bit type leads through float32,
+    # which rounds that of float64 to the tie, and the tie goes to 1.
+    ("Adam", "bfloat16", {"beta_2": 1 - 2.0**-9 - 2.0**-24}, "moves"),
+    ("Adam", "bfloat16", {"beta_2": 1 - 2.0**-9 - 2.0**-53}, "freezes"),
+    ("Adam", "float16", {"beta_2": 1 - 2.0**-12 - 2.0**-24, "epsilon": 1e-4}, "moves"),
+    ("Adam", "float16", {"beta_2": 1 - 2.0**-12 - 2.0**-53, "epsilon": 1e-4}, "freezes"),
+    ("Adam", "bfloat16", {"beta_1": 0.999, "beta_2": 0.99}, "blows up"),
+    ("Lamb", "bfloat16", {"beta_1": 0.999, "beta_2": 0.99}, "blows up"),
+    # An epsilon that becomes zero, or is too small beside the root.
+    ("Adam", "float16", {"epsilon": 1e-8}, "blows up"),
+    ("Adam", "float16", {"epsilon": 1e-6}, "blows up"),
+    ("Adam", "float32", {"epsilon": 1e-46}, "blows up"),
+    # These correct the second moment before they add epsilon, so it must be larger.
+    ("Nadam", "float16", {"epsilon": 1e-4}, "blows up"),
+    ("Lamb", "float16", {"epsilon": 1e-4}, "moves"),
+    ("Lamb", "float16", {"epsilon": 1e-6}, "freezes"),
+    # Learning rates.
+    ("Adam", "float16", {"learning_rate": 1e-8, "epsilon": 1e-4}, "freezes"),
+    ("Adam", "float16", {"learning_rate": 1e5, "epsilon": 1e-4}, "blows up"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "settings", "expected"),
+    CASES,
+    ids=[f"{name}-{dtype}-{settings}" for name, dtype, settings, _ in CASES],
+)
+def test_other_settings_are_predicted_and_do_what_was_predicted(
+    name: str, dtype: str, settings: dict[str, float], expected: str
+) -> None:
+    predicted = prediction(check_optimizer(make(name, **settings), dtype))
+    assert (predicted, outcome(name, dtype, **settings)) == (expected, expected)
+
+
+def test_the_predicted_size_of_adams_blow_up_is_the_measured_one() -> None:
+    """One weight, with the largest gradient whose second moment vanishes in float16.
+
+    The message says how many times Adam's bound lr·(1 - beta_1)/sqrt(1 - beta_2) one step
+    can be. float16's epsilon of 2·2**-24 and the other operands of the update keep 1 or
+    more significant bits (the smallest is m·alpha = 1.7e-7, three units of 2**-24), so
+    the measured step is within a factor of two.
+    """
+    (finding,) = check_optimizer(make("Adam"), "float16")
+    times = re.search(r"can be (\d+) times", finding.message)
+    assert times is not None
+    weight = keras.Variable(np.zeros(1), dtype="float16")
+    make("Adam").apply([tf.constant([5.4e-3], tf.float16)], [weight])
+    step = abs(float(weight.numpy()[0]))
+    bound = 1e-3 * 0.1 / math.sqrt(1e-3)
+    assert 0.5 <= step / bound / int(times.group(1)) <= 2.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0.999, 1e-7, 1e-46, 1e5, 1 - 2.0**-9 - 2.0**-53])
+def test_a_number_is_cast_as_tensorflow_casts_it(value: float, dtype: str) -> None:
+    # A Python number becomes a float32 tensor, unless float64 is asked for.
+    tensor = tf.constant(value, tf.float64 if dtype == "float64" else tf.float32)
+    assert FORMATS[dtype].cast(value) == float(tf.cast(tf.cast(tensor, dtype), tf.float64))
+
+
+# ---------------------------------------------------------------- the suite's precisions
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("double", {}),
+        ("single", {}),
+        ("tf32", {}),
+        ("half", {"epsilon": BLOWS_UP}),
+        ("mixed_half", {}),
+        ("bfloat16", {"beta_2": FREEZES}),
+        ("mixed_bfloat16", {}),
+        ("half_stable", {}),
+        ("bfloat16_stable", {}),
+    ],
+)
+def test_a_precision_is_fatal_exactly_if_it_cannot_train(
+    name: str, expected: dict[str, Severity]
+) -> None:
+    findings = check_precision(PRECISIONS[name])
+    assert severities(findings) == expected
+    assert fatal(findings) == findings
+
+
+def test_every_precision_has_a_row_above() -> None:
+    parametrize = next(
+        mark
+        for mark in test_a_precision_is_fatal_exactly_if_it_cannot_train.pytestmark
+        if mark.name == "parametrize"
+    )
+    assert {row[0] for row in parametrize.args[1]} == set(PRECISIONS)
+
+
+def test_the_defaults_of_adam_are_those_of_keras() -> None:
+    config = make("Adam").get_config()
+    # The learning rate passes through a float32 variable, hence its unit roundoff.
+    assert {name: config[name] for name in ADAM_DEFAULTS} == {
+        name: pytest.approx(value, rel=U["float32"], abs=0.0)
+        for name, value in ADAM_DEFAULTS.items()
+    }
+
+
+def test_an_override_that_does_not_cure_is_still_found() -> None:
+    weak = Precision("weak", "float16", "float16", optimizer_overrides=(("epsilon", 1e-6),))
+    assert severities(check_precision(weak)) == {"epsilon": BLOWS_UP}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "epsilon", "enough"),
+    [
+        # Squares below 2**-126 vanish, so gradients of 2**-63 = 1e-19 do.
+        ("float32", 1e-19, True),
+        ("float32", 1e-20, False),
+        ("bfloat16", 1e-19, True),
+        ("bfloat16", 1e-20, False),
+        # Squares up to 2**-25 vanish, so gradients of 1.7e-4 do.
+        ("float16", 1e-4, True),
+        ("float16", 6e-5, False),
+    ],
+)
+def test_an_epsilon_is_found_exactly_if_it_is_small_beside_a_gradient_whose_square_vanishes(
+    dtype: str, epsilon: float, enough: bool
+) -> None:
+    config = {**ADAM_DEFAULTS, "beta_2": 0.99, "epsilon": epsilon}
+    found = severities(check_hyperparameters("Adam", config, dtype))
+    assert ("epsilon" not in found) == enough
+
+
+# ---------------------------------------------------------------- the details
+
+
+def check(name: str, dtype: str, **settings: Any) -> tuple[Finding, ...]:
+    return check_optimizer(make(name, **settings), dtype)
+
+
+def test_a_finding_carries_the_value_and_what_becomes_of_it() -> None:
+    (finding,) = check("Adam", "bfloat16")
+    assert finding == Finding(
+        optimizer="Adam",
+        hyper_parameter="beta_2",
+        value=0.999,
+        cast_value=1.0,
+        dtype="bfloat16",
+        severity=FREEZES,
+        message=(
+            "bfloat16 rounds Adam's beta_2=0.999 to 1, which makes the bias-corrected learning "
+            "rate zero, so every update is zero and no weight changes; use 0.99609375 or less, "
+            "or keep the variables in float32."
+        ),
+    )
+    assert finding.fatal
+    assert str(finding) == f"freezes: {finding.message}"
+
+
+def test_a_rate_that_is_rounded_but_not_to_1_has_no_finding() -> None:
+    assert check("Adam", "bfloat16", beta_2=0.998) == ()
+
+
+def test_a_loss_scale_optimizer_is_looked_through() -> None:
+    wrapped = keras.optimizers.LossScaleOptimizer(make("Adam"))
+    assert check_optimizer(wrapped, "bfloat16") == check("Adam", "bfloat16")
+    assert check_optimizer(wrapped, "float32") == ()
+
+
+def test_a_schedule_is_said_to_be_unchecked() -> None:
+    decay = keras.optimizers.schedules.ExponentialDecay(1e-3, decay_steps=10, decay_rate=0.9)
+    found = check("Adam", "float32", learning_rate=decay)
+    assert severities(found) == {"learning_rate": UNCHECKED}
+    assert not fatal(found)
+
+
+def test_a_rate_that_is_not_in_the_configuration_is_not_passed_in_silence() -> None:
+    found = check_hyperparameters("Adam", {"learning_rate": None, "beta_1": 0.9}, "float32")
+    assert severities(found) == {
+        "learning_rate": UNCHECKED,
+        "beta_2": UNCHECKED,
+        "epsilon": UNCHECKED,
+    }
+    assert not fatal(found)
+
+
+class OurAdam(keras.optimizers.Adam):
+    pass
+
+
+class OurOwn(keras.optimizers.Optimizer):
+    pass
+
+
+def test_a_subclass_is_checked_as_what_it_derives_from() -> None:
+    assert check_optimizer(OurAdam(), "bfloat16") == check("Adam", "bfloat16")
+
+
+def test_an_unknown_optimizer_is_said_to_be_unchecked() -> None:
+    found = check_optimizer(OurOwn(learning_rate=1e-8), "float16")
+    assert severities(found) == {"name": UNCHECKED, "learning_rate": FREEZES}
+
+
+@pytest.mark.parametrize("dtype", ["half", "int8", "float8_e4m3fn", ""])
+def test_an_unknown_dtype_is_refused(dtype: str) -> None:
+    with pytest.raises(ValueError, match="known formats: float16, bfloat16, float32, float64"):
+        check_hyperparameters("Adam", ADAM_DEFAULTS, dtype)
+
+
+def test_every_message_is_one_sentence_with_a_remedy() -> None:
+    found = [
+        finding
+        for name in TABLE
+        for dtype in DTYPES
+        for finding in check_optimizer(make(name), dtype)
+    ]
+    found += [
+        finding for name, dtype, settings, _ in CASES for finding in check(name, dtype, **settings)
+    ]
+    found += check_hyperparameters("Adam", {}, "float32")
+    faults = [
+        finding.message
+        for finding in found
+        if not finding.message.endswith(".")
+        or re.search(r"[.!?]\s", finding.message)
+        or not re.search(r"; (use|pass)\b", finding.message)
+    ]
+    assert found
+    assert faults == []
+
+
+def test_the_module_does_not_import_tensorflow() -> None:
+    code = (
+        "import sys, cnnprec.precision.hyperparameters;"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert loaded.stdout.strip() == b"set()"

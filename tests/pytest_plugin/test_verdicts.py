@@ -1,0 +1,608 @@
+"""Saving, comparing and the verdict items, tested by running pytest sessions.
+
+The sessions run the repository's own benchmarks and plugin. Only the fixture that trains is
+replaced by one that reports the figures that a test asks for.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+# pytester forgets what a session imports, and TensorFlow cannot be imported twice.
+import cnnprec.measurement.environment
+import cnnprec.training.trainer
+from cnnprec.machine.names import machine_id
+from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.pytest_plugin import options
+from cnnprec.records import write_session
+from cnnprec.records.record import Record
+from cnnprec.verdicts.case import ENOUGH
+from cnnprec.verdicts.comparability import FIELDS, NOT_COMPARED, STACK_NAMES, Part
+from cnnprec.verdicts.compare import due_judgements
+from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS
+from tests.support.mutations import PATHS, changed
+
+REPOSITORY = Path(__file__).parents[2]
+WORK = ["--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=3", "--device=cpu"]
+MEASURED = re.compile(r"test_training\.py")
+
+# Reports what plan.json asks for instead of training. What belongs to no precision by name
+# holds for all of them.
+CONFTEST = """
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cnnprec.records.record import Outcome, Record, Round, TrainingRun
+
+
+@pytest.fixture
+def measure(benchmark, suite, prepared):
+    plan = json.loads(Path("plan.json").read_text())
+
+    def run(precision):
+        wanted = {**plan[""], **plan.get(precision.name, {})}
+        benchmark._timer = time.perf_counter  # no turns were taken whose times could be read
+        benchmark.pedantic(lambda: None, rounds=suite.config.runs)
+        if wanted["crashes"]:
+            raise RuntimeError("out of memory")
+        rounds = tuple(
+            Round(
+                TrainingRun(
+                    seed=suite.config.seed + i,
+                    outcome=Outcome(wanted["outcome"]),
+                    losses=(1.0,) * suite.config.epochs,
+                    first_losses=(2.3, wanted["loss"]),
+                    test_accuracy=wanted["accuracy"],
+                    first_bad_step=None,
+                    loss_scales=((0, 32768.0),) if precision.loss_scaling else (),
+                    weights_sha256=wanted["bits"] * 64,
+                ),
+                seconds=wanted["seconds"],
+                cpu_seconds=wanted["cpu_seconds"],
+                peak_memory_bytes=wanted["bytes"],
+            )
+            for i in range(suite.config.runs)
+        )
+        others = tuple(sorted(p.name for p in suite.precisions if p.name != precision.name))
+        record = Record(
+            precision, suite.config, prepared.data_info, prepared.environment, others, False, 1.0,
+            rounds,
+        )
+        suite.records[precision.name] = record
+        benchmark.extra_info["cnnprec"] = record.to_dict()
+        if wanted["fails"]:
+            pytest.fail("the body fails after the timing")
+        return record
+
+    return run
+"""
+PLAN = {
+    "outcome": "trained",
+    "accuracy": 0.9,
+    "loss": 1.5,
+    "bits": "a",
+    "seconds": 2.0,
+    "cpu_seconds": 3.0,
+    "bytes": 500_000_000,
+    "fails": False,
+    "crashes": False,
+}
+# Verdicts on two precisions on a CPU; the memory of each alone is not judged there.
+DUE = len(due_judgements(["single", "half"], "cpu"))
+# Session by session, with a log standard deviation of 1 %: what a quiet machine shows.
+NOISE = (0.990, 1.010, 1.000, 0.985, 1.015, 1.005)
+
+
+class Project:
+    """A project whose benchmarks report planned figures."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.folder = pytester.path / "benchmarks" / "baselines" / machine_id("cpu")
+
+    def plan(self, **by_precision) -> None:
+        """Sets the figures: keywords of PLAN, or a dict for one precision by name."""
+        common = {name: by_precision.pop(name) for name in list(by_precision) if name in PLAN}
+        (self.path / "plan.json").write_text(json.dumps({"": {**PLAN, **common}, **by_precision}))
+
+    def run(self, *arguments: str):
+        return self.pytester.runpytest_inprocess(
+            "benchmarks", "-p", "no:cacheprovider", *WORK, *arguments
+        )
+
+    def compare(self, *arguments: str):
+        return self.run("--precision=single,half", *arguments, "--benchmark-compare")
+
+    def refused(self, *arguments: str) -> str:
+        """Runs a session that has to be refused before it measures, and returns its output."""
+        result = self.run(*arguments)
+        text = result.stdout.str() + result.stderr.str()
+        assert result.ret == pytest.ExitCode.USAGE_ERROR, text
+        assert not MEASURED.search(text), text
+        assert "Traceback" not in text
+        return " ".join(text.split())
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.json"))
+
+    def edit(self, path: Path, change) -> None:
+        plain = json.loads(path.read_text())
+        change(plain)
+        path.write_text(json.dumps(plain))
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch) -> Project:
+    """Without a baseline."""
+    benchmarks = pytester.path / "benchmarks"
+    benchmarks.mkdir()
+    for name in ("test_training.py", "test_verdict.py"):
+        shutil.copy(REPOSITORY / "benchmarks" / name, benchmarks)
+    (benchmarks / "conftest.py").write_text(CONFTEST)
+    pytester.makeini("[pytest]\naddopts = -rs\njunit_family = xunit1\n")
+    pytester.makeconftest('pytest_plugins = ["cnnprec.pytest_plugin"]')
+    monkeypatch.delenv("CNNPREC_DATA_DIR", raising=False)
+    # These sessions are no workers of pytest-xdist, though this test may run in one.
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+    # A source file saved while the tests run is not what they are about.
+    monkeypatch.setattr(cnnprec.measurement.environment, "code_digest", lambda: "0123456789ab")
+    project = Project(pytester)
+    project.plan()
+    return project
+
+
+@pytest.fixture(scope="session")
+def one_session(tmp_path_factory) -> dict[str, str]:
+    """The text of a saved session, kept for all tests once one of them has saved it."""
+    return {}
+
+
+@pytest.fixture
+def saved(project: Project, one_session: dict[str, str]) -> Project:
+    """With a baseline of six sessions of `single` and `half`."""
+    if not one_session:
+        project.run("--precision=single,half", "--benchmark-save=base").assert_outcomes(
+            passed=2, deselected=len(PRECISION_METRICS) * 2 + len(SESSION_METRICS)
+        )
+        (path,) = project.files()
+        one_session["text"] = path.read_text()
+        path.unlink()
+    project.folder.mkdir(parents=True, exist_ok=True)
+    for number, factor in enumerate(NOISE, 1):
+        plain = json.loads(one_session["text"])
+        plain["datetime"] = f"2026-01-0{number}T00:00:00+00:00"
+        for bench in plain["benchmarks"]:
+            for entry in bench["extra_info"]["cnnprec"]["rounds"]:
+                entry["seconds"] *= factor
+                entry["cpu_seconds"] *= factor
+        (project.folder / f"{number:04}_base.json").write_text(json.dumps(plain))
+    return project
+
+
+# The traps of pytest-benchmark: situations that it lets pass.
+
+
+def test_same_speed_passes_and_the_verdicts_come_last(saved):
+    result = saved.compare("-v")
+    assert result.ret == 0
+    result.assert_outcomes(passed=2 + DUE, deselected=2)
+    lines = [line for line in result.outlines if "PASSED" in line]
+    assert all("test_training" in line for line in lines[:2])
+    assert all("test_verdict" in line for line in lines[2:])
+    result.stdout.re_match_lines(
+        [
+            r"baseline: 6 sessions of .*, 0001_base\.json to 0006_base\.json",
+            r"baseline: saved 2026-01-01 00:00 to 2026-01-06 00:00 UTC",
+            r"=+ VERDICTS =+",
+            r"compared with 6 saved sessions; nothing changed in the stack",
+            r"precision +what +ratio +95 % bounds +detectable +sessions +verdict",
+            r"single +CPU time +0\.999 +0\.\d+ to 1\.0\d+ +\+\d+% +6 +PASS",
+            r"verdict: PASS",
+        ]
+    )
+
+
+def test_twice_as_slow_fails(saved):
+    saved.plan(half={"seconds": 4.0, "cpu_seconds": 6.0})
+    result = saved.compare()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines(
+        [
+            r"FAIL: CPU time grew by more than 3% \(ratio (2\.0|1\.99).*",
+            r"half +CPU time +(2\.0|1\.99).* FAIL",
+            r"verdict: FAIL",
+        ]
+    )
+    result.stdout.no_re_match_line(r"single +CPU time.*FAIL")
+
+
+def test_process_that_waits_does_not_pass_though_its_cpu_time_is_the_same(saved):
+    saved.plan(single={"seconds": 4.0})
+    result = saved.compare()
+    result.assert_outcomes(passed=2 + DUE - 1, skipped=1, deselected=2)
+    result.stdout.re_match_lines([r"SKIPPED .*wall time grew and CPU time did not.*"])
+    assert saved.compare("--require-verdict").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_no_baseline_is_refused_before_measuring(project):
+    text = project.refused("--benchmark-compare")
+    assert "NO_BASELINE: there are no saved sessions" in text
+    assert "pytest benchmarks/ --benchmark-save=baseline" in text
+
+
+def test_rule_on_rounds_is_refused_before_measuring_with_and_without_a_baseline(saved):
+    arguments = ("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
+    text = saved.refused(*arguments)
+    assert "--benchmark-compare-fail judges the rounds of one process" in text
+    assert "--tolerance" in text
+    shutil.rmtree(saved.folder)
+    assert "--benchmark-compare-fail" in saved.refused(*arguments)
+
+
+def test_renamed_benchmark_fails_under_both_names(saved):
+    def rename(plain):
+        plain["benchmarks"][1]["extra_info"]["cnnprec"]["precision"]["name"] = "quarter"
+
+    for path in saved.files():
+        saved.edit(path, rename)
+    result = saved.run("--precision=single,half", "--benchmark-compare")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines(
+        [r"NO_BASELINE: \w+ is in no comparable baseline session; save 5 sessions.*"]
+    )
+
+
+def test_session_of_other_precisions_is_refused_before_measuring(saved, monkeypatch):
+    text = saved.refused("--precision=single", "--benchmark-compare")
+    assert "INCOMPARABLE" in text
+    assert "precisions: half, single -> single" in text
+    monkeypatch.setattr(options, "supported_precisions", lambda device: (PRECISIONS["single"],))
+    assert "precisions: half, single -> single" in saved.refused("--benchmark-compare")
+
+
+# The refusal matrix: every field of a record, by what it describes.
+PART_OF = {field.name: field.part for field in FIELDS}
+# Four fields are shown by other names than they have in a record.
+SHOWN = {
+    "data.name": "data",
+    "data.digest": "data_digest",
+    "precision.name": "precisions",
+    "companions": "precisions",
+}
+COMPARED = {
+    path: SHOWN.get(path, path.partition(".")[2]) for path in PATHS if path not in NOT_COMPARED
+}
+# A precision of another name is another benchmark.
+STACK = [name for name in COMPARED.values() if PART_OF.get(name) is Part.STACK]
+FIXED = [path for path, name in COMPARED.items() if name not in STACK]
+
+
+def test_matrix_has_every_field_once():
+    names = [name for path, name in COMPARED.items() if path != "precision.name"]
+    assert sorted(names) == sorted({*PART_OF} - {"precision"})
+    assert sorted(STACK) == sorted(STACK_NAMES)
+
+
+def measured_elsewhere(saved: Project, path: str) -> None:
+    """Puts one field of all saved sessions to another value."""
+
+    def change(plain):
+        for bench in plain["benchmarks"]:
+            record = Record.from_dict(bench["extra_info"]["cnnprec"])
+            bench["extra_info"]["cnnprec"] = changed(record, path).to_dict()
+
+    for file in saved.files():
+        saved.edit(file, change)
+
+
+@pytest.mark.parametrize("path", FIXED)
+def test_baseline_of_another_machine_or_workload_is_refused_before_measuring(saved, path):
+    measured_elsewhere(saved, path)
+    for vary in ([], [f"--vary={','.join(STACK_NAMES)}"]):
+        text = saved.refused("--precision=single,half", *vary, "--benchmark-compare")
+        assert "INCOMPARABLE" in text
+        assert re.search(rf"\b{COMPARED[path]}: .+ -> .+", text)
+
+
+@pytest.mark.parametrize("name", STACK)
+def test_baseline_of_other_software_is_compared_and_listed_unless_others_are_to_vary(saved, name):
+    measured_elsewhere(saved, f"environment.{name}")
+    for vary in ([], [f"--vary={name}"]):
+        result = saved.compare(*vary)
+        assert result.ret == 0
+        result.stdout.re_match_lines([rf"changed: {name}: .+ -> .+", rf"  {name}: .+ -> .+"])
+    others = ",".join(other for other in STACK_NAMES if other != name)
+    text = saved.refused("--precision=single,half", f"--vary={others}", "--benchmark-compare")
+    assert "INCOMPARABLE" in text
+    assert re.search(rf"\b{name}: .+ -> .+", text)
+
+
+def test_baseline_of_the_schema_before_is_refused_for_the_processor_it_does_not_tell(saved):
+    def older(plain):
+        for bench in plain["benchmarks"]:
+            record = bench["extra_info"]["cnnprec"]
+            record["schema_version"] = 2
+            del record["environment"]["cpu_features"]
+
+    for path in saved.files():
+        saved.edit(path, older)
+    text = saved.refused("--precision=single,half", "--benchmark-compare")
+    assert "INCOMPARABLE" in text
+    assert "cpu_features: unknown -> " in text
+
+
+def test_live_readings_of_the_machine_are_not_its_identity(saved):
+    def other_clock(plain):
+        plain["machine_info"]["cpu"]["hz_actual"] = [1, 0]
+        plain["machine_info"]["node"] = "elsewhere"
+
+    for path in saved.files():
+        saved.edit(path, other_clock)
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*machine_info is different*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--epochs=2"], "epochs: 1 -> 2"),
+        (["--batch-size=16"], "batch_size: 32 -> 16"),
+        (["--train-samples=96"], "train_samples: 64 -> 96"),
+    ],
+)
+def test_other_workload_is_refused_before_measuring(saved, arguments, named):
+    text = saved.refused("--precision=single,half", *arguments, "--benchmark-compare")
+    assert "INCOMPARABLE" in text
+    assert named in text
+
+
+def test_regression_is_a_failure_in_junit_and_not_a_traceback(saved):
+    saved.plan(single={"seconds": 4.0, "cpu_seconds": 6.0})
+    result = saved.compare("--junit-xml=junit.xml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "Traceback" not in result.stdout.str()
+    suite = ElementTree.parse(saved.path / "junit.xml").getroot()[0]  # noqa: S314
+    assert suite.attrib["failures"] == "1"
+    (case,) = [case for case in suite if case.find("failure") is not None]
+    assert case.attrib["name"] == "test_verdict[speed-single]"
+    properties = {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")}
+    assert properties["verdict"] == "FAIL"
+    assert float(properties["ratio"]) == pytest.approx(2, rel=0.02)  # NOISE is within 1.5 %
+
+
+def test_session_with_a_failed_body_is_saved_as_failed_and_never_a_baseline(saved):
+    saved.plan(half={"fails": True})
+    result = saved.run("--precision=single,half", "--benchmark-save=broken")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    path = saved.files()[-1]
+    assert path.name == "0007_broken.json"
+    assert len(json.loads(path.read_text())["cnnprec"]["failed_tests"]) == 1
+    saved.plan()
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [r"baseline: 6 sessions.*0006_base.json", r"baseline: not used 0007_broken\.json: .*fail.*"]
+    )
+
+
+def test_slow_session_is_saved_with_its_verdict_and_never_the_next_baseline(saved):
+    saved.plan(seconds=4.0, cpu_seconds=6.0)
+    for _ in range(2):
+        result = saved.compare("--benchmark-autosave")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.re_match_lines([r"baseline: 6 sessions of .*"])
+    assert len(saved.files()) == 8
+    for path in saved.files()[6:]:
+        assert json.loads(path.read_text())["cnnprec"]["verdict"] == "FAIL"
+
+
+def test_saved_session_keeps_raw_rounds_in_the_folder_of_the_machine(saved):
+    (path,) = [path for path in saved.files() if path.name.startswith("0001")]
+    assert path.parent.name == machine_id("cpu")
+    plain = json.loads(path.read_text())
+    assert plain["cnnprec"]["environment"]["tensorflow"]
+    for bench in plain["benchmarks"]:
+        record = Record.from_dict(bench["extra_info"]["cnnprec"])
+        assert len([entry.seconds for entry in record.rounds]) == 3
+        assert len(json.dumps(bench)) <= write_session.MOST_BYTES
+
+
+@pytest.mark.parametrize("option", ["--benchmark-disable", "--benchmark-skip", "-n2"])
+def test_session_that_times_nothing_cannot_be_compared(saved, option):
+    text = saved.refused("--precision=single", option, "--benchmark-compare")
+    assert "exclude each other: nothing would be timed" in text
+
+
+# Traps of our own verdict items.
+
+
+def test_verdicts_are_deselected_without_a_comparison(project):
+    result = project.run("--precision=single")
+    result.assert_outcomes(passed=1, deselected=len(PRECISION_METRICS) + len(SESSION_METRICS))
+    result.stdout.no_fnmatch_line("*VERDICTS*")
+
+
+@pytest.mark.parametrize("selection", ["training", "single", "speed"])
+def test_verdicts_left_out_by_k_are_refused(saved, selection):
+    text = saved.refused("--precision=single,half", "-k", selection, "--benchmark-compare")
+    assert "--benchmark-compare" in text
+    assert "not among the selected tests" in text or "no benchmark was selected" in text
+
+
+def test_option_that_would_skip_the_verdicts_is_refused(saved):
+    text = saved.refused("--benchmark-only", "--benchmark-compare")
+    assert "would skip the verdicts" in text
+
+
+def test_folder_swallowed_as_a_pattern_is_refused(saved):
+    text = saved.refused("--benchmark-compare", "benchmarks")
+    assert "--benchmark-compare took benchmarks for the sessions" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--require-verdict"], "--require-verdict needs --benchmark-compare"),
+        (["--vary=driver"], "--vary needs --benchmark-compare"),
+        (["--vary=drver", "--benchmark-compare"], "drver"),
+        (["--tolerance=lots"], "'lots' is not a share"),
+        (["--tolerance=20%", "--margin=10%"], "the tolerance must be at least 0 and smaller"),
+        (["--tolerance=nan"], "'nan' is not a share"),
+        (["--margin=-1"], "'-1' is not a share"),
+        (["--benchmark-compare=0099"], "no saved sessions that match '0099'"),
+        (["--benchmark-storage=elasticsearch+http://x", "--benchmark-save=a"], "give a folder"),
+    ],
+)
+def test_bad_option_is_refused_by_name_and_value(saved, arguments, message):
+    assert message in saved.refused(*arguments)
+
+
+def test_failed_training_has_no_passing_verdict(saved):
+    saved.plan(crashes=True)
+    result = saved.compare()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=2 + DUE, deselected=2)
+
+
+# Verdicts other than speed.
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outcome": "diverged"}, "seed 12: trained -> diverged"),
+        ({"bytes": 900_000_000}, "peak memory grew by more than 10%"),
+        ({"bits": "b", "accuracy": 0.5}, "accuracy changed by -40.00 percentage points"),
+        ({"bits": "b"}, "though nothing in the stack changed"),
+    ],
+)
+def test_change_for_the_worse_fails(saved, change, message):
+    saved.plan(single=change)
+    result = saved.compare()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert message in result.stdout.str()
+
+
+def test_other_bits_of_another_stack_are_a_notice(saved):
+    def older(plain):
+        for bench in plain["benchmarks"]:
+            bench["extra_info"]["cnnprec"]["environment"]["tensorflow"] = "2.0.0"
+
+    for path in saved.files():
+        saved.edit(path, older)
+    saved.plan(single={"bits": "b", "loss": 1.5015})
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [
+            r"changed: tensorflow: 2\.0\.0 -> .*",
+            r"compared with 6 saved sessions; what changed in the stack:",
+            r"  tensorflow: 2\.0\.0 -> .*",
+            r"NOTICE single numerics: other bits .* differ by at most 1\.0e-03.*",
+        ]
+    )
+
+
+def test_vary_lets_only_the_named_software_differ(saved):
+    def older(plain):
+        for bench in plain["benchmarks"]:
+            bench["extra_info"]["cnnprec"]["environment"]["tensorflow"] = "2.0.0"
+
+    for path in saved.files():
+        saved.edit(path, older)
+    assert saved.compare("--vary=tensorflow").ret == 0
+    text = saved.refused("--precision=single,half", "--vary=driver", "--benchmark-compare")
+    assert "INCOMPARABLE" in text
+    assert "tensorflow: 2.0.0 -> " in text
+
+
+def test_noise_gives_a_skip_with_its_reason_and_a_failure_where_a_verdict_is_required(saved):
+    for path, factor in zip(saved.files(), (0.7, 1.3, 0.8, 1.2, 0.75, 1.25), strict=True):
+
+        def spread(plain, factor=factor):
+            for bench in plain["benchmarks"]:
+                for entry in bench["extra_info"]["cnnprec"]["rounds"]:
+                    entry["cpu_seconds"] = 3.0 * factor
+
+        saved.edit(path, spread)
+    result = saved.compare()
+    assert result.ret == 0
+    result.assert_outcomes(passed=2 + DUE - 2, skipped=2, deselected=2)
+    result.stdout.re_match_lines(
+        [r"SKIPPED .*INCONCLUSIVE: CPU time: growth of 10% cannot be excluded \(ratio.*"]
+    )
+    result = saved.compare("--require-verdict")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=2 + DUE - 2, failed=2, deselected=2)
+
+
+def test_too_few_sessions_give_the_ratio_and_how_many_are_missing(saved):
+    for path in saved.files()[2:]:
+        path.unlink()
+    result = saved.compare()
+    assert result.ret == 0
+    assert f"{ENOUGH} sessions needed, 2 found" in result.stdout.str()
+    assert "3 more times" in result.stdout.str()
+    text = saved.refused("--precision=single,half", "--require-verdict", "--benchmark-compare")
+    assert "--require-verdict: 5 comparable sessions are needed" in text
+    assert "single (2)" in text
+
+
+# Files.
+
+
+def test_damaged_file_is_named_and_skipped(saved):
+    path = saved.files()[0]
+    path.write_text(path.read_text()[:1000])
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [r"baseline: 5 sessions.*", r"baseline: SKIPPED 0001_base\.json: .*"]
+    )
+
+
+def test_only_damaged_files_are_no_baseline(saved):
+    for path in saved.files():
+        path.write_text("{")
+    text = saved.refused("--benchmark-compare")
+    assert "NO_BASELINE" in text
+    assert "skipped 0006_base.json" in text
+
+
+def test_disk_that_is_full_loses_nothing_and_is_no_success(saved, monkeypatch):
+    before = {path: path.read_bytes() for path in saved.files()}
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = saved.run("--precision=single", "--benchmark-save=late")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines([r"NOT SAVED: .*No space left on device.*"])
+    assert {path: path.read_bytes() for path in saved.folder.iterdir()} == before
+
+
+def test_baseline_can_be_chosen_by_number(saved):
+    result = saved.run("--precision=single,half", "--benchmark-compare=0002")
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"baseline: 1 session of .*, 0002_base\.json"])
+
+
+def test_saving_relies_on_attributes_that_pytest_benchmark_still_has(pytestconfig):
+    benchmarks = pytestconfig._benchmarksession
+    assert all(hasattr(benchmarks, name) for name in ("save", "autosave", "json", "storage"))
+    assert hasattr(benchmarks.storage, "save")

@@ -1,0 +1,45 @@
+"""Records in which one thing is another, for the tests of what may be compared."""
+
+import dataclasses
+from typing import Any
+
+from cnnprec.precision.precisions import Precision
+from cnnprec.records.record import DataInfo, Environment, Record
+from cnnprec.workload.profiles import TrainingConfig
+
+OWNERS = {
+    "environment": Environment,
+    "config": TrainingConfig,
+    "data": DataInfo,
+    "precision": Precision,
+}
+PATHS = [
+    f"{owner}.{field.name}" for owner, kind in OWNERS.items() for field in dataclasses.fields(kind)
+]
+PATHS.append("companions")
+"""All that a record says of machine, work and software, such as ``"environment.driver"``."""
+
+
+def other(value: Any, annotation: str) -> Any:
+    """A value of the annotated type unlike this one."""
+    if value is None and "str" not in annotation:
+        return 1
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, "avx11" if value and isinstance(value[0], str) else ("epsilon", 0.5))
+    return "off" if value == "auto" else f"other {value}"
+
+
+def changed(record: Record, path: str) -> Record:
+    """The record with one field of `PATHS` put to another value."""
+    owner, _, name = path.partition(".")
+    if not name:
+        return dataclasses.replace(record, **{owner: (*getattr(record, owner), "other")})
+    part = getattr(record, owner)
+    (annotation,) = (field.type for field in dataclasses.fields(part) if field.name == name)
+    value = other(getattr(part, name), str(annotation))
+    part = dataclasses.replace(part, **{name: value})
+    return dataclasses.replace(record, **{owner: part})

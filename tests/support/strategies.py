@@ -1,0 +1,87 @@
+"""Hypothesis strategies that several test files share."""
+
+from hypothesis import strategies as st
+
+from cnnprec.machine.gpu_state import GpuState
+from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.records.record import (
+    SCHEMA_VERSION,
+    DataInfo,
+    Environment,
+    Outcome,
+    Record,
+    Round,
+    TrainingRun,
+)
+from cnnprec.workload.profiles import JIT_CHOICES, TrainingConfig
+
+ANY_FLOAT = st.floats(width=32)
+SECONDS = st.none() | st.floats(1e-6, 1e6)
+COUNT = st.integers(1, 10**6)
+
+
+@st.composite
+def configs(draw) -> TrainingConfig:
+    batch_size = draw(st.integers(1, 1000))
+    return TrainingConfig(
+        profile=draw(st.text(max_size=10)),
+        train_samples=draw(st.integers(batch_size, 10**6)),
+        test_samples=draw(COUNT),
+        epochs=draw(COUNT),
+        runs=draw(COUNT),
+        batch_size=batch_size,
+        jit=draw(st.sampled_from(JIT_CHOICES)),
+        seed=draw(st.integers(0, 2**31 - 1)),
+    )
+
+
+RUNS = st.builds(
+    TrainingRun,
+    seed=st.integers(0, 2**31 - 1),
+    outcome=st.sampled_from(Outcome),
+    losses=st.lists(ANY_FLOAT, min_size=1, max_size=5).map(tuple),
+    first_losses=st.lists(ANY_FLOAT, max_size=16).map(tuple),
+    test_accuracy=st.floats(0, 1),
+    first_bad_step=st.none() | st.integers(0, 10**6),
+    loss_scales=st.lists(st.tuples(st.integers(0, 10**6), ANY_FLOAT), max_size=4).map(tuple),
+    weights_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+)
+
+STATES = st.builds(
+    GpuState,
+    throttled=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    new_ecc_errors=st.none() | st.integers(0, 2**63 - 1),
+    xid_errors=st.lists(st.integers(0, 200), max_size=3).map(tuple),
+    temperature_celsius=st.none() | st.integers(0, 200),
+    sm_clock_mhz=st.none() | st.integers(0, 5000),
+    power_watts=st.none() | st.floats(0, 2000),
+)
+
+ENVIRONMENTS = st.builds(
+    Environment,
+    power_limit_watts=st.none() | st.floats(0, 2000),
+    code=st.text("0123456789abcdef", min_size=12, max_size=12) | st.just("unknown"),
+    commit=st.none() | st.text("0123456789abcdef", min_size=12, max_size=12),
+)
+
+ROUNDS = st.builds(
+    Round,
+    run=RUNS,
+    seconds=SECONDS,
+    cpu_seconds=SECONDS,
+    peak_memory_bytes=st.none() | COUNT,
+    state=st.none() | STATES,
+)
+
+RECORDS = st.builds(
+    Record,
+    precision=st.sampled_from(list(PRECISIONS.values())),
+    config=configs(),
+    data=st.builds(DataInfo),
+    environment=ENVIRONMENTS,
+    companions=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    jit_compiled=st.booleans(),
+    warm_up_seconds=SECONDS,
+    rounds=st.lists(ROUNDS, max_size=3).map(tuple),
+    schema_version=st.just(SCHEMA_VERSION),
+)

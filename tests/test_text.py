@@ -1,0 +1,55 @@
+"""Words and tables."""
+
+import argparse
+
+import pytest
+
+from cnnprec.text import aligned, count_of, did_you_mean, duration, markdown_table, reported
+
+
+def test_columns_are_aligned_words_to_the_left_and_numbers_to_the_right():
+    rows = [["name", "how", "s"], ["a", "fast", "10.5"], ["long name", "-", "9"]]
+    assert aligned(rows) == [
+        "name       how      s",
+        "a          fast  10.5",
+        "long name  -        9",
+    ]
+    assert aligned([["x", "1"], ["y", "22"]], left=1) == ["x   1", "y  22"]
+
+
+def test_markdown_has_a_line_below_the_headings():
+    assert markdown_table(["a", "b"], [["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (36.4, "36 s"),
+        (59.6, "1 min 00 s"),
+        (99, "1 min 39 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (9000, "2 h 30 min"),
+    ],
+)
+def test_durations_are_shown_in_a_fitting_unit(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_things_are_counted_in_singular_and_plural():
+    assert [count_of(n, "session") for n in (0, 1, 2)] == ["0 sessions", "1 session", "2 sessions"]
+
+
+def test_a_near_name_is_suggested_and_a_far_one_is_not():
+    assert did_you_mean("singel", ["single", "double"]) == " Did you mean 'single'?"
+    assert did_you_mean("quux", ["single", "double"]) == ""
+
+
+def test_a_parsers_own_message_reaches_argparse():
+    def refuse(text):
+        raise ValueError(f"{text!r} is no number")
+
+    with pytest.raises(argparse.ArgumentTypeError, match="'x' is no number"):
+        reported(refuse)("x")
+    assert reported(int)("3") == 3
