@@ -1,6 +1,6 @@
 """Memory does not grow with the data by more than the data.
 
-Run it with ``pytest benchmarks/test_memory.py -m harness``.
+Run it with ``pytest benchmarks/harness/test_memory.py -m harness``.
 """
 
 from __future__ import annotations

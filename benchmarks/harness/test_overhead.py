@@ -3,12 +3,12 @@
 The same network on the same images is trained three ways, in turn within one session, so
 that the machine's drift meets all three alike:
 
-* ``suite``: as `cnnprec.training.Trainer` trains it,
+* ``suite``: as `cnnprec.training.trainer.Trainer` trains it,
 * ``bare``: a compiled loop over the same tensors with nothing around it,
 * ``notebook``: Keras' ``fit`` called as the notebook called it: float64 images, the accuracy
   metric, a progress bar, every step by itself.
 
-Run it with ``pytest benchmarks/test_overhead.py -m harness``.
+Run it with ``pytest benchmarks/harness/test_overhead.py -m harness``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """What watching costs where nothing is wrong: the note of loss and loss scale in every step.
 
 Nothing else is watched while a training runs; all looking closer is done afterwards, in a
-replay (`cnnprec.finite`). The same precision is trained by two trainers, one with its
-`cnnprec.steps.StepLog` and one without, in turn within one session, so that the machine's
+replay (`cnnprec.diagnosis.replay`). The same precision is trained by two trainers, one with its
+`cnnprec.training.step_log.StepLog` and one without, in turn within one session, so that the machine's
 drift meets both alike.
 
-Run it with ``pytest benchmarks/test_watching.py -m harness``.
+Run it with ``pytest benchmarks/harness/test_watching.py -m harness``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of what `cnnprec.histograms` counts. Nothing is decided here.
+"""Figures of what `cnnprec.diagnosis.histograms` counts. Nothing is decided here.
 
 Matplotlib's objects are used alone, never pyplot: no figure outlives its last reference, no
 window opens, and no setting of the caller's is changed. Needs the extra ``cnnprec[plot]``.
@@ -18,7 +18,7 @@ try:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 except ImportError as error:
     raise ImportError(
-        "cnnprec.plots draws with Matplotlib, which is not installed. Install it with "
+        "the figure is drawn with Matplotlib, which is not installed. Install it with "
         "pip install 'cnnprec[plot]'."
     ) from error
 

@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def code_digest() -> str:

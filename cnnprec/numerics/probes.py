@@ -3,7 +3,7 @@
 A probe draws representable inputs from a seed, runs one operation in one dtype, and
 compares the result with a reference in NumPy that knows nothing of TensorFlow. The layers
 that the CNN uses are run as Keras layers, with their gradients; reductions and casts are
-run as TensorFlow operations. `cnnprec.bounds` derives how large the error may be.
+run as TensorFlow operations. `cnnprec.numerics.bounds` derives how large the error may be.
 
 A probe above its bound is a wrong result, not noise. Results that TensorFlow itself gets
 wrong today are listed by `known_defects`; their bounds are the same as everyone's.

@@ -1,24 +1,10 @@
-"""The command line: help, exit codes, and ``cnnprec report``."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""The command line: help, versions, exit codes."""
 
 import pytest
 
 import cnnprec
 from cnnprec.ab import plan
 from cnnprec.cli.main import main
-from cnnprec.reports.results import results
-from tests.ab.test_ab import record, session
-
-
-@pytest.fixture
-def saved(tmp_path) -> Path:
-    path = tmp_path / "0001_first.json"
-    path.write_text(session(record("single"), record("half")))
-    return path
 
 
 def usage_error(capsys, *arguments: str) -> str:
@@ -86,53 +72,3 @@ def test_errors_of_ab_are_messages_without_a_traceback(capsys, tmp_path):
     assert main(["ab", f"--a-checkout={tmp_path}"]) == 4
     text = capsys.readouterr().err
     assert text.startswith(f"cnnprec ab: --a-checkout {tmp_path}: no checkout")
-
-
-def test_report_prints_results_of_a_saved_session(capsys, saved):
-    assert main(["report", str(saved)]) == 0
-    expected = results([record("single"), record("half")])
-    assert capsys.readouterr().out.splitlines() == expected
-
-
-def test_report_names_the_file_where_there_are_several(capsys, saved):
-    other = saved.with_name("0002_second.json")
-    other.write_text(session(record("double")))
-    assert main(["report", str(saved), str(other)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{saved}:"
-    assert f"{other}:" in lines
-
-
-def test_report_as_markdown_is_a_block_under_the_name_of_the_file(capsys, saved):
-    assert main(["report", "--markdown", str(saved)]) == 0
-    expected = results([record("single"), record("half")])
-    assert capsys.readouterr().out.splitlines() == [
-        *("## 0001_first.json", "", "```", *expected, "```"),
-    ]
-
-
-def test_report_goes_on_after_a_file_that_cannot_be_read(capsys, saved):
-    broken = saved.with_name("broken.json")
-    broken.write_text("{")
-    missing = saved.with_name("missing.json")
-    assert main(["report", str(broken), str(missing), str(saved)]) == 4
-    shown = capsys.readouterr()
-    assert str(broken) in shown.err
-    assert str(missing) in shown.err
-    assert "Traceback" not in shown.err
-    assert shown.out.count("precision") == 1
-    assert "single" in shown.out
-
-
-def test_report_to_a_reader_that_has_seen_enough_ends_quietly(saved):
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "cnnprec.cli.main", "report", str(saved)],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(cnnprec.__file__).parent.parent,
-    )
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")

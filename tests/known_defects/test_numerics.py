@@ -1,7 +1,7 @@
 """Wrong numbers that TensorFlow gives on CPUs, each beside a twin that is right.
 
 The expected failures are strict: a TensorFlow that repairs one fails this file, and the
-row, its probes in `cnnprec.probes` and its entry in docs/known-defects.md can go. A twin
+row, its probes in `cnnprec.numerics.probes` and its entry in docs/known-defects.md can go. A twin
 runs the same check where TensorFlow is right, so a check that is itself broken is seen.
 
 Where TensorFlow computes in oneDNN some are right; there the same check is a plain test.

@@ -2,12 +2,15 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import cnnprec
+from cnnprec.machine import code
 from cnnprec.machine.gpu import Gpu
 from cnnprec.measurement import environment
 from cnnprec.numerics import onednn
@@ -82,3 +85,11 @@ def test_onednn_computes_float32_where_it_is_on_and_float64_nowhere():
     on = environment.describe_environment("cpu").onednn
     assert onednn.computed_by_onednn("float32") is on
     assert not onednn.computed_by_onednn("float64")
+
+
+def test_code_and_commit_are_those_of_the_whole_package():
+    assert Path(cnnprec.__file__).parent == code._PACKAGE
+    here = environment.describe_environment("cpu")
+    assert here.code == code.code_digest()
+    git = Path(cnnprec.__file__).parents[1] / ".git"
+    assert (here.commit is not None) == git.exists()

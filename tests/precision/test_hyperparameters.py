@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnnprec.precision.formats import FORMATS
 from cnnprec.precision.hyperparameters import (
     ADAM_DEFAULTS,
     Finding,
@@ -230,14 +229,6 @@ def test_the_predicted_size_of_adams_blow_up_is_the_measured_one() -> None:
     step = abs(float(weight.numpy()[0]))
     bound = 1e-3 * 0.1 / math.sqrt(1e-3)
     assert 0.5 <= step / bound / int(times.group(1)) <= 2.0
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("value", [0.999, 1e-7, 1e-46, 1e5, 1 - 2.0**-9 - 2.0**-53])
-def test_a_number_is_cast_as_tensorflow_casts_it(value: float, dtype: str) -> None:
-    # A Python number becomes a float32 tensor, unless float64 is asked for.
-    tensor = tf.constant(value, tf.float64 if dtype == "float64" else tf.float32)
-    assert FORMATS[dtype].cast(value) == float(tf.cast(tf.cast(tensor, dtype), tf.float64))
 
 
 # ---------------------------------------------------------------- the suite's precisions

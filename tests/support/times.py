@@ -1,0 +1,44 @@
+"""Times to draw, and what the tests of their statistics compare with."""
+
+import math
+
+import pytest
+from hypothesis import strategies as st
+
+TIMES = st.floats(1e-6, 1e6)
+BASELINES = st.lists(TIMES, min_size=2, max_size=12)
+TOLERANCES = st.floats(0, 1)
+FACTORS = st.floats(1e-6, 1e6)
+
+
+# Times and factors from 1e-6 to 1e6 have logarithms below 28 in size; their unit in the last
+# place is 2**-48. A logarithm moves by less than 4 of these when its time is scaled (two
+# logarithms, one product), and the mean adds a rounding or two to each side.
+MOVED = 2.0**-44
+
+
+def exps(*logs: float) -> list[float]:
+    return [math.exp(value) for value in logs]
+
+
+# Student's t in closed form, an oracle that shares no code with scipy.
+def upper_tail_1(t: float) -> float:
+    return 0.5 - math.atan(t) / math.pi
+
+
+def upper_tail_2(t: float) -> float:
+    return 0.5 - t / (2 * math.sqrt(2 + t * t))
+
+
+def quantile_1(p: float) -> float:
+    return math.tan(math.pi * (p - 0.5))
+
+
+def quantile_2(p: float) -> float:
+    return (2 * p - 1) * math.sqrt(2 / (4 * p * (1 - p)))
+
+
+# Numbers by hand. A relative error of 1e-12 is some 5,000 roundings of float64: far more than
+# a dozen operations make, far less than any slip in a formula.
+def close(expected: float) -> object:
+    return pytest.approx(expected, rel=1e-12)

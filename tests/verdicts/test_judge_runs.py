@@ -1,0 +1,117 @@
+"""Judging outcomes, accuracy and bits, on records made by hand."""
+
+import dataclasses
+
+import pytest
+
+from cnnprec.records.record import Outcome, Record
+from cnnprec.verdicts.compare import compare, compare_pairs
+from cnnprec.verdicts.judge_runs import ENOUGH_SEEDS
+from cnnprec.verdicts.verdict import Verdict
+from tests.support.histories import history, session, timed, verdict
+from tests.support.records import record as make_record
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [(Outcome.TRAINED, Outcome.DIVERGED), (Outcome.DIVERGED, Outcome.TRAINED)],
+)
+def test_other_outcome_fails_in_both_directions(before, now):
+    comparison = compare(history(outcome=before), session(outcome=now))
+    judgement = comparison.of("outcome", "single")
+    assert judgement.verdict is Verdict.FAIL
+    assert f"seed 12: {before} -> {now}" in judgement.reason
+
+
+def test_outcome_that_the_baseline_itself_shows_now_and_then_is_no_change():
+    baseline = [*history(outcome=Outcome.TRAINED), *history(outcome=Outcome.DIVERGED)]
+    assert verdict(compare(baseline, session(outcome=Outcome.DIVERGED)), "outcome") is Verdict.PASS
+
+
+def test_loss_of_accuracy_fails_though_the_weights_are_others():
+    judgement = compare(
+        history(test_accuracy=0.9), session(test_accuracy=0.5, weights_sha256="b" * 64)
+    ).of("accuracy", "single")
+    assert judgement.verdict is Verdict.FAIL
+    assert "-40.00 percentage points" in judgement.reason
+
+
+def test_accuracy_needs_ten_seeds_where_the_bits_changed():
+    changed = {"weights_sha256": "b" * 64}
+    few = compare(history(), session(**changed)).of("accuracy", "single")
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert f"--runs {ENOUGH_SEEDS}" in few.reason
+
+    def of(size, **change):
+        return {"single": timed(make_record("single"), [1.0] * size, **change)}
+
+    wobble = {"test_accuracy": lambda place: 0.9 + 0.001 * (place % 3)}
+    many = compare([of(10)] * 5, of(10, **changed, **wobble)).of("accuracy", "single")
+    assert many.verdict is Verdict.PASS
+    rough = {"test_accuracy": lambda place: 0.9 + 0.05 * (-1) ** place}
+    unclear = compare([of(10)] * 5, of(10, **changed, **rough)).of("accuracy", "single")
+    assert unclear.verdict is Verdict.INCONCLUSIVE
+    lost = {"test_accuracy": lambda place: 0.87 + 0.001 * (place % 3)}
+    assert compare([of(10)] * 5, of(10, **changed, **lost)).of("accuracy", "single").verdict is (
+        Verdict.FAIL
+    )
+
+
+def test_precision_that_never_trained_has_no_accuracy_to_lose():
+    diverged = {"outcome": Outcome.DIVERGED}
+    judgement = compare(
+        history(**diverged), session(weights_sha256="b" * 64, test_accuracy=0.0, **diverged)
+    ).of("accuracy", "single")
+    assert judgement.verdict is Verdict.PASS
+
+
+def test_other_bits_of_the_same_stack_fail():
+    judgement = compare(history(), session(weights_sha256="b" * 64)).of("numerics", "single")
+    assert judgement.verdict is Verdict.FAIL
+    assert "no longer repeat" in judgement.reason
+
+
+def test_other_bits_of_another_stack_are_a_notice_with_the_size_of_the_difference():
+    current = session(weights_sha256="b" * 64, first_losses=(2.3023,))["single"]
+    environment = dataclasses.replace(current.environment, tensorflow="9.9")
+    baseline = history(first_losses=(2.3,))
+    judgement = compare(
+        baseline, {"single": dataclasses.replace(current, environment=environment)}
+    ).of("numerics", "single")
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.notice
+    assert "1.0e-03" in judgement.reason
+
+
+def test_bits_mean_nothing_where_the_baseline_does_not_repeat():
+    baseline = [session(weights_sha256=str(i) * 64) for i in range(6)]
+    judgement = compare(baseline, session(weights_sha256="b" * 64)).of("numerics", "single")
+    assert judgement.verdict is Verdict.PASS
+    assert "does not repeat" in judgement.reason
+
+
+def of_code(code: str, weights: str) -> dict[str, Record]:
+    record = session(weights_sha256=weights * 64)["single"]
+    environment = dataclasses.replace(record.environment, code=code)
+    return {"single": dataclasses.replace(record, environment=environment)}
+
+
+@pytest.mark.parametrize(
+    ("code", "weights", "expected", "named"),
+    [
+        ("new", "b", Verdict.PASS, "bitwise as before"),
+        ("new", "a", Verdict.FAIL, "no longer repeat"),
+        ("newer", "a", Verdict.PASS, "bitwise as before"),
+        ("newer", "c", Verdict.PASS, "other bits"),
+    ],
+)
+def test_commits_that_changed_the_bits_do_not_hide_each_other(code, weights, expected, named):
+    baseline = [of_code("old", "a")] * 3 + [of_code("new", "b")] * 3
+    judgement = compare(baseline, of_code(code, weights)).of("numerics", "single")
+    assert judgement.verdict is expected
+    assert named in judgement.reason
+
+
+def test_outcome_that_differs_between_the_sides_fails():
+    made = [(session(), session(outcome=Outcome.DIVERGED)) for _ in range(5)]
+    assert verdict(compare_pairs(made), "outcome") is Verdict.FAIL
