@@ -190,7 +190,7 @@ def _commit(records: Iterable[Record], info: _CommitInfo) -> str | None:
 
 
 def read_sessions(
-    folder: Path, pattern: str | None = None
+    folder: str | Path, pattern: str | None = None
 ) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
     """Reads the saved sessions of a folder and of its subfolders, one level deep.
 
@@ -207,6 +207,7 @@ def read_sessions(
         The sessions, oldest first, those of one moment by name; and the files that are not
         readable as one. Nothing that matches is an empty result, not an error.
     """
+    folder = Path(folder)
     sessions, skipped = [], []
     try:
         paths = _paths(folder, pattern)
