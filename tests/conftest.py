@@ -33,10 +33,10 @@ LONGEST = (
     "pytest_plugin/test_verdicts.py",
     "numerics/test_run_probes.py",
     "test_evidence.py",
+    "training/test_loss_scale.py",
     "test_docs.py",
     "training/test_remedies.py",
     "test_layers.py",
-    "known_defects/test_numerics.py",
 )
 
 # No deadlines: this runs on shared machines, where a pause of a second proves nothing.
