@@ -56,6 +56,7 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         ("runs", "runs per precision"),
         ("batch-size", "images per step"),
         ("train-samples", "training images"),
+        ("turns", "short timed turns that are compared, 0 to compare whole runs"),
     ):
         group.addoption(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
     group.addoption(
@@ -147,6 +148,7 @@ def _session(config: pytest.Config) -> Session:
             runs=option.runs,
             batch_size=option.batch_size,
             train_samples=option.train_samples,
+            turns=option.turns,
             jit=option.jit,
         )
     except ValueError as error:

@@ -108,6 +108,7 @@ FIELDS: tuple[Field, ...] = (
         "batch_size",
         "jit",
         "seed",
+        "turns",
     ),
     Field("precision", Part.WORKLOAD, attrgetter("precision.name")),
     # The models of all of them stay in memory and share the caches.

@@ -7,6 +7,8 @@ minute of the machine, so they are reduced to one figure before anything is comp
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from cnnprec.verdicts.case import (
@@ -20,7 +22,13 @@ from cnnprec.verdicts.case import (
     process_case,
 )
 from cnnprec.verdicts.comparability import Difference, Part, differences
-from cnnprec.verdicts.judge_growth import Tested, judge_growth, judge_speed, tested
+from cnnprec.verdicts.judge_growth import (
+    Tested,
+    judge_all_speeds,
+    judge_growth,
+    judge_speed,
+    tested,
+)
 from cnnprec.verdicts.judge_runs import (
     ACCURACY_SHARE,
     judge_accuracy,
@@ -40,15 +48,21 @@ from cnnprec.verdicts.verdict import (
 )
 
 
-def due_judgements(names: Iterable[str], device_kind: str) -> list[tuple[Metric, str]]:
+def due_judgements(
+    names: Iterable[str], device_kind: str, turns: int = 0
+) -> list[tuple[Metric, str]]:
     """What is judged: metric and precision, whose name is empty for the session as a whole.
 
     Args:
         names: The precisions.
         device_kind: ``"cpu"``, where the memory is that of the whole process, or ``"gpu"``.
+        turns: How many timed turns there are; of several precisions all are judged together too.
     """
+    names = list(names)
     metrics = [m for m in PRECISION_METRICS if m is not Metric.MEMORY or device_kind != "cpu"]
     due = [(metric, name) for name in names for metric in metrics]
+    if turns and len(names) > 1:
+        due.append((Metric.SPEED, ""))
     if device_kind == "cpu":
         due.append((Metric.MEMORY, ""))
     return [*due, (Metric.COMPLETENESS, "")]
@@ -73,8 +87,9 @@ def compare(
         name: tuple(session[name] for session in baseline if name in session) for name in current
     }
     known = [name for name in current if histories[name]]
+    cases = [Case(name, histories[name], (current[name],)) for name in known]
     judgements = _judge(
-        [Case(name, histories[name], (current[name],)) for name in known],
+        cases,
         process_case([s for s in baseline if s], [current]) if known else None,
         limits or Limits(),
         LEVEL,
@@ -95,8 +110,12 @@ def compare(
     due = {name for session in baseline for name in session}
     judgements.append(_completeness(due, set(current)))
     count = len(baseline)
+    states = cases[0].states() if cases else None
     return Comparison(
-        tuple(judgements), tuple(changed), f"{count} saved session{'s' if count != 1 else ''}"
+        tuple(judgements),
+        tuple(changed),
+        f"{count} saved session{'s' if count != 1 else ''}",
+        machine=None if states is None else math.expm1(states[1][0] - statistics.fmean(states[0])),
     )
 
 
@@ -188,6 +207,8 @@ def _judge(
             judge_accuracy(case, accuracy_level),
             judge_numerics(case),
         ]
+    if len(cases) > 1 and cases[0].new[0].config.turns:
+        judgements.append(judge_all_speeds(cases, limits, level))
     if shared is not None:
         judgements.append(judge_growth(Metric.MEMORY, shared, MEMORY, found.get("", {})))
     return judgements

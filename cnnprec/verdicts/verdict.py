@@ -73,8 +73,9 @@ PRECISION_METRICS = (
 )
 """What can be judged of a precision. Its memory is its own on a GPU alone."""
 
-SESSION_METRICS = (Metric.MEMORY, Metric.COMPLETENESS)
-"""What can be judged of a session. On a CPU the memory is that of the whole process."""
+SESSION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.COMPLETENESS)
+"""What can be judged of a session: the speed of all precisions together, where there were timed
+turns of several; the memory of the whole process, on a CPU; and that nothing is missing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +151,15 @@ class Comparison:
         changed: How the stack differs between the baseline and now.
         basis: What was compared with, for people, such as ``"7 saved sessions"``.
         paired: Whether both sides ran next to each other, so that the machine's drift cancels.
+        machine: How much slower the machine itself was than in the baseline's sessions, by its
+            calibrators: 0.14 is 14 %. None where they were not used.
     """
 
     judgements: tuple[Judgement, ...]
     changed: tuple[Difference, ...]
     basis: str
     paired: bool = False
+    machine: float | None = None
 
     @property
     def verdict(self) -> Verdict:
