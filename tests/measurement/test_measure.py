@@ -7,7 +7,14 @@ from cnnprec.machine.names import DeviceError
 from cnnprec.records.record import Outcome
 from cnnprec.workload.dataset import DatasetError
 
-SMALL = {"dataset": "synthetic", "train_samples": 64, "epochs": 1, "runs": 2, "device": "cpu"}
+SMALL = {
+    "dataset": "synthetic",
+    "train_samples": 64,
+    "epochs": 1,
+    "runs": 2,
+    "turns": 0,
+    "device": "cpu",
+}
 
 
 def test_measure_returns_a_whole_record_of_each_precision():

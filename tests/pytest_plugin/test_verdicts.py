@@ -31,7 +31,10 @@ from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS
 from tests.support.mutations import PATHS, changed
 
 REPOSITORY = Path(__file__).parents[2]
-WORK = ["--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=3", "--device=cpu"]
+WORK = [
+    *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=3", "--device=cpu"),
+    "--turns=0",
+]
 MEASURED = re.compile(r"test_training\.py")
 
 # Reports what plan.json asks for instead of training. What belongs to no precision by name

@@ -4,7 +4,10 @@ import re
 
 import pytest
 
-SMALL = ["--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"]
+SMALL = [
+    *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
+    "--turns=0",
+]
 FILE = """
 import time
 
@@ -71,7 +74,7 @@ def test_what_is_no_exception_reaches_its_item_and_no_other_passes(pytester, wha
     assert set(found.values()) == {"FAILED"}, result.stdout.str()
     assert set(found) == {"single", "half", "double"}
     text = result.stdout.str()
-    assert text.count("runs were measured, then the turns ended") >= 2
+    assert text.count("runs were measured, then the session ended") >= 2
     assert f"while {precision} was trained" in text
 
 
