@@ -575,6 +575,23 @@ def test_damaged_file_is_named_and_skipped(saved):
     )
 
 
+def test_copies_of_one_session_make_no_baseline_and_are_named(saved):
+    first, *others = saved.files()
+    for path in others:
+        path.write_text(first.read_text())
+    (saved.folder / "again").symlink_to(".")
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [
+            r"baseline: 1 session of .*, 0001_base\.json",
+            r"baseline: SKIPPED 0002_base\.json: copy of 0001_base\.json.*",
+            rf"SKIPPED .*INCONCLUSIVE: .*{ENOUGH} sessions needed, 1 found.*",
+        ]
+    )
+    assert str(result.stdout).count("copy of") == len(others)
+
+
 def test_only_damaged_files_are_no_baseline(saved):
     for path in saved.files():
         path.write_text("{")
