@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cnnprec.pytest_plugin.choose_baseline import choose_baseline, describe_baseline
+from cnnprec.pytest_plugin.choose_baseline import choose_baseline
 from cnnprec.pytest_plugin.session import (
     ASKED,
     SESSION,
@@ -17,6 +17,7 @@ from cnnprec.pytest_plugin.session import (
     parameters,
     precision_name,
 )
+from cnnprec.reports.baseline import describe_baseline
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.verdict import (
@@ -108,7 +109,12 @@ def _judged(item: pytest.Item) -> tuple[Metric, str]:
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Says what will be compared with, and what was left aside and why."""
     asked = config.stash[ASKED]
-    return [] if asked.selection is None else describe_baseline(asked, asked.selection)
+    if asked.selection is None:
+        return []
+    return [
+        *describe_baseline(asked.selection, asked.skipped, f" of {asked.folder}"),
+        *(f"changed: {difference}" for difference in asked.selection.changed),
+    ]
 
 
 @pytest.hookimpl(trylast=True)

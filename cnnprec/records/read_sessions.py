@@ -62,6 +62,7 @@ class Skipped:
 
     path: Path
     reason: str
+    copy: bool = False
 
 
 class _ExtraInfo(msgspec.Struct):
@@ -232,7 +233,7 @@ def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[S
             except ValueError as error:
                 skipped.append(Skipped(path, str(error)))
     kept, copies = without_copies(sessions)
-    skipped += [Skipped(session.path, reason) for session, reason in copies]
+    skipped += [Skipped(session.path, reason, copy=True) for session, reason in copies]
     return kept, tuple(sorted(skipped, key=lambda skip: skip.path))
 
 
