@@ -105,6 +105,12 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
         action="store_true",
         help="with --benchmark-compare: INCONCLUSIVE counts as a failure",
     )
+    group.addoption(
+        "--verdict-json",
+        type=Path,
+        metavar="FILE",
+        help="with --benchmark-compare: write the verdicts with all figures to FILE",
+    )
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
@@ -132,9 +138,16 @@ def pytest_configure(config: pytest.Config) -> None:
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
-    if not asked.comparing and (asked.vary is not None or asked.require_verdict):
-        name = "--require-verdict" if asked.require_verdict else "--vary"
-        raise pytest.UsageError(f"{name} needs --benchmark-compare: there is no verdict without it")
+    if not asked.comparing:
+        for name, given in (
+            ("--vary", asked.vary is not None),
+            ("--require-verdict", asked.require_verdict),
+            ("--verdict-json", config.option.verdict_json is not None),
+        ):
+            if given:
+                raise pytest.UsageError(
+                    f"{name} needs --benchmark-compare: there is no verdict without it"
+                )
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
 

@@ -93,6 +93,7 @@ class Asked:
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
     failed: list[str] = dataclasses.field(default_factory=list)
+    saved: Path | None = None
     save_problem: str | None = None
 
 

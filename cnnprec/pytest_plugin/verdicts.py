@@ -20,6 +20,7 @@ from cnnprec.pytest_plugin.session import (
 from cnnprec.reports.baseline import describe_baseline
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.judge_saved import not_whole
 from cnnprec.verdicts.verdict import (
     PRECISION_METRICS,
     SESSION_METRICS,
@@ -138,12 +139,14 @@ def comparison(pytestconfig: pytest.Config) -> Comparison:
     if asked.comparison is None:
         if asked.selection is None:
             pytest.fail("there is no baseline: run with --benchmark-compare", pytrace=False)
-        asked.comparison = compare(
+        comparison = compare(
             [session.records for session in asked.selection.sessions],
             suite.records,
             limits=asked.limits,
             changed=asked.selection.changed,
         )
+        # The verdicts come last, so all that can fail has.
+        asked.comparison = not_whole(comparison) if asked.failed else comparison
     return asked.comparison
 
 

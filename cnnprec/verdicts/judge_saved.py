@@ -33,8 +33,7 @@ def judge_saved(
 
     Args:
         baseline: Saved sessions, in any order, without the one to judge.
-        session: The session to judge. One in which a test failed is INVALID, whatever else it
-            is: what it measured is not whole.
+        session: The session to judge. One in which a test failed never passes.
         vary: Names of the software that may differ; None for all of it.
         limits: How much slower is too slow; None for the usual limits.
 
@@ -52,8 +51,24 @@ def judge_saved(
     else:
         comparison = Comparison((_nothing(baseline, selection),), (), count_of(0, "saved session"))
     if session.failed:
-        comparison = dataclasses.replace(comparison, judgements=(*comparison.judgements, _failed()))
+        comparison = not_whole(comparison)
     return JudgedSession(session, selection, comparison)
+
+
+def not_whole(comparison: Comparison) -> Comparison:
+    """The comparison of a session in which a test failed: it is not complete, so never a PASS."""
+    judgements = tuple(
+        dataclasses.replace(
+            judgement,
+            verdict=Verdict.INVALID,
+            reason="a test of the session failed, so what it measured is not whole; mend it and "
+            "measure again",
+        )
+        if judgement.metric is Metric.COMPLETENESS and judgement.verdict is Verdict.PASS
+        else judgement
+        for judgement in comparison.judgements
+    )
+    return dataclasses.replace(comparison, judgements=judgements)
 
 
 def _nothing(baseline: Sequence[SavedSession], selection: Selection) -> Judgement:
@@ -64,13 +79,4 @@ def _nothing(baseline: Sequence[SavedSession], selection: Selection) -> Judgemen
         Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE,
         f"none of the {count_of(len(baseline), 'saved session')} can be compared with; save "
         f"{ENOUGH} sessions measured as this one was",
-    )
-
-
-def _failed() -> Judgement:
-    return Judgement(
-        Metric.COMPLETENESS,
-        "",
-        Verdict.INVALID,
-        "a test of the session failed, so what it measured is not whole; measure again",
     )
