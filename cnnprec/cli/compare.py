@@ -17,6 +17,8 @@ from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.text import reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.judge_saved import JudgedSession, judge_saved
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import (
     DEFAULT_MARGIN,
     DEFAULT_TOLERANCE,
@@ -78,6 +80,13 @@ def add_compare(commands: Commands[Parser]) -> None:
             help=f"{what} (default: {default:g})",
         )
     parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read [tool.cnnprec.limits] from FILE (default: pyproject.toml of this folder); its "
+        "rows count more than --tolerance and --margin",
+    )
+    parser.add_argument(
         "--require-verdict", action="store_true", help="INCONCLUSIVE counts as a failure"
     )
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -94,13 +103,14 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     new_words: list[str] = arguments.options
     _check_words(parser, arguments.old, new_words, arguments.separated)
     try:
-        limits = Limits(arguments.tolerance, arguments.margin)
+        default = Limits(arguments.tolerance, arguments.margin)
     except ValueError as error:
         parser.error(f"--tolerance, --margin: {error}")
     target: Path | None = arguments.verdict_json
     try:
         if target is not None:
             make_way(target)
+        limits = _limits(arguments.config, default)
         old, old_skipped = _read_old(arguments.old)
         new, new_skipped = read_files(_files(map(Path, new_words)))
         _check_sides(old, new)
@@ -120,7 +130,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     for session in new:
         judged = judge_saved(old, session, vary=arguments.vary, limits=limits)
         lines += [""] if lines else []
-        lines += (_markdown if arguments.markdown else _text)(judged, old_skipped)
+        lines += (_markdown if arguments.markdown else _text)(judged, old_skipped, limits)
         codes.add(_exit_code(judged.comparison.verdict, arguments.require_verdict))
         if target is not None:
             codes.add(_write(target, judged))
@@ -141,6 +151,14 @@ def _check_words(parser: Parser, old: list[Path], new: list[str], separated: boo
     for word in new:
         if word.startswith("-"):
             parser.error(f"{word} after --: options go before OLD. {_SIDES}")
+
+
+def _limits(config: Path | None, default: Limits) -> LimitTable:
+    """The limits of the file given, else of the current folder's pyproject.toml."""
+    usual = Path("pyproject.toml")
+    if config is None and not usual.is_file():
+        return LimitTable(default)
+    return read_limits(config or usual, default)
 
 
 def _files(places: Iterable[Path]) -> list[Path]:
@@ -192,19 +210,19 @@ def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> No
             )
 
 
-def _text(judged: JudgedSession, skipped: Iterable[Skipped]) -> list[str]:
+def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
     return [
         f"session: {judged.session.path}",
-        *describe_baseline(judged.selection, skipped),
+        *describe_baseline(judged.selection, skipped, limits),
         *verdicts(judged.comparison),
     ]
 
 
-def _markdown(judged: JudgedSession, skipped: Iterable[Skipped]) -> list[str]:
+def _markdown(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
     return [
         f"## {judged.session.path.name}",
         "",
-        *(f"* {line}" for line in describe_baseline(judged.selection, skipped)),
+        *(f"* {line}" for line in describe_baseline(judged.selection, skipped, limits)),
         "",
         *verdicts_markdown(judged.comparison),
     ]

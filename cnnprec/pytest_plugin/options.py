@@ -19,6 +19,8 @@ from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
 from cnnprec.text import reported
 from cnnprec.verdicts.comparability import parse_vary
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload.fashion_mnist import locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
@@ -182,9 +184,14 @@ def _session(config: pytest.Config) -> Session:
 def _asked(config: pytest.Config) -> Asked:
     option = config.option
     try:
-        limits = Limits(option.tolerance, option.margin)
+        default = Limits(option.tolerance, option.margin)
     except ValueError as error:
         raise pytest.UsageError(f"--tolerance, --margin: {error}") from error
+    settings = config.rootpath / "pyproject.toml"
+    try:
+        limits = read_limits(settings, default) if settings.is_file() else LimitTable(default)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
     return Asked(
         folder=None, limits=limits, vary=option.vary, require_verdict=option.require_verdict
     )

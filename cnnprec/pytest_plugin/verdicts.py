@@ -113,7 +113,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     if asked.selection is None:
         return []
     return [
-        *describe_baseline(asked.selection, asked.skipped, f" of {asked.folder}"),
+        *describe_baseline(asked.selection, asked.skipped, asked.limits, f" of {asked.folder}"),
         *(f"changed: {difference}" for difference in asked.selection.changed),
     ]
 

@@ -7,16 +7,18 @@ from collections.abc import Iterable
 from cnnprec.records.read_sessions import SavedSession, Skipped
 from cnnprec.text import count_of
 from cnnprec.verdicts.baseline import Selection
+from cnnprec.verdicts.limits import LimitTable
 
 
 def describe_baseline(
-    selection: Selection, skipped: Iterable[Skipped], where: str = ""
+    selection: Selection, skipped: Iterable[Skipped], limits: LimitTable, where: str = ""
 ) -> list[str]:
     """What is compared with, and what was left aside and why.
 
     Args:
         selection: The sessions that were chosen, and the others.
         skipped: The files that are no session, or a copy of one.
+        limits: How much growth is too much; told where it differs by metric or precision.
         where: Where the sessions lie, such as ``" of /baselines"``.
     """
     names = [session.path.name for session in selection.sessions]
@@ -32,6 +34,7 @@ def describe_baseline(
         *lines,
         *(f"baseline: SKIPPED {skip.path.name}: {skip.reason}" for skip in skipped),
         *set_aside(selection),
+        *([] if limits == LimitTable() else [f"limits: {limits}"]),
     ]
 
 

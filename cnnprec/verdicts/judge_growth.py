@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from cnnprec.verdicts.case import ENOUGH, Case, GrowthLimit, clocks, judgement_on
 from cnnprec.verdicts.estimate import Estimate
+from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.significance import holm
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
@@ -23,20 +24,19 @@ class Tested:
 
 
 def tested(
-    size: GrowthLimit, cases: Sequence[Case], limits: Limits, level: float
+    size: GrowthLimit, cases: Sequence[Case], limits: LimitTable, level: float
 ) -> dict[str, Tested]:
     """Tests one size of all precisions, which share its part of the error.
 
     Args:
         size: What to test.
         cases: The precisions that have it.
-        limits: How much growth is too much, where the size has no limits of its own.
+        limits: How much growth is too much.
         level: Error of the whole comparison.
 
     Returns:
         By the name of the case; those with too few sessions are left out.
     """
-    allowed = size.limits or limits
     share = level * size.share
     family = [
         case
@@ -46,15 +46,17 @@ def tested(
     ]
     estimates = []
     for case in family:
-        shown = case.estimate(size, allowed.tolerance, level)
+        tolerance = limits.of(size.metric, case.name).tolerance
+        shown = case.estimate(size, tolerance, level)
         # Holm's first step: what is found if this precision alone is slower.
-        strict = case.estimate(size, allowed.tolerance, share / len(family))
+        strict = case.estimate(size, tolerance, share / len(family))
         estimates.append(dataclasses.replace(shown, detectable=strict.detectable))
     adjusted = holm([estimate.p_value for estimate in estimates])
     found = {}
     for case, estimate, p_value in zip(family, estimates, adjusted, strict=True):
         # The permutation test knows nothing of normal distributions: it has to agree.
         agreed = estimate.check is None or estimate.check <= level
+        allowed = limits.of(size.metric, case.name)
         found[case.name] = Tested(size, allowed, estimate, p_value <= share and agreed)
     return found
 
@@ -109,13 +111,13 @@ def judge_growth(
     estimate, limits = found.estimate, found.limits
     if found.rejected:
         verdict = Verdict.FAIL
-        reason = f"{size.name} grew by more than {limits.tolerance:.0%}"
+        reason = f"{size.name} grew by more than {limits.tolerance * 100:g}%"
     elif estimate.high < 1 + limits.margin:
         verdict = Verdict.PASS
-        reason = f"{size.name}: growth of {limits.margin:.0%} or more is excluded"
+        reason = f"{size.name}: growth of {limits.margin * 100:g}% or more is excluded"
     else:
         verdict = Verdict.INCONCLUSIVE
-        reason = f"{size.name}: growth of {limits.margin:.0%} cannot be excluded"
+        reason = f"{size.name}: growth of {limits.margin * 100:g}% cannot be excluded"
     return Judgement(
         metric, case.name, verdict, f"{reason} ({describe(estimate)})", estimate, size.name
     )

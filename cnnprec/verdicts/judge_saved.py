@@ -10,6 +10,7 @@ from cnnprec.text import count_of
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.compare import compare
+from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison, Judgement, Limits, Metric, Verdict
 
 
@@ -27,7 +28,7 @@ def judge_saved(
     session: SavedSession,
     *,
     vary: frozenset[str] | None = None,
-    limits: Limits | None = None,
+    limits: Limits | LimitTable | None = None,
 ) -> JudgedSession:
     """Judges a saved session by those of the others that it can be compared with.
 
@@ -35,7 +36,7 @@ def judge_saved(
         baseline: Saved sessions, in any order, without the one to judge.
         session: The session to judge. One in which a test failed never passes.
         vary: Names of the software that may differ; None for all of it.
-        limits: How much slower is too slow; None for the usual limits.
+        limits: How much growth is too much; None for the usual limits.
 
     Returns:
         Always a comparison: where nothing can be compared with, its verdict says so.

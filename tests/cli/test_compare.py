@@ -253,6 +253,50 @@ def test_folder_without_a_session_is_refused(files, capsys):
     assert f"{empty / 'x.json'}: not whole" in shown(capsys)
 
 
+# Limits of a project.
+
+
+def test_limits_come_from_the_pyproject_of_this_folder_or_from_the_file_given(
+    files, capsys, monkeypatch
+):
+    monkeypatch.chdir(files.folder)
+    files.put("new.json", session(1.2))
+    assert files.compare() == 1
+    assert "limits:" not in shown(capsys)
+    settings = files.folder / "pyproject.toml"
+    settings.write_text('[tool.cnnprec.limits]\nspeed = {tolerance = "30%", margin = "50%"}\n')
+    assert files.compare() == 0
+    assert "limits: speed 30% to 50%; memory 10% to 25% " in shown(capsys)
+    other = files.folder / "other.toml"
+    other.write_text('[tool.cnnprec.limits]\n"speed.single" = {tolerance = 0.05}\n')
+    assert files.compare(options=[f"--config={other}"]) == 1
+    assert "limits: speed 3% to 10%; memory 10% to 25%; speed.single 5% to 10%" in shown(capsys)
+
+
+def test_limits_of_a_row_count_more_than_those_of_the_command_line(files, monkeypatch):
+    monkeypatch.chdir(files.folder)
+    files.put("new.json", session(1.2))
+    wide = ["--tolerance=30%", "--margin=50%"]
+    assert files.compare(options=wide) == 0
+    (files.folder / "pyproject.toml").write_text(
+        '[tool.cnnprec.limits]\n"speed.single" = {tolerance = "3%", margin = "10%"}\n'
+    )
+    assert files.compare(options=wide) == 1
+    (files.folder / "pyproject.toml").write_text(
+        '[tool.cnnprec.limits]\n"speed.half" = {tolerance = "3%", margin = "10%"}\n'
+    )
+    assert files.compare(options=wide) == 0
+
+
+def test_bad_limits_and_a_missing_file_are_refused(files, capsys, monkeypatch):
+    monkeypatch.chdir(files.folder)
+    (files.folder / "pyproject.toml").write_text("[tool.cnnprec.limits]\nsped = {margin = 1}\n")
+    assert files.compare() == 4
+    assert "pyproject.toml: [tool.cnnprec.limits]: unknown key 'sped'" in shown(capsys)
+    assert files.compare(options=["--config=missing.toml"]) == 4
+    assert "missing.toml: cannot be read: No such file" in shown(capsys)
+
+
 # --verdict-json.
 
 
