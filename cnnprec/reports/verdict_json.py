@@ -90,11 +90,16 @@ def _is_ours(path: Path) -> bool:
         return True
     if not path.is_file():
         return False
+    content = path.read_bytes()
     try:
-        found = json.loads(path.read_bytes() or b'{"judgements": []}')
+        found = json.loads(content) if content else _OWN
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and "judgements" in found
+    return isinstance(found, dict) and found.keys() >= _OWN.keys()
+
+
+# What no other file of the suite has together.
+_OWN = {"version": VERSION, "basis": "", "judgements": []}
 
 
 def write_verdict(

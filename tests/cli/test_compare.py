@@ -378,6 +378,10 @@ def test_verdict_json_never_replaces_what_is_no_verdict(files, capsys):
     assert f"{files.new} is there and holds no verdict; give another name" in shown(capsys)
     assert files.new.read_text() == before
     assert files.compare(options=[f"--verdict-json={files.old}"]) == 4
+    of_ab = files.folder / "ab.json"
+    of_ab.write_text('{"version": 1, "plan": {}, "verdict": "PASS", "judgements": []}')
+    assert files.compare(options=[f"--verdict-json={of_ab}"]) == 4
+    assert of_ab.exists()
     empty = files.folder / "empty"
     empty.touch()
     assert files.compare(options=[f"--verdict-json={empty}"]) == 0

@@ -77,7 +77,7 @@ def test_session_that_is_not_saved_has_no_path(saved, tmp_path):
 def test_verdict_json_without_a_comparison_is_refused_and_touches_nothing(saved, tmp_path, exists):
     target = tmp_path / "verdict.json"
     if exists:
-        target.write_text('{"judgements": []}')
+        target.write_text('{"version": 1, "basis": "", "judgements": []}')
     text = saved.refused("--precision=single", f"--verdict-json={target}")
     assert "--verdict-json needs --benchmark-compare: there is no verdict without it" in text
     assert target.exists() is exists
