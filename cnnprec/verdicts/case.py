@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.statistics import geometric_mean, standard_error
-from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
 Records = Mapping[str, Record]
 """What one session measured, by the name of the precision."""
@@ -27,13 +27,13 @@ class GrowthLimit:
         field: The field of `cnnprec.records.record.Round`, or `Turns.step_seconds`.
         share: Its share of the error that one comparison may make. The shares of all that
             is tested add up to 1, whatever the device.
-        limits: In place of the limits for times.
+        metric: What it is a size of, and so which limits it has.
     """
 
     name: str
     field: str
     share: float
-    limits: Limits | None = None
+    metric: Metric = Metric.SPEED
 
 
 # On a CPU the CPU time of the process is the steadier clock: recorded sessions show it
@@ -47,8 +47,7 @@ _WALL_TIME = GrowthLimit("wall time", "seconds", share=0.8)
 # and once all of them together, which finds what slows them all.
 STEP_TIME = GrowthLimit("time per step", "step_seconds", share=0.7)
 ALL_STEPS = GrowthLimit("time per step of all", "step_seconds", share=0.1)
-# A session's peak depends on the order of its benchmarks, by about 5 % from session to session.
-MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, limits=Limits(0.10, 0.25))
+MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metric.MEMORY)
 
 
 def figure(record: Record, field: str) -> float | None:

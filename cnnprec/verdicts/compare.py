@@ -35,6 +35,7 @@ from cnnprec.verdicts.judge_runs import (
     judge_numerics,
     judge_outcome,
 )
+from cnnprec.verdicts.limits import LimitTable, limit_table
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import (
     DEFAULT_MARGIN,
@@ -72,7 +73,7 @@ def compare(
     baseline: Sequence[Records],
     current: Records,
     *,
-    limits: Limits | None = None,
+    limits: Limits | LimitTable | None = None,
     changed: Iterable[Difference] = (),
 ) -> Comparison:
     """Judges a session by sessions saved before.
@@ -80,7 +81,7 @@ def compare(
     Args:
         baseline: Comparable sessions; `cnnprec.verdicts.baseline.select` picks them.
         current: The session to judge.
-        limits: How much slower is too slow.
+        limits: How much growth is too much; `Limits` alone are those of all times.
         changed: How the stack differs, for the report.
     """
     histories = {
@@ -91,7 +92,7 @@ def compare(
     judgements = _judge(
         cases,
         process_case([s for s in baseline if s], [current]) if known else None,
-        limits or Limits(),
+        limit_table(limits),
         LEVEL,
     )
     judgements += [
@@ -163,7 +164,7 @@ def compare_pairs(
             _judge(
                 cases,
                 process_case([a for a, _ in pairs], [b for _, b in pairs]),
-                Limits(tolerance, margin),
+                LimitTable(Limits(tolerance, margin)),
                 LEVEL / looks,
             )
         ),
@@ -182,7 +183,7 @@ def fewest_pairs(looks: int) -> int:
 
 
 def _judge(
-    cases: Sequence[Case], process: Case | None, limits: Limits, level: float
+    cases: Sequence[Case], process: Case | None, limits: LimitTable, level: float
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
     shared = process if process is not None and on_cpu(process.new[0]) else None
