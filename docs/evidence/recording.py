@@ -72,15 +72,16 @@ def compact(sessions: Sequence[SavedSession]) -> dict[str, Any]:
     for session in sessions:
         _check_alike(session, first)
         rounds = {name: _rows(session.records[name], runs[name]) for name in first}
-        turns = {name: _turns(session.records[name]) for name in first}
-        calibrators = dict(_first_turns(session).calibrators)
+        turns = {name: _ticks(session.records[name]) for name in first}
+        shared_turns = turns_of(next(iter(session.records.values())))
+        calibrators = dict(shared_turns.calibrators)
         rows.append(
             {
                 "saved_at": session.saved_at.isoformat(),
                 "rounds": rounds,
                 "turns": turns,
                 "calibrators": {name: round(value, 6) for name, value in calibrators.items()},
-                "warm_up": _first_turns(session).warm_up,
+                "warm_up": shared_turns.warm_up,
             }
         )
     if len(rows) < FEWEST:
@@ -128,17 +129,21 @@ def _rows(record: Record, runs: list[dict[str, Any]]) -> list[list[float]]:
     return rows
 
 
-def _first_turns(session: SavedSession) -> Turns:
-    turns = next(iter(session.records.values())).turns
-    if turns is None:
-        raise ValueError(f"{session.path.name}: no timed turns; record with --turns")
-    return turns
+def turns_of(record: Record) -> Turns:
+    """The timed turns of a record.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if record.turns is None:
+        raise ValueError(f"{record.precision}: no timed turns; record sessions with --turns")
+    return record.turns
 
 
-def _turns(record: Record) -> list[int]:
+def _ticks(record: Record) -> list[int]:
     """Steps of a turn, and then the times of the turns in multiples of `TICK`."""
-    assert record.turns is not None
-    return [record.turns.steps, *(round(seconds / TICK) for seconds in record.turns.seconds)]
+    turns = turns_of(record)
+    return [turns.steps, *(round(seconds / TICK) for seconds in turns.seconds)]
 
 
 def render(plain: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from recording import Floats, Recording
+from recording import Floats, Recording, turns_of
 
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special, stats  # type: ignore[import-untyped, unused-ignore]
@@ -110,7 +110,7 @@ def rate(recording: Recording, rule: Rule, sessions: int) -> Rated:
     count = max(sessions, min(BASELINES))
 
     def rounds(some: Sequence[Records], name: str) -> Floats:
-        return np.concatenate([s[name].turns.step_seconds for s in some])
+        return np.concatenate([turns_of(s[name]).step_seconds for s in some])
 
     def slower(trial: Trial, name: str, factor: float = 1) -> bool:
         old, new = rounds(trial.baseline[-sessions:], name), rounds([trial.current], name)

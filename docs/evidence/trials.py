@@ -1,7 +1,7 @@
 """Trials on recorded sessions, in which nothing changed but a slowdown put in on purpose.
 
-Every verdict is that of `cnnprec.verdicts.compare`. All randomness is seeded. The draws of one number of
-baseline sessions are the same everywhere; what needs fewer of them takes the first.
+Every verdict is that of `cnnprec.verdicts.compare`. All randomness is seeded. The draws of one
+number of baseline sessions are the same everywhere; what needs fewer of them takes the first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from recording import Recording
+from recording import Recording, turns_of
 
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
@@ -59,8 +59,7 @@ class Trial:
         """The same trial with the turns of these precisions longer in the new session."""
         changed = dict(self.current)
         for name in names:
-            turns = changed[name].turns
-            assert turns is not None
+            turns = turns_of(changed[name])
             longer = tuple(seconds * factor for seconds in turns.seconds)
             changed[name] = dataclasses.replace(
                 changed[name], turns=dataclasses.replace(turns, seconds=longer)
