@@ -1,6 +1,8 @@
 """The house rules: folders import downward only, cheaply where promised, and serve a user."""
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +216,31 @@ def test_exported_names_exist_and_are_the_documented_ones():
 def test_unknown_name_of_the_package_is_refused_with_the_known_ones():
     with pytest.raises(AttributeError, match=r"no attribute 'mesure'.*measure"):
         cnnprec.mesure  # noqa: B018
+
+
+def names_in_docstrings() -> list[tuple[str, str]]:
+    """The dotted names of this package that docstrings mention, each with the file."""
+    found = []
+    for folder in ("cnnprec", "benchmarks", "tests"):
+        for path in sorted((PACKAGE.parent / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    names = re.findall(r"`(cnnprec(?:\.\w+)+)`", node.value)
+                    found += [(name, path.name) for name in names]
+    return found
+
+
+def test_names_in_docstrings_exist():
+    for name, file in names_in_docstrings():
+        parts = name.split(".")
+        for cut in range(len(parts), 0, -1):
+            try:
+                value = importlib.import_module(".".join(parts[:cut]))
+                break
+            except ModuleNotFoundError:
+                continue
+        for part in parts[cut:]:
+            assert hasattr(value, part) or part in getattr(value, "__annotations__", {}), (
+                f"{file} mentions {name}, which is not there"
+            )
+            value = getattr(value, part, None)

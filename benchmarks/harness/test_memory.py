@@ -58,6 +58,7 @@ except Enough:
 """
 
 
+@pytest.mark.each_precision
 @pytest.mark.usefixtures("prepared")
 def test_sixty_thousand_images_take_little_more_memory_than_a_few(
     benchmark, precision: Precision, suite: Session, record_property, capsys

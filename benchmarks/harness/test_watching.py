@@ -2,8 +2,8 @@
 
 Nothing else is watched while a training runs; all looking closer is done afterwards, in a
 replay (`cnnprec.diagnosis.replay`). The same precision is trained by two trainers, one with its
-`cnnprec.training.step_log.StepLog` and one without, in turn within one session, so that the machine's
-drift meets both alike.
+`cnnprec.training.step_log.StepLog` and one without, in turn within one session, so that the
+machine's drift meets both alike.
 
 Run it with ``pytest benchmarks/harness/test_watching.py -m harness``.
 """

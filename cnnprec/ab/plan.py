@@ -197,8 +197,8 @@ def make_plan(
         b_python: Likewise for B.
         b_checkout: Likewise for B.
         looks: See `parse_looks`.
-        tolerance: See `cnnprec.compare.Limits`.
-        margin: See `cnnprec.compare.Limits`.
+        tolerance: See `cnnprec.verdicts.verdict.Limits`.
+        margin: See `cnnprec.verdicts.verdict.Limits`.
         options: Options for pytest.
 
     Raises:

@@ -1,18 +1,9 @@
 """Paired A/B: two interpreters or two checkouts, measured by whole processes in turns.
 
-For whatever can be installed side by side, such as a commit or a TensorFlow. A minute that is
-slow for one process of a pair is slow for the other, so the ratio within a pair is much steadier
-than the times themselves. Pair 1 runs A then B, pair 2 B then A, and so on: a machine that warms
-up or slows down steadily favours neither side. Both processes of a pair run the benchmarks in
-the same order.
-
-The pairs are judged at looks planned beforehand, and no more are measured once they suffice.
-Looking again and again would find a difference in the end where there is none. So the error of
-5 % is split evenly between the looks: each of three looks may err in 5/3 % of all cases, and the
-chance that any of them does is then at most 5 % (Bonferroni), whatever the looks share. That is
-also why other looks cannot be planned once a measurement has begun.
-
-This module runs processes and keeps files. What the figures say is decided by
+Pair 1 runs A then B, pair 2 B then A, and so on, so that a machine that warms up or slows down
+favours neither side; both processes of a pair run the benchmarks in the same order. The pairs are
+judged at looks planned beforehand, between which the error of 5 % is split evenly (Bonferroni), and
+no more are measured once they suffice. What the figures say is decided by
 `cnnprec.verdicts.compare.compare_pairs`. Everything lies in one folder::
 
     plan.json             what is compared; a second start must ask for the same

@@ -81,7 +81,7 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
                 for finding in report.freezing
             ]
         if first is not None:
-            root = root or first.cause
+            root = root or (Cause.INVALID if first.nan else Cause.OVERFLOW)
             evidence.append(f"first bad tensor: {first}")
         if first is not None or frozen:
             break

@@ -25,7 +25,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cnnprec.diagnosis.step import compute_step
+from cnnprec.diagnosis.step import compute_step, weight_names
 from cnnprec.precision.precisions import Precision
 from cnnprec.training.model import IMAGE_SHAPE
 
@@ -76,6 +76,7 @@ def _pairs(
     model: keras.Sequential, precision: Precision, softmax_dtype: str | None
 ) -> Iterator[tuple[str, str, str, Any]]:
     """Yields (layer, tensor, expected dtype, actual dtype)."""
+    stored = precision.variable_dtype
     step = compute_step(model, tf.zeros([2, *IMAGE_SHAPE], tf.uint8), tf.zeros([2], tf.uint8))
     for layer, activation in zip(model.layers, step.activations, strict=True):
         compute = precision.compute_dtype
@@ -83,34 +84,18 @@ def _pairs(
             compute = softmax_dtype
         yield layer.name, "computation", compute, layer.compute_dtype
         yield layer.name, "activation", compute, activation.dtype.name
-    for variable, gradient in zip(model.trainable_variables, step.gradients, strict=True):
-        layer_name = variable.path.split("/")[-2]
-        yield layer_name, variable.name, precision.variable_dtype, variable.dtype
-        yield (
-            layer_name,
-            f"{variable.name} gradient",
-            precision.variable_dtype,
-            gradient.dtype.name,
-        )
+    weights = zip(weight_names(model), model.trainable_variables, step.gradients, strict=True)
+    for (layer_name, name), variable, gradient in weights:
+        yield layer_name, name, stored, variable.dtype
+        yield layer_name, f"{name} gradient", stored, gradient.dtype.name
     yield "loss", "loss", precision.loss_dtype, step.loss.dtype.name
-    yield from _optimizer_pairs(model.optimizer, precision)
-
-
-def _optimizer_pairs(
-    optimizer: keras.optimizers.Optimizer, precision: Precision
-) -> Iterator[tuple[str, str, str, Any]]:
-    for variable in optimizer.variables:
-        name = variable.name
+    for variable in model.optimizer.variables:
         if len(variable.shape):
-            expected = precision.variable_dtype
-        elif name in ("learning_rate", "dynamic_scale"):
+            expected = stored
+        elif variable.name in ("learning_rate", "dynamic_scale"):
             # Keras keeps scalars in floatx and casts them where they are used.
             expected = "float32"
         else:
-            expected = _integer(variable.dtype)
-        yield "optimizer", name, expected, variable.dtype
-
-
-def _integer(dtype: str) -> str:
-    """The dtype itself if it counts exactly, else the one that Keras counts in."""
-    return dtype if dtype in ("int32", "int64") else "int64"
+            # Both count exactly; Keras counts in the second.
+            expected = variable.dtype if variable.dtype in ("int32", "int64") else "int64"
+        yield "optimizer", variable.name, expected, variable.dtype

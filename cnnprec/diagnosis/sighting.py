@@ -5,10 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-import numpy as np
-import tensorflow as tf
-
-from cnnprec.diagnosis.step import FloatArray
 from cnnprec.precision.hyperparameters import Finding
 
 
@@ -21,7 +17,6 @@ class Cause(str, enum.Enum):
     OUTSIDE = "the state was bad before the step, so it came in from outside"
     OVERFLOW = "finite numbers overflowed"
     INVALID = "a NaN arose"
-    HANDLED = "the loss scaler skipped the step"
     ALWAYS_SKIPPED = "the loss scaler skipped every step"
 
     def __str__(self) -> str:
@@ -72,16 +67,6 @@ class Sighting:
     elements: int
     handled: bool = False
 
-    @property
-    def cause(self) -> Cause:
-        """What this tensor alone tells of the cause."""
-        if self.handled:
-            return Cause.HANDLED
-        if self.phase is Phase.STATE:
-            # What a step leaves behind is looked at in its own phases, slot and weight.
-            return Cause.OUTSIDE
-        return Cause.INVALID if self.nan else Cause.OVERFLOW
-
     def __str__(self) -> str:
         kinds = (("NaN", self.nan), ("infinite", self.infinite), ("near overflow", self.huge))
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds if count)
@@ -125,32 +110,5 @@ class StepReport:
 
     @property
     def blew_up(self) -> bool:
-        """Whether a weight moved further than exact arithmetic allows.
-
-        The factor of two leaves room for the rounding of the update and of the weight it
-        is added to; both are relative errors of a few units of roundoff, at most 2**-8
-        each. The blow-up of half exceeds the bound hundreds of times.
-        """
+        """Whether a weight moved further than Adam and its rounding allow (docs/bounds.md)."""
         return self.largest_update is not None and self.largest_update > 2
-
-
-def inspect_tensor(
-    step: int, phase: Phase, layer: str, tensor: str, value: FloatArray, dtype: str
-) -> Sighting | None:
-    """The tensor as a bad one; None if it is none.
-
-    Args:
-        step: The step, counted from 0.
-        phase: Part of the step.
-        layer: Name of the layer.
-        tensor: Name of the tensor.
-        value: Its numbers, float64 of any shape.
-        dtype: Name of the dtype that it is stored in, which decides what is near overflow.
-    """
-    nan = int(np.count_nonzero(np.isnan(value)))
-    infinite = int(np.count_nonzero(np.isinf(value)))
-    limit = float(tf.as_dtype(dtype).max) / 2
-    huge = int(np.count_nonzero(np.abs(value) >= limit)) - infinite
-    if not nan + infinite + huge:
-        return None
-    return Sighting(step, phase, layer, tensor, nan, infinite, huge, value.size)

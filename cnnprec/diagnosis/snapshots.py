@@ -6,8 +6,7 @@ step is the one that `cnnprec.diagnosis.replay.replay` reports on.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,107 +21,61 @@ from cnnprec.training.model import build_model, initial_weights
 
 
 def collect(
-    precision: Precision,
-    batches: Iterable[tuple[Any, Any]],
-    *,
-    seed: int = 12,
-    loss_scale: float | None = None,
+    precision: Precision, batches: Sequence[tuple[Any, Any]], *, seed: int
 ) -> tuple[Snapshot, ...]:
     """Trains a fresh model for one step per batch and keeps the numbers of the last step.
 
     Args:
         precision: What to train in.
         batches: Pairs of images, uint8 ``[batch, 28, 28, 1]``, and labels, integers
-            ``[batch]``.
+            ``[batch]``; at least one.
         seed: Of the initial weights.
-        loss_scale: A power of two to start from in place of Keras' 2**15.
 
     Returns:
         One snapshot per kind, in the order of `Kind`; `Kind.SCALED_GRADIENTS` only under
         loss scaling.
-
-    Raises:
-        ValueError: There is no batch, or one that `cnnprec.diagnosis.replay.replay` refuses; the
-            loss scale is no power of two, or the precision has none.
     """
-    steps = list(batches)
-    if not steps:
-        raise ValueError("no batch to train on; give at least one")
-    _check_scale(precision, loss_scale)
     model = build_model(precision, jit="off")
-    _assign(model, initial_weights(model, seed))
-    if loss_scale is not None:
-        model.optimizer.dynamic_scale.assign(loss_scale)
+    model.set_weights(initial_weights(model, seed))
     with tensor_float_32(precision.tensor_float_32):
-        for _ in replay(model, steps[:-1]):
+        for _ in replay(model, batches[:-1]):
             pass
-        return _last_step(model, precision, *steps[-1], step=len(steps) - 1)
-
-
-def _check_scale(precision: Precision, loss_scale: float | None) -> None:
-    if loss_scale is None:
-        return
-    if not precision.loss_scaling:
-        raise ValueError(f"loss scale {loss_scale}: {precision} has none; leave it out")
-    # Any other would round, and no histogram would shift by whole binades.
-    if not 0 < loss_scale < math.inf or math.frexp(loss_scale)[0] != 0.5:
-        raise ValueError(f"loss scale {loss_scale} is no power of two; give one, such as 256")
+        return _last_step(model, precision, *batches[-1])
 
 
 def _last_step(
-    model: keras.Sequential, precision: Precision, images: Any, labels: Any, *, step: int
+    model: keras.Sequential, precision: Precision, images: Any, labels: Any
 ) -> tuple[Snapshot, ...]:
-    optimizer = model.optimizer
-    adam = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer, variables = model.optimizer, model.trainable_variables
     scale = float(optimizer.dynamic_scale.numpy()) if precision.loss_scaling else None
-    start = [variable.numpy() for variable in model.trainable_variables]
-    (report,) = replay(model, [(images, labels)], start=step)
-    before = [array.astype(np.float64) for array in start]
-    after = [as_float64(variable) for variable in model.trainable_variables]
+    before = [as_float64(variable) for variable in variables]
+    # The replay keeps no tensor of its step, so they are computed apart, and before it.
+    tensors = compute_step(model, images, labels)
+    (report,) = replay(model, [(images, labels)])
+    after = [as_float64(variable) for variable in variables]
     with np.errstate(invalid="ignore", over="ignore"):
         updates = [new - old for new, old in zip(after, before, strict=True)]
-    moments: dict[str, list[FloatArray]] = {"momentum": [], "velocity": []}
-    for slot in slots_of(adam, model.trainable_variables):
-        moments[slot.kind].append(as_float64(slot.variable))
-    # The step's own tensors are gone: they are computed once more, from where it started.
-    _assign(model, start)
-    if scale is not None:
-        optimizer.dynamic_scale.assign(scale)
-    tensors = compute_step(model, images, labels)
-    activations = [
-        as_float64(activation)
-        for layer, activation in zip(model.layers, tensors.activations, strict=True)
-        if layer.weights
-    ]
     gradients = [as_float64(gradient) for gradient in tensors.gradients]
+    slots = slots_of(getattr(optimizer, "inner_optimizer", optimizer), variables)
 
+    def moments(kind: str) -> list[FloatArray]:
+        return [as_float64(slot.variable) for slot in slots if slot.kind == kind]
+
+    outputs = zip(model.layers, tensors.activations, strict=True)
     stored, computed = precision.variable_dtype, precision.compute_dtype
-    found: dict[Kind, tuple[str, list[FloatArray]]] = {
+    found = {
         Kind.WEIGHTS: (stored, after),
-        Kind.ACTIVATIONS: (computed, activations),
+        Kind.ACTIVATIONS: (computed, [as_float64(y) for layer, y in outputs if layer.weights]),
         # Exact: the scale is a power of two, and float64 has exponents to spare.
         Kind.GRADIENTS: (stored, [gradient / (scale or 1.0) for gradient in gradients]),
-        Kind.FIRST_MOMENT: (stored, moments["momentum"]),
-        Kind.SECOND_MOMENT: (stored, moments["velocity"]),
+        Kind.SCALED_GRADIENTS: (computed, gradients),
+        Kind.FIRST_MOMENT: (stored, moments("momentum")),
+        Kind.SECOND_MOMENT: (stored, moments("velocity")),
         Kind.UPDATES: (stored, updates),
     }
-    if scale is not None:
-        found[Kind.SCALED_GRADIENTS] = (computed, gradients)
+    if scale is None:
+        del found[Kind.SCALED_GRADIENTS]
     return tuple(
-        Snapshot(
-            precision,
-            step,
-            kind,
-            found[kind][0],
-            np.concatenate([part.ravel() for part in found[kind][1]]),
-            scale,
-            report.skipped,
-        )
-        for kind in Kind
-        if kind in found
+        Snapshot(precision, kind, dtype, np.concatenate(parts, axis=None), scale, report.skipped)
+        for kind, (dtype, parts) in found.items()
     )
-
-
-def _assign(model: keras.Sequential, weights: Iterable[Any]) -> None:
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(value)

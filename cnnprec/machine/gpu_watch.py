@@ -168,15 +168,9 @@ def _slowdowns(nvml: Any, handle: Any) -> tuple[str, ...]:
     return tuple(name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit))
 
 
-def _ecc_errors(nvml: Any, handle: Any) -> int | None:
-    count: int | None = ask(
-        nvml,
-        nvml.nvmlDeviceGetTotalEccErrors,
-        handle,
-        nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-        nvml.NVML_VOLATILE_ECC,
-    )
-    return count
+def _ecc_errors(nvml: Any, handle: Any) -> Any:
+    kind, since = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+    return ask(nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, kind, since)
 
 
 def _growth(before: int | None, after: int | None) -> int | None:

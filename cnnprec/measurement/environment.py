@@ -20,7 +20,7 @@ def describe_environment(device: str) -> Environment:
     """Reads the environment of this process.
 
     Args:
-        device: What `cnnprec.device.select_device` returned, ``"cpu"`` or ``"gpu:N"``.
+        device: What `cnnprec.training.device.select_device` returned, ``"cpu"`` or ``"gpu:N"``.
     """
     gpu = _gpu(device)
     build = tf.sysconfig.get_build_info()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from cnnprec.numerics.arithmetic import Arithmetic
 from cnnprec.numerics.bounds import Enclosure
@@ -22,8 +22,7 @@ from cnnprec.precision.formats import round_to
 class AdamUpdate:
     """One step of Keras' Adam from given slots.
 
-    The hyper-parameters are powers of two and their complements, which every dtype holds
-    exactly; so the formula is the same in all and only its rounding is measured.
+    Every dtype holds the hyper-parameters exactly, so that only rounding is measured.
 
     Attributes:
         shape: Shape of the variable.
@@ -71,10 +70,7 @@ class AdamUpdate:
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Running error analysis of Adam as Keras writes it (Kingma & Ba, section 2)."""
-
-        def of(values: NDArray[Any] | float) -> Tracked:
-            return Tracked.of(values, arithmetic)
-
+        of = functools.partial(Tracked.of, arithmetic=arithmetic)
         gradient, m, v = of(inputs["gradient"]), of(inputs["momentum"]), of(inputs["velocity"])
         m = m + (gradient - m) * (1 - self.beta_1)
         v = v + (gradient * gradient - v) * (1 - self.beta_2)

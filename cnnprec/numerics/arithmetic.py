@@ -10,8 +10,7 @@ import numpy as np
 
 from cnnprec.precision.formats import FloatFormat, get_format
 
-# Bounds are computed in float64 themselves. Their relative error is below K * 2**-52 for
-# K terms; with K up to 2**20 this factor covers it.
+# Covers the rounding of the bounds themselves, which are computed in float64 (docs/bounds.md).
 SAFETY = 1.0 + 2.0**-30
 
 
@@ -36,24 +35,18 @@ class Accumulator:
     """Where the partial sums of a dot product are kept.
 
     Attributes:
-        name: The name in `ACCUMULATORS`.
         unit_roundoff: Largest relative error of one addition.
     """
 
-    name: str
     unit_roundoff: float
 
 
 ACCUMULATORS: Mapping[str, Accumulator] = MappingProxyType(
     {
-        row.name: row
-        for row in (
-            Accumulator("float32", 2.0**-24),
-            # Tensor cores truncate the float32 sum instead of rounding it (Fasi et al.,
-            # PeerJ Computer Science 330, 2021), which doubles the error of an addition.
-            Accumulator("tensor_core", 2.0**-23),
-            Accumulator("float64", 2.0**-53),
-        )
+        "float32": Accumulator(2.0**-24),
+        # Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
+        "tensor_core": Accumulator(2.0**-23),
+        "float64": Accumulator(2.0**-53),
     }
 )
 """Every accumulator by name."""
@@ -115,10 +108,7 @@ def arithmetic_for(
     """
     fmt = get_format(dtype)
     tf32 = tensor_float_32 and dtype == "float32"
-    if dtype == "float64":
-        accumulator = ACCUMULATORS["float64"]
-    elif tensor_cores and (dtype in ("float16", "bfloat16") or tf32):
-        accumulator = ACCUMULATORS["tensor_core"]
-    else:
-        accumulator = ACCUMULATORS["float32"]
-    return Arithmetic(fmt, accumulator, tf32, flushes_subnormals=fmt.flushes_subnormals)
+    accumulator = "float64" if dtype == "float64" else "float32"
+    if tensor_cores and (dtype in ("float16", "bfloat16") or tf32):
+        accumulator = "tensor_core"
+    return Arithmetic(fmt, ACCUMULATORS[accumulator], tf32, fmt.flushes_subnormals)

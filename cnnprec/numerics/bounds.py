@@ -1,15 +1,8 @@
 """How far a floating-point result may lie from the exact one.
 
-Every bound follows from the number of terms K and the unit roundoff u (Higham,
-"Accuracy and Stability of Numerical Algorithms", chapters 2 and 3). Nothing here is
-measured or tuned. The exact value always belongs to the same representable inputs that
-the tested operation got, so the rounding of the inputs is not part of any bound.
-
-The reference itself is a computation. For float16, bfloat16 and float32 it runs in
-float64; for float64 it runs in `numpy.longdouble`, which has 64 significand bits on x86.
-Where longdouble is no wider than float64, as on some ARM systems, the reference has the
-same error as the tested operation. Each bound contains the error of the reference, so it
-stays valid there and becomes twice as wide.
+Every bound follows from the number of terms and the unit roundoff, and docs/bounds.md derives
+it. Nothing here is measured or tuned. The exact value belongs to the same representable inputs
+that the tested operation got, and the error of the reference itself is part of each bound.
 """
 
 from __future__ import annotations
@@ -50,9 +43,7 @@ class Enclosure:
 def exactly(values: Real, dtype: str) -> Enclosure:
     """An enclosure that only the given representable numbers satisfy.
 
-    The bound is a quarter of the spacing. Any other number of the format is at least half
-    a spacing away (half, when the number is a power of two and the other lies below), so
-    its error is at least twice the bound.
+    The bound is a quarter of the spacing; the error of any other number is at least twice that.
     """
     exact = np.asarray(values, np.float64)
     finite = np.where(np.isfinite(exact), exact, 0.0)
@@ -68,14 +59,7 @@ def contraction(
 ) -> Enclosure:
     """Encloses a matrix product, the form of every dense and convolution result.
 
-    With K terms, the computed result lies within::
-
-        u |y| + (1 + u) gamma_K(u_acc) sum |a||b| + underflow
-
-    of the exact y. TF32 adds ``(2 * 2**-11 + 2**-22) sum |a||b|``, the rounding of both
-    operands to 11 significand bits. A bias is one more operation in the result's format,
-    so it adds one more rounding; a kernel that fuses the bias rounds less and stays
-    inside.
+    Source: docs/bounds.md, "Products of matrices"; after Higham, section 3.1.
 
     Args:
         left: Array ``(m, k)``.
@@ -94,12 +78,10 @@ def contraction(
     relative = gamma(terms, arithmetic.accumulator.unit_roundoff)
     if arithmetic.tensor_float_32:
         relative += 2 * 2.0**-11 + 2.0**-22
-    # Each product may underflow once in the accumulator, the result once in its format.
     lost = arithmetic.underflow + terms * FORMATS["float32"].smallest_normal * (
         arithmetic.format.name in ("bfloat16", "float32")
     )
     bound = u * np.abs(exact).astype(np.float64) + (1 + u) * relative * magnitude + lost
-    # The reference's own error (Higham, section 3.1).
     reference_error = gamma(terms + 1, arithmetic.reference_unit_roundoff) * magnitude
     if bias is not None:
         exact = exact + bias.astype(reference)
@@ -114,8 +96,7 @@ def summation(
 ) -> Enclosure:
     """Encloses a sum or mean over some axes, whatever the order of the additions.
 
-    A sum of n terms takes n - 1 additions in the accumulator and one rounding to the
-    result; a mean takes one division more, in the accumulator.
+    Source: docs/bounds.md, "Sums and means".
 
     Args:
         values: Array of any shape.

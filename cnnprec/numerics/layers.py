@@ -1,36 +1,55 @@
-"""The layers that the CNN uses, as operations of probes, with their gradients."""
+"""The layers that the CNN uses, as operations of probes, with their gradients.
+
+The ``output`` of an operation is ``"forward"`` or one of its gradients: ``"input_gradient"``
+and, for layers with weights, ``"kernel_gradient"`` or ``"bias_gradient"``.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnprec.numerics.arithmetic import Arithmetic
 from cnnprec.numerics.bounds import Enclosure, contraction, exactly, summation
-from cnnprec.numerics.operation import (
-    Inputs,
-    Tensors,
-    draw_activations,
-    draw_normal,
-    runner,
-    set_weights,
-)
+from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, draw_normal, runner
 from cnnprec.numerics.tracked import Tracked
 from cnnprec.precision.formats import round_to
 
 
 def _patches(images: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """im2col: ``(n, h, w, c)`` to ``(n, oh, ow, height * width * c)``, valid padding."""
+    """im2col: ``(n, h, w, c)`` to ``(n * oh * ow, height * width * c)``, valid padding."""
     windows = np.lib.stride_tricks.sliding_window_view(images, (height, width), axis=(1, 2))
-    n, oh, ow = windows.shape[:3]
-    columns: NDArray[Any] = windows.transpose(0, 1, 2, 4, 5, 3).reshape(n, oh, ow, -1)
-    return columns
+    columns: NDArray[Any] = windows.transpose(0, 1, 2, 4, 5, 3)
+    return columns.reshape(-1, height * width * images.shape[-1])
+
+
+def _run_weighted(
+    make: Callable[..., keras.layers.Layer], operation: Conv2D | Dense, inputs: Tensors, dtype: str
+) -> Callable[[], Any]:
+    layer = make(kernel_initializer="zeros", dtype=dtype)
+    layer.build(operation.shape)
+    layer.kernel.assign(inputs["kernel"])
+    layer.bias.assign(inputs["bias"])
+    return runner(layer, inputs, operation.output)
+
+
+def _enclose_product(
+    x: NDArray[Any], kernel: NDArray[Any], inputs: Inputs, output: str, arithmetic: Arithmetic
+) -> Enclosure:
+    """Encloses ``x @ kernel + bias``, of matrices, or its gradient for a weight."""
+    upstream = inputs["upstream"].reshape(-1, kernel.shape[1])
+    if output == "bias_gradient":
+        return summation(upstream, (0,), arithmetic)
+    if output == "kernel_gradient":
+        return contraction(x.T, upstream, arithmetic).reshape(inputs["kernel"].shape)
+    result = contraction(x, kernel, arithmetic, bias=inputs["bias"])
+    return result.reshape(inputs["upstream"].shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +60,7 @@ class Conv2D:
         shape: Input shape ``(n, h, w, c)``.
         filters: Number of output channels.
         kernel_size: Height and width of the kernel.
-        output: ``"forward"``, ``"input_gradient"``, ``"kernel_gradient"`` or
-            ``"bias_gradient"``.
+        output: See above.
         activation: Activation of the forward pass, ``None`` or ``"relu"``. ReLU moves no
             two numbers apart, so it keeps the bound.
         post_relu: Whether the input is drawn as the output of a ReLU.
@@ -58,54 +76,37 @@ class Conv2D:
     post_relu: bool = True
     one_sided_upstream: bool = False
 
-    @property
-    def _output_shape(self) -> tuple[int, ...]:
-        n, h, w, _ = self.shape
-        return (n, h - self.kernel_size[0] + 1, w - self.kernel_size[1] + 1, self.filters)
-
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         """Draws input, kernel, bias and upstream gradient, standard normal."""
+        n, h, w, c = self.shape
+        height, width = self.kernel_size
         draw = draw_activations if self.post_relu else draw_normal
         draw_upstream = draw_activations if self.one_sided_upstream else draw_normal
         return {
             "x": draw(rng, self.shape, dtype),
-            "kernel": draw_normal(rng, (*self.kernel_size, self.shape[-1], self.filters), dtype),
+            "kernel": draw_normal(rng, (height, width, c, self.filters), dtype),
             "bias": draw_normal(rng, (self.filters,), dtype),
-            "upstream": draw_upstream(rng, self._output_shape, dtype),
+            "upstream": draw_upstream(rng, (n, h - height + 1, w - width + 1, self.filters), dtype),
         }
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         """Runs the layer, and the tape for a gradient."""
-        layer = keras.layers.Conv2D(
-            self.filters,
-            self.kernel_size,
-            activation=self.activation,
-            kernel_initializer="zeros",
-            dtype=dtype,
+        make = functools.partial(
+            keras.layers.Conv2D, self.filters, self.kernel_size, activation=self.activation
         )
-        set_weights(layer, self.shape, inputs)
-        return runner(layer, inputs, self.output)
+        return _run_weighted(make, self, inputs, dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Encloses the result through im2col, so that each output is one dot product."""
         x, kernel, upstream = inputs["x"], inputs["kernel"], inputs["upstream"]
         height, width = self.kernel_size
-        rows = upstream.reshape(-1, self.filters)
-        if self.output == "bias_gradient":
-            return summation(rows, (0,), arithmetic)
-        if self.output == "kernel_gradient":
-            columns = _patches(x, height, width).reshape(rows.shape[0], -1)
-            return contraction(columns.T, rows, arithmetic).reshape(kernel.shape)
         if self.output == "input_gradient":
             margin = ((0, 0), (height - 1,) * 2, (width - 1,) * 2, (0, 0))
             columns = _patches(np.pad(upstream, margin), height, width)
             flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2).reshape(-1, x.shape[-1])
-            columns = columns.reshape(-1, flipped.shape[0])
             return contraction(columns, flipped, arithmetic).reshape(x.shape)
-        columns = _patches(x, height, width).reshape(rows.shape[0], -1)
-        matrix = kernel.reshape(-1, self.filters)
-        result = contraction(columns, matrix, arithmetic, bias=inputs["bias"])
-        result = result.reshape(upstream.shape)
+        columns, matrix = _patches(x, height, width), kernel.reshape(-1, self.filters)
+        result = _enclose_product(columns, matrix, inputs, self.output, arithmetic)
         if self.activation == "relu":
             return Enclosure(np.maximum(result.exact, 0), result.bound)
         return result
@@ -118,7 +119,7 @@ class Dense:
     Attributes:
         shape: Input shape ``(n, k)``.
         units: Number of outputs.
-        output: As for `Conv2D`.
+        output: See above.
     """
 
     shape: tuple[int, ...]
@@ -136,20 +137,14 @@ class Dense:
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         """Runs the layer, and the tape for a gradient."""
-        layer = keras.layers.Dense(self.units, kernel_initializer="zeros", dtype=dtype)
-        set_weights(layer, self.shape, inputs)
-        return runner(layer, inputs, self.output)
+        make = functools.partial(keras.layers.Dense, self.units)
+        return _run_weighted(make, self, inputs, dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Encloses the matrix product that the output is."""
-        x, kernel, upstream = inputs["x"], inputs["kernel"], inputs["upstream"]
-        if self.output == "bias_gradient":
-            return summation(upstream, (0,), arithmetic)
-        if self.output == "kernel_gradient":
-            return contraction(x.T, upstream, arithmetic)
         if self.output == "input_gradient":
-            return contraction(upstream, kernel.T, arithmetic)
-        return contraction(x, kernel, arithmetic, bias=inputs["bias"])
+            return contraction(inputs["upstream"], inputs["kernel"].T, arithmetic)
+        return _enclose_product(inputs["x"], inputs["kernel"], inputs, self.output, arithmetic)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +184,7 @@ class MaxPooling2D:
 
     Attributes:
         shape: Input shape ``(n, h, w, c)``.
-        output: ``"forward"`` or ``"input_gradient"``.
+        output: See above.
         ties: Whether windows hold equal maxima; otherwise all four values differ.
     """
 
@@ -221,51 +216,60 @@ class MaxPooling2D:
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Picks the first maximum of each window."""
-        x = inputs["x"]
-        n, h, w, c = x.shape
-        even = x[:, : h // 2 * 2, : w // 2 * 2]
-        windows = even.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4)
-        windows = windows.reshape(*windows.shape[:4], 4)
+        x, dtype = inputs["x"], arithmetic.format.name
+        height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+        # Where the four values of all windows lie, in row-major order.
+        corners = [np.s_[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+        windows = np.stack([x[corner] for corner in corners])
         if self.output == "forward":
-            return exactly(windows.max(axis=-1), arithmetic.format.name)
-        gradient = np.zeros(windows.shape)
-        first = windows.argmax(axis=-1)[..., None]
-        np.put_along_axis(gradient, first, inputs["upstream"][..., None], axis=-1)
-        gradient = gradient.reshape(n, h // 2, w // 2, c, 2, 2).transpose(0, 1, 4, 2, 5, 3)
-        full = np.zeros(x.shape)
-        full[:, : h // 2 * 2, : w // 2 * 2] = gradient.reshape(even.shape)
-        return exactly(full, arithmetic.format.name)
+            return exactly(windows.max(axis=0), dtype)
+        gradient, first = np.zeros(x.shape), windows.argmax(axis=0)
+        for place, corner in enumerate(corners):
+            gradient[corner] = np.where(first == place, inputs["upstream"], 0.0)
+        return exactly(gradient, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
-class Relu:
-    """Keras' ReLU activation, or its gradient, which is 0 at 0.
+class _Activation:
+    """One of Keras' activations, or its gradient.
 
     Attributes:
-        shape: Input shape; every tenth element is zero.
-        output: ``"forward"`` or ``"input_gradient"``.
+        shape: Input shape ``(n, ...)``.
+        output: See above.
     """
 
     shape: tuple[int, ...]
     output: str = "forward"
+    name: ClassVar[str]
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         """Draws input and upstream gradient."""
-        x = draw_normal(rng, self.shape, dtype)
-        x.reshape(-1)[::10] = 0.0
-        return {"x": x, "upstream": draw_normal(rng, self.shape, dtype)}
+        return {
+            "x": draw_normal(rng, self.shape, dtype),
+            "upstream": draw_normal(rng, self.shape, dtype),
+        }
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         """Runs the layer, and the tape for the gradient."""
-        layer = keras.layers.Activation("relu", dtype=dtype)
+        layer = keras.layers.Activation(self.name, dtype=dtype)
         return runner(layer, inputs, self.output)
+
+
+class Relu(_Activation):
+    """ReLU, or its gradient, which is 0 at 0; every tenth element of the input is zero."""
+
+    name = "relu"
+
+    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
+        """Draws input and upstream gradient."""
+        inputs = super().draw(rng, dtype)
+        inputs["x"].reshape(-1)[::10] = 0.0
+        return inputs
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """ReLU and its gradient copy numbers or give zero, so they are exact."""
-        x = inputs["x"]
-        if self.output == "forward":
-            return exactly(np.maximum(x, 0.0), arithmetic.format.name)
-        return exactly(np.where(x > 0, inputs["upstream"], 0.0), arithmetic.format.name)
+        copied = inputs["x" if self.output == "forward" else "upstream"]
+        return exactly(np.where(inputs["x"] > 0, copied, 0.0), arithmetic.format.name)
 
 
 def _exponentials(logits: Tracked) -> Tracked:
@@ -274,29 +278,10 @@ def _exponentials(logits: Tracked) -> Tracked:
     return (logits - largest).exp()
 
 
-@dataclasses.dataclass(frozen=True)
-class Softmax:
-    """Keras' softmax activation over the last axis, or its gradient.
+class Softmax(_Activation):
+    """Softmax over the last axis of a matrix, or its gradient."""
 
-    Attributes:
-        shape: Input shape ``(n, classes)``.
-        output: ``"forward"`` or ``"input_gradient"``.
-    """
-
-    shape: tuple[int, ...]
-    output: str = "forward"
-
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws logits and upstream gradient."""
-        return {
-            "x": draw_normal(rng, self.shape, dtype),
-            "upstream": draw_normal(rng, self.shape, dtype),
-        }
-
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the layer, and the tape for the gradient."""
-        layer = keras.layers.Activation("softmax", dtype=dtype)
-        return runner(layer, inputs, self.output)
+    name = "softmax"
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Running error analysis of e / sum(e) and of (dy - sum(dy p)) p."""
@@ -314,7 +299,7 @@ class CrossEntropy:
 
     Attributes:
         shape: Input shape ``(n, classes)``.
-        output: ``"forward"`` or ``"input_gradient"``.
+        output: See above.
     """
 
     shape: tuple[int, ...]
@@ -334,15 +319,7 @@ class CrossEntropy:
         loss = keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="none", dtype=dtype
         )
-        x = inputs["x"]
-
-        def gradient() -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                y = loss(inputs["labels"], x)
-            return tape.gradient(y, x, output_gradients=inputs["upstream"])
-
-        return gradient if self.output != "forward" else lambda: loss(inputs["labels"], x)
+        return runner(lambda x: loss(inputs["labels"], x), inputs, self.output)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Running error analysis of log(sum e) - (z_label - max) and (p - onehot) dy."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -30,11 +29,9 @@ class Operation(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the main input."""
-        ...
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         """Draws inputs that the dtype represents exactly."""
-        ...
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         """Builds what is needed and returns a function that runs the operation.
@@ -42,11 +39,9 @@ class Operation(Protocol):
         The function takes nothing, returns a tensor, can be traced by `tf.function`, and
         gives the same result each time.
         """
-        ...
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Returns the exact result and the bound on the error."""
-        ...
 
 
 def draw_normal(
@@ -66,32 +61,18 @@ def draw_activations(
     return np.maximum(draw_normal(rng, shape, dtype), 0.0)
 
 
-def layer_gradient(layer: keras.layers.Layer, x: Any, upstream: Any, output: str) -> Any:
+def layer_gradient(layer: Callable[[Any], Any], x: Any, upstream: Any, output: str) -> Any:
     """Gradient of a layer's output with respect to its input, kernel or bias."""
-    if output == "input_gradient":
-        source = x
-    else:
-        source = (layer.kernel if output == "kernel_gradient" else layer.bias).value
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x)
+    weight = output.removesuffix("_gradient")
+    source = x if weight == "input" else getattr(layer, weight).value
     return tape.gradient(y, source, output_gradients=upstream)
 
 
-def runner(layer: keras.layers.Layer, inputs: Tensors, output: str) -> Callable[[], Any]:
+def runner(layer: Callable[[Any], Any], inputs: Tensors, output: str) -> Callable[[], Any]:
     """A function that runs a built layer forward, or one of its gradients."""
     if output == "forward":
         return lambda: layer(inputs["x"])
     return lambda: layer_gradient(layer, inputs["x"], inputs["upstream"], output)
-
-
-def set_weights(layer: keras.layers.Layer, shape: tuple[int, ...], inputs: Any) -> None:
-    """Builds a layer for an input shape, with the kernel and bias of the inputs."""
-    layer.build(shape)
-    layer.kernel.assign(inputs["kernel"])
-    layer.bias.assign(inputs["bias"])
-
-
-def ones_of(shape: Iterable[int], dtype: str) -> Any:
-    """A tensor of ones."""
-    return tf.ones(list(shape), dtype)

@@ -44,7 +44,7 @@ class Probe:
         name: What is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``.
         dtype: Type of operands and result; for casts, of the result.
         operation: What to run and what to expect.
-        mode: ``"eager"``, ``"graph"`` (`tf.function`) or ``"xla"`` (compiled).
+        graph: Whether it runs inside a `tf.function`, not eagerly.
         cpu_only: Whether the expectation is a convention measured on CPUs, which other
             devices may break without being wrong.
     """
@@ -52,18 +52,13 @@ class Probe:
     name: str
     dtype: str
     operation: Operation
-    mode: str = "eager"
+    graph: bool = False
     cpu_only: bool = False
 
     @property
     def id(self) -> str:
         """The key in `PROBES`, such as ``"relu.forward[float16]"``."""
         return f"{self.name}[{self.dtype}]"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the main input."""
-        return self.operation.shape
 
 
 _CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], int, tuple[int, int], bool], ...] = (
@@ -95,68 +90,68 @@ _LEADING_ROUTES = (
     *("conv2d-forward", "conv2d-kernel-gradient", "bias-gradient"),
 )
 
+# Graphs fuse convolution, bias and ReLU into one kernel.
+_IN_GRAPHS = ("conv2d.fused-relu.", "dense.graph.", "cross_entropy.graph.")
+
 _BY_LUCK = frozenset(
     {
         ("counting.conv2d-kernel-gradient.43264", "float16"),
         ("counting.conv2d-kernel-gradient.65536", "float16"),
     }
 )
-"""Left out: a CPU's caches decide whether these come out right (see `Counting`)."""
+"""Left out: a CPU's caches decide whether these come out right (docs/bounds.md)."""
 
 
-def _operations() -> Iterable[tuple[str, Operation, str]]:
-    """Yields (name, operation, mode) of every probe that exists in all dtypes."""
+def _operations() -> Iterable[tuple[str, Operation]]:
+    """Yields name and operation of every probe that exists in all dtypes."""
     for name, shape, filters, kernel, post_relu in _CONVOLUTIONS:
         for output in _GRADIENTS:
             conv = Conv2D(shape, filters, kernel, output, post_relu=post_relu)
-            yield f"conv2d.{name}.{output}", conv, "eager"
+            yield f"conv2d.{name}.{output}", conv
     # A batch of 64 sums 43,264 terms in the first layer's gradients.
-    batch = Conv2D((64, 28, 28, 1), 32, output="kernel_gradient", one_sided_upstream=True)
-    yield "conv2d.batch-64.kernel_gradient", batch, "eager"
-    batch = dataclasses.replace(batch, output="bias_gradient")
-    yield "conv2d.batch-64.bias_gradient", batch, "eager"
-    # Graphs fuse convolution, bias and ReLU into one kernel.
-    fused = Conv2D((4, 13, 13, 32), 64, activation="relu")
-    yield "conv2d.fused-relu.forward", fused, "graph"
+    for output in ("kernel_gradient", "bias_gradient"):
+        batch = Conv2D((64, 28, 28, 1), 32, output=output, one_sided_upstream=True)
+        yield f"conv2d.batch-64.{output}", batch
+    yield "conv2d.fused-relu.forward", Conv2D((4, 13, 13, 32), 64, activation="relu")
     for name, shape, units in _DENSE:
         for output in _GRADIENTS:
-            yield f"dense.{name}.{output}", Dense(shape, units, output), "eager"
-    yield "dense.graph.forward", Dense((32, 576), 64), "graph"
-    yield "bias_add.images", BiasAdd((4, 13, 13, 32)), "eager"
-    yield "bias_add.matrix", BiasAdd((32, 64)), "eager"
-    for output in ("forward", "input_gradient"):
-        for name, shape in (("tutorial-1", (4, 26, 26, 32)), ("tutorial-2", (4, 11, 11, 64))):
-            yield f"max_pooling2d.{name}.{output}", MaxPooling2D(shape, output), "eager"
-        yield f"relu.{output}", Relu((4, 26, 26, 32), output), "eager"
-        yield f"softmax.{output}", Softmax((32, 10), output), "eager"
-        yield f"cross_entropy.10-classes.{output}", CrossEntropy((32, 10), output), "eager"
-        yield f"cross_entropy.100-classes.{output}", CrossEntropy((8, 100), output), "eager"
-        yield f"cross_entropy.graph.{output}", CrossEntropy((32, 10), output), "graph"
+            yield f"dense.{name}.{output}", Dense(shape, units, output)
+    yield "dense.graph.forward", Dense((32, 576), 64)
+    yield "bias_add.images", BiasAdd((4, 13, 13, 32))
+    yield "bias_add.matrix", BiasAdd((32, 64))
+    for output in _GRADIENTS[:2]:
+        yield f"max_pooling2d.tutorial-1.{output}", MaxPooling2D((4, 26, 26, 32), output)
+        yield f"max_pooling2d.tutorial-2.{output}", MaxPooling2D((4, 11, 11, 64), output)
+        yield f"relu.{output}", Relu((4, 26, 26, 32), output)
+        yield f"softmax.{output}", Softmax((32, 10), output)
+        yield f"cross_entropy.10-classes.{output}", CrossEntropy((32, 10), output)
+        yield f"cross_entropy.100-classes.{output}", CrossEntropy((8, 100), output)
+        yield f"cross_entropy.graph.{output}", CrossEntropy((32, 10), output)
     for name, shape, axes in _REDUCTIONS:
-        yield f"reduce_sum.{name}", Reduction(shape, axes), "eager"
-        yield f"reduce_mean.{name}", Reduction(shape, axes, mean=True), "eager"
+        yield f"reduce_sum.{name}", Reduction(shape, axes)
+        yield f"reduce_mean.{name}", Reduction(shape, axes, mean=True)
     for route in COUNTING_ROUTES:
         for count in (4096, 43_264, 65_536):
-            yield f"counting.{route}.{count}", Counting(route, count), "eager"
+            yield f"counting.{route}.{count}", Counting(route, count)
     for route in _LEADING_ROUTES:
         absorbed = Counting(route, 65_536, term=2.0**-12, first=2.0**11)
-        yield f"counting.{route}.absorbed", absorbed, "eager"
+        yield f"counting.{route}.absorbed", absorbed
     for output in ("weight", "momentum", "velocity"):
-        yield f"adam.{output}", AdamUpdate(output=output), "eager"
+        yield f"adam.{output}", AdamUpdate(output=output)
     for route in ROUTES:
         for kind in VALUES:
             if kind == "overflow" and route in COPYING_ROUTES:
                 continue  # nothing is computed there
             if kind == "nan" and route == "max-pooling":
                 continue  # see MaxPoolingNan
-            yield f"value.{kind}.{route}", Value(route, kind), "eager"
+            yield f"value.{kind}.{route}", Value(route, kind)
 
 
 def _probes() -> Iterable[Probe]:
     for dtype in DTYPES:
-        for name, operation, mode in _operations():
+        for name, operation in _operations():
             if (name, dtype) not in _BY_LUCK:
-                yield Probe(name, dtype, operation, mode)
+                yield Probe(name, dtype, operation, graph=name.startswith(_IN_GRAPHS))
         for source in DTYPES:
             yield Probe(f"cast.from-{source}.random", dtype, Cast(source))
             if get_format(source).significand_bits > get_format(dtype).significand_bits:
@@ -164,11 +159,11 @@ def _probes() -> Iterable[Probe]:
         if dtype in ("float16", "bfloat16"):
             double = Cast("float64", "double-rounding")
             yield Probe("cast.from-float64.double-rounding", dtype, double)
-        ties = (MaxPooling2D((4, 26, 26, 8), output, ties=True) for output in _GRADIENTS[:2])
-        for operation in ties:
+        for output in _GRADIENTS[:2]:
+            ties = MaxPooling2D((4, 26, 26, 8), output, ties=True)
             # Which of several equal maxima gets the gradient is a convention.
-            name = f"max_pooling2d.ties.{operation.output}"
-            yield Probe(name, dtype, operation, cpu_only=operation.output != "forward")
+            convention = output != "forward"
+            yield Probe(f"max_pooling2d.ties.{output}", dtype, ties, cpu_only=convention)
         yield Probe("max_pooling2d.nan", dtype, MaxPoolingNan(), cpu_only=True)
 
 

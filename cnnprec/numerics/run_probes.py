@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cnnprec.numerics.arithmetic import Accumulator, arithmetic_for
-from cnnprec.numerics.discrepancy import discrepancy
+from cnnprec.numerics.discrepancy import Discrepancy, discrepancy
 from cnnprec.numerics.known_defects import known_defects
 from cnnprec.numerics.onednn import computed_by_onednn
 from cnnprec.numerics.operation import Inputs
@@ -24,8 +24,8 @@ from cnnprec.precision.formats import FORMATS
 
 
 @dataclasses.dataclass(frozen=True)
-class ProbeResult:
-    """What one probe found.
+class ProbeResult(Discrepancy):
+    """What one probe found, beside the discrepancy.
 
     Attributes:
         name: Name of the probe.
@@ -34,17 +34,8 @@ class ProbeResult:
         seed: Seed of the inputs.
         device: Where it ran, ``"CPU"`` or ``"GPU"``.
         elements: Number of elements in the result.
-        max_error_over_bound: Largest error divided by its bound. Above 1 the result is
-            wrong; infinite where a NaN or infinity is missing, misplaced or unexpected.
-        signed_mean_error: Mean error in units of the bound; near 0 when rounding is to
-            nearest. NaN if nothing is finite.
-        outward_mean_error: The same with the sign of the exact value taken out: negative
-            when results are truncated, positive when they are too large.
         sha256: Hash of the bytes of the result, in C order.
         repeats: Whether a second run gave the same bytes.
-        worst_index: Where the largest error over bound is.
-        worst_computed: The value computed there.
-        worst_exact: The exact value there.
         known_defect: The section of docs/known-defects.md that describes why TensorFlow is
             outside the bound here; None where it should not be.
     """
@@ -55,14 +46,8 @@ class ProbeResult:
     seed: int
     device: str
     elements: int
-    max_error_over_bound: float
-    signed_mean_error: float
-    outward_mean_error: float
     sha256: str
     repeats: bool
-    worst_index: tuple[int, ...]
-    worst_computed: float
-    worst_exact: float
     known_defect: str | None
 
     @property
@@ -117,7 +102,7 @@ def run_probe(
     return ProbeResult(
         name=probe.name,
         dtype=probe.dtype,
-        shape=probe.shape,
+        shape=probe.operation.shape,
         seed=seed,
         device=device,
         elements=computed.size,
@@ -144,10 +129,9 @@ def _compute_twice(probe: Probe, inputs: Inputs) -> tuple[NDArray[Any], NDArray[
         for name, values in inputs.items()
     }
     run = operation.prepare(tensors, dtype)
-    if probe.mode != "eager":
-        run = tf.function(run, jit_compile=probe.mode == "xla", autograph=False)
-    outputs = [run() for _ in range(2)]
-    first, second = (np.asarray(output.numpy()) for output in outputs)
+    if probe.graph:
+        run = tf.function(run, jit_compile=False, autograph=False)
+    first, second = (np.asarray(run().numpy()) for _ in range(2))
     return first, second
 
 
@@ -172,11 +156,10 @@ def run_probes(
         ValueError: A dtype is unknown or a pattern matches no probe. All of them are
             named at once.
     """
-    chosen = select_probes(dtypes, names)
     on_cpu = default_device() == "CPU"
     return tuple(
         run_probe(probe, seed=seed, tensor_float_32=tensor_float_32)
-        for probe in chosen
+        for probe in select_probes(dtypes, names)
         if on_cpu or not probe.cpu_only
     )
 

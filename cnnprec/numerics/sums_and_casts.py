@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -42,7 +43,7 @@ class Reduction:
         return lambda: reduce(inputs["x"], axis=list(self.axes))
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """See `cnnprec.bounds.summation`."""
+        """See `cnnprec.numerics.bounds.summation`."""
         return summation(inputs["x"], self.axes, arithmetic, mean=self.mean)
 
 
@@ -50,17 +51,9 @@ class Reduction:
 class Counting:
     """The sum of n equal terms, by one of the routes that a CNN sums by.
 
-    Every partial sum of terms of 2**-6 is a multiple of 2**-6 and, for n up to 2**18, at most
-    2**12. That takes 18 bits, so an accumulator of 24 bits holds each one exactly, in any
-    order and also when it truncates. The result must therefore be n * 2**-6 rounded once, and
-    equal to it where the dtype can hold it (n = 4,096 and 65,536 in all, 43,264 * 2**-6 = 676
-    too). An accumulator of 11 bits stops growing at 2**5, one of 8 bits at 2**2.
-
-    Where the accumulator has 24 bits but is rounded to the dtype after every block of terms,
-    equal terms come out right or wrong by the size of the block, which the processor's caches
-    decide. With a first term of 2**11 and others of 2**-12, whole blocks are lost: up to 4,095
-    of these terms are less than half the spacing of 11 bits there, and all 65,535 of them
-    are 16. In 24 bits their sums are exact too, as multiples of 2**-12 below 2**12.
+    Terms are chosen so that an accumulator of 24 bits holds every partial sum exactly, in any
+    order, and one of 16 bits does not; docs/bounds.md shows it ("Sums of equal terms"). So the
+    result must be the exact sum, rounded once.
 
     Attributes:
         route: Key of `COUNTING_ROUTES`.
@@ -102,30 +95,26 @@ class Counting:
 
 @dataclasses.dataclass(frozen=True)
 class _CountingRoute:
+    """How to sum: the shape of n terms, the computation in a dtype, the shape of the result."""
+
     shape: Callable[[int], tuple[int, ...]]
     compute: Callable[[Any, str], Any]
     result: tuple[int, ...]
 
 
-def _reduce(axes: tuple[int, ...]) -> Callable[[Any, str], Any]:
+def _reduce(*axes: int) -> Callable[[Any, str], Any]:
     return lambda x, dtype: tf.reduce_sum(x, axis=list(axes))  # noqa: ARG005
 
 
-def _unit_layer(layer: keras.layers.Layer, x: Any, output: str) -> Any:
+def _by_layer(make: Callable[..., keras.layers.Layer], output: str) -> Callable[[Any, str], Any]:
     """Runs a layer whose kernel is all ones, or its gradient for an upstream of ones."""
-    if output == "forward":
-        return layer(x)
-    return layer_gradient(layer, x, tf.ones_like(layer(x)), output)
 
+    def compute(x: Any, dtype: str) -> Any:
+        layer = make(kernel_initializer="ones", dtype=dtype)
+        y = layer(x)
+        return y if output == "forward" else layer_gradient(layer, x, tf.ones_like(y), output)
 
-def _dense(x: Any, units: int, dtype: str, output: str) -> Any:
-    layer = keras.layers.Dense(units, kernel_initializer="ones", dtype=dtype)
-    return _unit_layer(layer, x, output)
-
-
-def _conv(x: Any, filters: int, size: tuple[int, int], dtype: str, output: str) -> Any:
-    layer = keras.layers.Conv2D(filters, size, kernel_initializer="ones", dtype=dtype)
-    return _unit_layer(layer, x, output)
+    return compute
 
 
 def _bias_gradient(terms: Any, dtype: str) -> Any:
@@ -135,29 +124,31 @@ def _bias_gradient(terms: Any, dtype: str) -> Any:
     return layer_gradient(layer, terms[..., :1], terms, "bias_gradient")
 
 
+def _dense(output: str) -> Callable[[Any, str], Any]:
+    return _by_layer(functools.partial(keras.layers.Dense, 8), output)
+
+
+def _conv(side: int, output: str) -> Callable[[Any, str], Any]:
+    return _by_layer(functools.partial(keras.layers.Conv2D, 4, side), output)
+
+
 COUNTING_ROUTES: Mapping[str, _CountingRoute] = MappingProxyType(
     {
-        "sum-all": _CountingRoute(lambda n: (n // 64, 64), _reduce((0, 1)), ()),
-        "sum-axis-0": _CountingRoute(lambda n: (n, 8), _reduce((0,)), (8,)),
-        "sum-axis-1": _CountingRoute(lambda n: (8, n), _reduce((1,)), (8,)),
-        "sum-axes-012": _CountingRoute(lambda n: (n // 64, 8, 8, 8), _reduce((0, 1, 2)), (8,)),
-        "sum-axes-12": _CountingRoute(lambda n: (2, n // 64, 64, 4), _reduce((1, 2)), (2, 4)),
-        "sum-axes-13": _CountingRoute(lambda n: (2, n // 64, 4, 64), _reduce((1, 3)), (2, 4)),
-        "dense-forward": _CountingRoute(
-            lambda n: (4, n), lambda x, t: _dense(x, 8, t, "forward"), (4, 8)
-        ),
+        "sum-all": _CountingRoute(lambda n: (n // 64, 64), _reduce(0, 1), ()),
+        "sum-axis-0": _CountingRoute(lambda n: (n, 8), _reduce(0), (8,)),
+        "sum-axis-1": _CountingRoute(lambda n: (8, n), _reduce(1), (8,)),
+        "sum-axes-012": _CountingRoute(lambda n: (n // 64, 8, 8, 8), _reduce(0, 1, 2), (8,)),
+        "sum-axes-12": _CountingRoute(lambda n: (2, n // 64, 64, 4), _reduce(1, 2), (2, 4)),
+        "sum-axes-13": _CountingRoute(lambda n: (2, n // 64, 4, 64), _reduce(1, 3), (2, 4)),
+        "dense-forward": _CountingRoute(lambda n: (4, n), _dense("forward"), (4, 8)),
         "dense-kernel-gradient": _CountingRoute(
-            lambda n: (n, 4), lambda x, t: _dense(x, 8, t, "kernel_gradient"), (4, 8)
+            lambda n: (n, 4), _dense("kernel_gradient"), (4, 8)
         ),
         "conv2d-forward": _CountingRoute(
-            lambda n: (1, 8, 8, n // 64),
-            lambda x, t: _conv(x, 4, (8, 8), t, "forward"),
-            (1, 1, 1, 4),
+            lambda n: (1, 8, 8, n // 64), _conv(8, "forward"), (1, 1, 1, 4)
         ),
         "conv2d-kernel-gradient": _CountingRoute(
-            lambda n: (n // 64, 8, 8, 2),
-            lambda x, t: _conv(x, 4, (1, 1), t, "kernel_gradient"),
-            (1, 1, 2, 4),
+            lambda n: (n // 64, 8, 8, 2), _conv(1, "kernel_gradient"), (1, 1, 2, 4)
         ),
         "bias-gradient": _CountingRoute(lambda n: (n // 64, 8, 8, 8), _bias_gradient, (8,)),
     }
@@ -181,7 +172,8 @@ class Cast:
     @property
     def shape(self) -> tuple[int, ...]:
         """Random casts take 4,096 numbers, the others as many as there are edges."""
-        return (4096,) if self.kind == "random" else (len(_CAST_EDGES[self.kind]),)
+        edges = _CAST_EDGES.get(self.kind)
+        return (4096,) if edges is None else (len(edges(FORMATS["float32"])),)
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         """Draws values over the common normal range, or takes the edges of ``dtype``."""
@@ -194,7 +186,7 @@ class Cast:
                 # Double rounding has a probe of its own; here it would strike by chance.
                 x = round_to(x, "float32")
         else:
-            x = np.array([edge(get_format(dtype)) for edge in _CAST_EDGES[self.kind]])
+            x = np.array(_CAST_EDGES[self.kind](get_format(dtype)))
         return {"x": round_to(x, self.source)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
@@ -207,45 +199,31 @@ class Cast:
         return exactly(round_to(inputs["x"], name), name)
 
 
-def _halfway(fmt: FloatFormat, odd: int) -> float:
-    """Midpoint between 1 + 2 odd u and the next number up."""
-    return 1.0 + (2 * odd + 1) * fmt.unit_roundoff
+def _edges(fmt: FloatFormat) -> tuple[float, ...]:
+    u, largest = fmt.unit_roundoff, fmt.max_finite
+    # Ties between 1 and the next number and between that and the one after.
+    even_below, even_above = 1 + u, 1 + 3 * u
+    overflow = largest * (1 + u / 2 / (1 - u))  # the first number that becomes Inf
+    below_overflow, tiny = largest, (fmt.smallest_normal, 0.0, 0.0, fmt.smallest_normal)
+    if fmt.name == "float16":
+        below_overflow, subnormal = 65519.99, fmt.smallest_subnormal
+        # Half the smallest subnormal ties to zero; a little more does not.
+        tiny = (subnormal, subnormal / 2, subnormal * 0.75, fmt.smallest_normal * (1 - 2 * u))
+    return (
+        *(even_below, even_above, -even_above),
+        *(largest, overflow, -overflow, below_overflow),
+        *tiny,
+        *(-0.0, math.inf, -math.inf, math.nan),
+    )
 
 
-_CAST_EDGES: Mapping[str, tuple[Callable[[FloatFormat], float], ...]] = MappingProxyType(
-    {
-        "edges": (
-            lambda f: _halfway(f, 0),  # tie, even neighbour below
-            lambda f: _halfway(f, 1),  # tie, even neighbour above
-            lambda f: -_halfway(f, 1),
-            lambda f: f.max_finite,
-            # The first number that rounds to infinity: 65520 for float16.
-            lambda f: f.max_finite * (1 + f.unit_roundoff / 2 / (1 - f.unit_roundoff)),
-            lambda f: -f.max_finite * (1 + f.unit_roundoff / 2 / (1 - f.unit_roundoff)),
-            # A number just below: 65519.99 for float16.
-            lambda f: 65519.99 if f.name == "float16" else f.max_finite,
-            lambda f: f.smallest_subnormal if f.name == "float16" else f.smallest_normal,
-            # Half the smallest subnormal ties to zero; a little more does not.
-            lambda f: f.smallest_subnormal / 2 if f.name == "float16" else 0.0,
-            lambda f: f.smallest_subnormal * 0.75 if f.name == "float16" else 0.0,
-            lambda f: (
-                f.smallest_normal * (1 - 2 * f.unit_roundoff)
-                if f.name == "float16"
-                else f.smallest_normal
-            ),
-            lambda f: -0.0,  # noqa: ARG005
-            lambda f: math.inf,  # noqa: ARG005
-            lambda f: -math.inf,  # noqa: ARG005
-            lambda f: math.nan,  # noqa: ARG005
-        ),
-        "double-rounding": (
-            lambda f: _halfway(f, 0) + 2.0**-40,
-            lambda f: -_halfway(f, 0) - 2.0**-40,
-            lambda f: _halfway(f, 1) - 2.0**-40,
-            # float32 has a spacing of 2**-8 there, so it rounds this to the overflow.
-            lambda f: (
-                f.max_finite * (1 + f.unit_roundoff / 2 / (1 - f.unit_roundoff)) * (1 - 2.0**-40)
-            ),
-        ),
-    }
+def _near_ties(fmt: FloatFormat) -> tuple[float, ...]:
+    u, hair = fmt.unit_roundoff, 2.0**-40
+    # float32 has a spacing of 2**-8 at float16's overflow, so it rounds the last to it.
+    almost = fmt.max_finite * (1 + u / 2 / (1 - u)) * (1 - hair)
+    return (1 + u + hair, -1 - u - hair, 1 + 3 * u - hair, almost)
+
+
+_CAST_EDGES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = MappingProxyType(
+    {"edges": _edges, "double-rounding": _near_ties}
 )

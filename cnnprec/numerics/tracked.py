@@ -11,21 +11,16 @@ from cnnprec.numerics.arithmetic import SAFETY, Arithmetic, gamma
 from cnnprec.numerics.bounds import Enclosure
 from cnnprec.precision.formats import Real
 
-ELEMENTARY_FUNCTION_ULPS = 2
-"""Largest error of exp, log and pow, in ulp.
-
-The CUDA C++ Programming Guide states 2 ulp for expf and 1 ulp for logf; Eigen's
-vectorised versions stay below 2 ulp. One ulp is at most two unit roundoffs.
-"""
+# The largest error of exp, log and pow in unit roundoffs; two make an ulp (docs/bounds.md).
+_ELEMENTARY_ROUNDOFFS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Tracked:
     """A number with a bound on the error that its computed counterpart has so far.
 
-    Running error analysis (Higham, section 3.3): each operation propagates the errors of
-    its operands and adds one rounding of its own. It turns a formula such as Adam's
-    update into an enclosure mechanically.
+    Running error analysis (Higham, section 3.3; docs/bounds.md has the rule of each operation):
+    it turns a formula such as Adam's update into an enclosure mechanically.
 
     Attributes:
         exact: float64 or longdouble array, computed in `Arithmetic.reference_dtype`.
@@ -101,20 +96,17 @@ class Tracked:
         if np.any(self.error > self.exact):
             raise ValueError("the argument of sqrt may be negative.")
         root = np.sqrt(self.exact)
-        low = np.sqrt(self.exact - self.error)
-        # sqrt(x) - sqrt(x - e) is the larger one-sided change. It cancels, so it is
-        # computed as e / (sqrt(x) + sqrt(x - e)); x = 0 has e = 0.
-        total = root + low
-        error = np.where(total > 0, self.error / np.where(total > 0, total, 1), 0)
-        return self._result(root, error)
+        total = root + np.sqrt(self.exact - self.error)
+        # x = 0 has e = 0.
+        return self._result(root, self.error / np.where(total > 0, total, 1))
 
     def exp(self) -> Tracked:
-        """Exponential, within `ELEMENTARY_FUNCTION_ULPS`."""
+        """Exponential."""
         value = np.exp(self.exact)
-        return self._result(value, value * np.expm1(self.error), 2 * ELEMENTARY_FUNCTION_ULPS)
+        return self._result(value, value * np.expm1(self.error), _ELEMENTARY_ROUNDOFFS)
 
     def log(self) -> Tracked:
-        """Natural logarithm, within `ELEMENTARY_FUNCTION_ULPS`.
+        """Natural logarithm.
 
         Raises:
             ValueError: A non-positive argument is possible.
@@ -122,10 +114,10 @@ class Tracked:
         if np.any(self.error >= self.exact):
             raise ValueError("the argument of log may be zero or negative.")
         error = -np.log1p(-self.error / self.exact)
-        return self._result(np.log(self.exact), error, 2 * ELEMENTARY_FUNCTION_ULPS)
+        return self._result(np.log(self.exact), error, _ELEMENTARY_ROUNDOFFS)
 
     def power(self, exponent: int) -> Tracked:
-        """Power of an exact base, within `ELEMENTARY_FUNCTION_ULPS`.
+        """Power of an exact base.
 
         Raises:
             ValueError: The base carries an error already.
@@ -133,7 +125,7 @@ class Tracked:
         if np.any(self.error > 0):
             raise ValueError("power needs an exact base.")
         value = self.exact**exponent
-        return self._result(value, np.zeros(value.shape), 2 * ELEMENTARY_FUNCTION_ULPS)
+        return self._result(value, np.zeros(value.shape), _ELEMENTARY_ROUNDOFFS)
 
     def sum(self, axis: int) -> Tracked:
         """Sum over one axis, kept as length 1, with every addition in the format."""

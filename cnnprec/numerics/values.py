@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -14,39 +15,31 @@ import tensorflow as tf
 
 from cnnprec.numerics.arithmetic import Arithmetic
 from cnnprec.numerics.bounds import Enclosure, exactly
-from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient, ones_of
+from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient
 from cnnprec.precision.formats import FORMATS, FloatFormat, get_format, round_to
 
-
-def _through_dense(x: Any, other: Any, dtype: str) -> Any:
-    layer = keras.layers.Dense(1, use_bias=False, dtype=dtype)
-    layer.build((None, 1))
-    layer.kernel.assign(other[:1, None])
-    return layer(x[:, None])[:, 0]
+_Route = Callable[[Any, Any, str], Any]
+"""Takes the values, the second operand and the dtype; returns a vector of the same length."""
 
 
-def _through_dense_gradient(x: Any, other: Any, dtype: str) -> Any:
-    layer = keras.layers.Dense(1, use_bias=False, dtype=dtype)
-    layer.build((None, 1))
-    layer.kernel.assign(other[:1, None])
-    ones = ones_of((int(x.shape[0]), 1), dtype)
-    return layer_gradient(layer, ones, x[:, None], "input_gradient")[:, 0]
+def _by_weight(make: Callable[..., keras.layers.Layer], rank: int, output: str) -> _Route:
+    """Multiplies by the one weight of a layer; its input has `rank` axes behind the batch."""
+
+    def route(x: Any, other: Any, dtype: str) -> Any:
+        layer = make(use_bias=False, dtype=dtype)
+        column = tf.reshape(x, [-1, *[1] * rank])
+        layer.build((None, *[1] * rank))
+        layer.kernel.assign(tf.reshape(other[:1], layer.kernel.shape))
+        if output == "forward":
+            return tf.reshape(layer(column), [-1])
+        return tf.reshape(layer_gradient(layer, tf.ones_like(column), column, output), [-1])
+
+    return route
 
 
-def _through_conv(x: Any, other: Any, dtype: str) -> Any:
-    layer = keras.layers.Conv2D(1, 1, use_bias=False, dtype=dtype)
-    layer.build((None, 1, 1, 1))
-    layer.kernel.assign(other[:1, None, None, None])
-    return layer(x[:, None, None, None])[:, 0, 0, 0]
+_dense = functools.partial(keras.layers.Dense, 1)
 
-
-def _through_conv_gradient(x: Any, other: Any, dtype: str) -> Any:
-    layer = keras.layers.Conv2D(1, 1, use_bias=False, dtype=dtype)
-    layer.build((None, 1, 1, 1))
-    layer.kernel.assign(other[:1, None, None, None])
-    ones = ones_of((int(x.shape[0]), 1, 1, 1), dtype)
-    upstream = x[:, None, None, None]
-    return layer_gradient(layer, ones, upstream, "input_gradient")[:, 0, 0, 0]
+_conv = functools.partial(keras.layers.Conv2D, 1, 1)
 
 
 def _through_max_pooling(x: Any, other: Any, dtype: str) -> Any:  # noqa: ARG001
@@ -66,27 +59,50 @@ def _through_sum(x: Any, other: Any, dtype: str) -> Any:  # noqa: ARG001
     return tf.reduce_sum(tf.stack([x, other], axis=1), axis=1)
 
 
-_MULTIPLYING_ROUTES: Mapping[str, Callable[[Any, Any, str], Any]] = MappingProxyType(
-    {
-        "dense": _through_dense,
-        "dense-input-gradient": _through_dense_gradient,
-        "conv2d": _through_conv,
-        "conv2d-input-gradient": _through_conv_gradient,
-    }
-)
-"""Routes that compute x * other, as a contraction of one term."""
-
-_ADDING_ROUTES: Mapping[str, Callable[[Any, Any, str], Any]] = MappingProxyType(
+_ADDING_ROUTES: Mapping[str, _Route] = MappingProxyType(
     {"bias": _through_bias, "sum": _through_sum}
 )
 """Routes that compute x + other."""
 
-COPYING_ROUTES: Mapping[str, Callable[[Any, Any, str], Any]] = MappingProxyType(
+COPYING_ROUTES: Mapping[str, _Route] = MappingProxyType(
     {"max-pooling": _through_max_pooling, "relu": _through_relu}
 )
 """Routes that return x where it is positive."""
 
-ROUTES = {**_MULTIPLYING_ROUTES, **_ADDING_ROUTES, **COPYING_ROUTES}
+ROUTES: Mapping[str, _Route] = MappingProxyType(
+    {
+        # x * other, as a contraction of one term.
+        "dense": _by_weight(_dense, 1, "forward"),
+        "dense-input-gradient": _by_weight(_dense, 1, "input_gradient"),
+        "conv2d": _by_weight(_conv, 3, "forward"),
+        "conv2d-input-gradient": _by_weight(_conv, 3, "input_gradient"),
+        **_ADDING_ROUTES,
+        **COPYING_ROUTES,
+    }
+)
+
+
+def _last_bits(fmt: FloatFormat) -> tuple[float, ...]:
+    u = fmt.unit_roundoff
+    # Lowest bit set, all bits set, a pattern: each needs the full significand.
+    return (1 + 2 * u, 2 - 2 * u, float(round_to(np.asarray(4 / 3), fmt.name)))
+
+
+def _subnormals(fmt: FloatFormat) -> tuple[float, ...]:
+    tiny = fmt.smallest_subnormal
+    return (tiny, 3 * tiny, fmt.smallest_normal - tiny)
+
+
+VALUES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = MappingProxyType(
+    {
+        "mantissa": _last_bits,
+        "subnormal": _subnormals,
+        "largest": lambda fmt: (fmt.max_finite,),
+        "overflow": lambda fmt: (fmt.max_finite,),  # is doubled; the others are left as they are
+        "infinity": lambda fmt: (math.inf,),  # noqa: ARG005
+        "nan": lambda fmt: (math.nan,),  # noqa: ARG005
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +120,13 @@ class Value:
     @property
     def shape(self) -> tuple[int, ...]:
         """One value, or a few, as a vector."""
-        return (len(VALUES[self.kind].values(FORMATS["float32"])),)
+        return (len(VALUES[self.kind](FORMATS["float32"])),)
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:  # noqa: ARG002
-        """Returns the values and the neutral or chosen second operand."""
-        values = VALUES[self.kind]
-        fmt = get_format(dtype)
-        x = np.array(values.values(fmt))
-        return {"x": x, "other": np.full(x.shape, values.operand(fmt, self.route))}
+        """Returns the values and the neutral or doubling second operand."""
+        x = np.array(VALUES[self.kind](get_format(dtype)))
+        neutral, doubling = (0.0, x) if self.route in _ADDING_ROUTES else (1.0, 2.0)
+        return {"x": x, "other": np.full(x.shape, doubling if self.kind == "overflow" else neutral)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         """Runs the route."""
@@ -119,54 +134,16 @@ class Value:
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """The expected values; a subnormal may be zero where the mode says so."""
-        fmt = arithmetic.format
+        fmt, x = arithmetic.format, inputs["x"]
         if self.kind == "mantissa" and arithmetic.tensor_float_32:
             # TF32 keeps 11 significand bits and may round the operand to either neighbour.
-            return Enclosure(inputs["x"], np.full(inputs["x"].shape, 2.0**-10))
-        expected = np.array(VALUES[self.kind].expected(fmt))
+            return Enclosure(x, np.full(x.shape, 2.0**-10))
+        expected = np.full(x.shape, math.inf) if self.kind == "overflow" else x
         result = exactly(expected, fmt.name)
         if arithmetic.flushes_subnormals:
             tiny = np.abs(expected) < fmt.smallest_normal
             return Enclosure(expected, np.where(tiny, np.abs(expected), result.bound))
         return result
-
-
-@dataclasses.dataclass(frozen=True)
-class _ValueRow:
-    values: Callable[[FloatFormat], tuple[float, ...]]
-    expected: Callable[[FloatFormat], tuple[float, ...]]
-    operand: Callable[[FloatFormat, str], float]
-
-
-def _neutral(fmt: FloatFormat, route: str) -> float:  # noqa: ARG001
-    return 0.0 if route in _ADDING_ROUTES else 1.0
-
-
-def _doubling(fmt: FloatFormat, route: str) -> float:
-    return fmt.max_finite if route in _ADDING_ROUTES else 2.0
-
-
-def _last_bits(fmt: FloatFormat) -> tuple[float, ...]:
-    u = fmt.unit_roundoff
-    # Lowest bit set, all bits set, a pattern: each needs the full significand.
-    return (1 + 2 * u, 2 - 2 * u, float(round_to(np.asarray(4 / 3), fmt.name)))
-
-
-def _subnormals(fmt: FloatFormat) -> tuple[float, ...]:
-    tiny = fmt.smallest_subnormal
-    return (tiny, 3 * tiny, fmt.smallest_normal - tiny)
-
-
-VALUES: Mapping[str, _ValueRow] = MappingProxyType(
-    {
-        "mantissa": _ValueRow(_last_bits, _last_bits, _neutral),
-        "subnormal": _ValueRow(_subnormals, _subnormals, _neutral),
-        "largest": _ValueRow(lambda f: (f.max_finite,), lambda f: (f.max_finite,), _neutral),
-        "overflow": _ValueRow(lambda f: (f.max_finite,), lambda f: (math.inf,), _doubling),  # noqa: ARG005
-        "infinity": _ValueRow(lambda f: (math.inf,), lambda f: (math.inf,), _neutral),  # noqa: ARG005
-        "nan": _ValueRow(lambda f: (math.nan,), lambda f: (math.nan,), _neutral),  # noqa: ARG005
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,19 +1,8 @@
 """Finds optimizer settings that a floating-point type cannot hold, before any training.
 
-Keras casts the hyper-parameters of an optimizer to the type of the variables. In
-float16 Adam's ``epsilon=1e-7`` becomes subnormal, and one step can move a weight
-hundreds of times too far. In bfloat16 ``beta_2=0.999`` becomes 1, and no weight ever
-moves. Both follow from the configuration alone.
-
-The check reads the formulas of Keras 3.15's optimizers, one row of data for each
-(`_RULES`): Adam, which the suite trains with, and the two that
-docs/why-low-precision-fails.md compares with it. It knows the hyper-parameters, not the
-gradients and not the weights. These faults are therefore out of its reach:
-
-* Steps smaller than half the spacing of the weights.
-* Products of the learning rate and a small gradient that underflow in float16.
-* Lamb's norms, which overflow in float16 for a layer of more than 65,504 weights.
-* Learning rates that a schedule computes; they are reported as `Severity.UNCHECKED`.
+Keras casts the hyper-parameters of an optimizer to the type of the variables, and what is left
+of them can blow a step up or freeze every weight. docs/bounds.md ("Hyper-parameters that a type
+cannot hold") derives when, and lists the faults that a configuration alone does not show.
 
 NumPy and ml_dtypes only: this module never imports TensorFlow.
 """
@@ -35,12 +24,9 @@ from cnnprec.precision.precisions import Precision
 class Severity(str, enum.Enum):
     """What a hyper-parameter does to training in a given type."""
 
-    FREEZES = "freezes"
-    """Every update is zero, or so close that no weight ever changes."""
-    BLOWS_UP = "blows up"
-    """An update can be non-finite, or exceed the optimizer's own bound."""
-    UNCHECKED = "unchecked"
-    """The value is not known before training, so nothing is promised."""
+    FREEZES = "freezes"  # every update is zero, or so close that no weight ever changes
+    BLOWS_UP = "blows up"  # an update can be non-finite, or exceed the optimizer's own bound
+    UNCHECKED = "unchecked"  # the value is not known before training: nothing is promised
 
     def __str__(self) -> str:
         return self.value
@@ -118,6 +104,8 @@ _INFINITE_DIVISOR = (
     "zero gives 0/0 = NaN)",
 )
 
+# The formulas of Keras 3.15: Adam, which the suite trains with, and the two that
+# docs/why-low-precision-fails.md compares with it.
 _RULES: Mapping[str, _Rules] = MappingProxyType(
     {
         "Adam": _Rules({"beta_1": _NO_CORRECTION, "beta_2": _NO_RATE}, corrected=False),
@@ -181,9 +169,7 @@ def check_optimizer(optimizer: Any, dtype: str) -> tuple[Finding, ...]:
     return check_hyperparameters(name, optimizer.get_config(), dtype)
 
 
-def check_precision(
-    precision: Precision,
-) -> tuple[Finding, ...]:
+def check_precision(precision: Precision) -> tuple[Finding, ...]:
     """`check_hyperparameters` for the Adam that this suite trains a precision with.
 
     The type that counts is the one of the variables: under a mixed precision the
@@ -218,28 +204,27 @@ def _fault(
             f"{optimizer}'s {name} is not a number in the configuration, so it was not checked; "
             "pass its value."
         )
+    severity = Severity.BLOWS_UP
     if name == "learning_rate" and cast[name] == 0.0:
-        return Severity.FREEZES, (
-            f"{form.name} rounds {shown} to zero, so no weight ever changes; use at least "
-            f"{form.smallest_normal:.2g}, or keep the variables in float32."
-        )
-    if name == "learning_rate" and math.isinf(cast[name]):
-        return Severity.BLOWS_UP, (
-            f"{form.name} cannot hold {shown}, so the weights become infinite; use at most "
-            f"{form.max_finite:g}, or keep the variables in float32."
-        )
-    if rules and name in rules.at_one and cast[name] >= 1.0:
+        severity = Severity.FREEZES
+        fault = f"{form.name} rounds {shown} to zero, so no weight ever changes"
+        remedy = f"at least {form.smallest_normal:.2g}"
+    elif name == "learning_rate" and math.isinf(cast[name]):
+        fault = f"{form.name} cannot hold {shown}, so the weights become infinite"
+        remedy = f"at most {form.max_finite:g}"
+    elif rules and name in rules.at_one and cast[name] >= 1.0:
         severity, consequence = rules.at_one[name]
-        return severity, (
-            f"{form.name} rounds {shown} to {cast[name]:g}, which {consequence}; use "
-            f"{1.0 - form.unit_roundoff} or less, or keep the variables in float32."
-        )
-    return _epsilon_fault(shown, rules, cast, form) if rules and name == "epsilon" else None
+        fault = f"{form.name} rounds {shown} to {cast[name]:g}, which {consequence}"
+        remedy = f"{1.0 - form.unit_roundoff} or less"
+    elif rules and name == "epsilon":
+        return _epsilon_fault(shown, rules, cast, form)
+    else:
+        return None
+    return severity, f"{fault}; use {remedy}, or keep the variables in float32."
 
 
-# The smallest normal epsilon of float16, 2**-14, beside the largest square that vanishes
-# there, 2**-25, lets Adam's step grow by 2**-12.5 / 2**-14 = sqrt(8) at most. That much
-# is called normal; the type itself can double a step when it rounds to a subnormal.
+# How far beyond Adam's bound a step may go and still be called normal: as far as it can with
+# float16's smallest normal epsilon (docs/bounds.md).
 _OVERSHOOT = math.sqrt(8.0)
 
 
@@ -249,7 +234,11 @@ def _epsilon_fault(
     epsilon = cast["epsilon"]
     step, bound = _vanished_step(rules, cast["beta_1"], cast["beta_2"], form)
     severity = Severity.BLOWS_UP
+    state = f"is too small for {form.name}, because"
+    if epsilon < form.smallest_normal:
+        state = f"becomes the subnormal number {epsilon:.3g} in {form.name}, and"
     if epsilon == 0.0:
+        state = f"becomes zero in {form.name}, and"
         effect = "a gradient whose square vanishes is divided by zero"
     elif rules.trust_ratio and (step / epsilon) ** 2 > form.max_finite:
         severity = Severity.FREEZES
@@ -262,11 +251,6 @@ def _epsilon_fault(
         effect = f"where the second moment vanishes one step can be {times:.0f} times Adam's bound"
     else:
         return None
-    state = f"is too small for {form.name}, because"
-    if epsilon == 0.0:
-        state = f"becomes zero in {form.name}, and"
-    elif epsilon < form.smallest_normal:
-        state = f"becomes the subnormal number {epsilon:.3g} in {form.name}, and"
     needed = max(form.smallest_normal, step / bound / _OVERSHOOT)
     needed = 10.0 ** math.ceil(math.log10(needed))  # a number that people write
     return severity, (
@@ -280,12 +264,10 @@ def _vanished_step(
     """The largest first step, times epsilon, whose second moment is zero; and Adam's bound.
 
     Both are in units of the learning rate. The step is zero if a rate is 1 or no number,
-    which is reported already.
+    which is reported already. Source: docs/bounds.md.
     """
     if not (beta_1 < 1.0 and beta_2 < 1.0):
         return 0.0, 1.0
     vanishing = form.smallest_normal if form.flushes_subnormals else form.smallest_subnormal / 2
-    # (1 - beta_2) * g**2 vanishes for every gradient g up to the root of z / (1 - beta_2), z
-    # being the largest number that vanishes. Adam's learning rate takes sqrt(1 - beta_2) off.
     step = math.sqrt(vanishing / (1.0 - beta_2) if rules.corrected else vanishing)
     return step, max(1.0, (1.0 - beta_1) / math.sqrt(1.0 - beta_2))

@@ -77,7 +77,7 @@ def baseline_folder(config: pytest.Config) -> Path | None:
     """Where sessions are saved; None if that is no folder."""
     option = config.option
     if option.benchmark_storage == _UNSET_STORAGE:
-        # Without a file of settings the root is where the tests lie: maybe an installed wheel.
+        # Without settings of the user's own, pytest's root may be an installed wheel.
         root = config.rootpath if config.inipath else config.invocation_params.dir
         folder = root / "benchmarks" / "baselines" / machine_id(option.device)
         option.benchmark_storage = f"file://{folder}"

@@ -193,7 +193,7 @@ def _commit(records: Iterable[Record], info: _CommitInfo) -> str | None:
 
 
 def read_sessions(
-    folder: Path, pattern: str | None = None
+    folder: str | Path, pattern: str | None = None
 ) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
     """Reads the saved sessions of a folder and of its subfolders, one level deep.
 
@@ -211,6 +211,7 @@ def read_sessions(
         readable as one, or copies of another. Nothing that matches is an empty result, not an
         error.
     """
+    folder = Path(folder)
     try:
         paths = matching_files(folder, pattern)
     except OSError as error:

@@ -36,22 +36,13 @@ def select(
 ) -> Selection:
     """Chooses the baseline of a session among the saved ones.
 
-    Unfit is a session in which a test failed or that was itself worse than its baseline: it
-    would make the regression the new normal. So is a copy of another. Comparable is one that
-    shares a precision with the current session and agrees with it, by
-    `cnnprec.verdicts.comparability.refused`, in every precision that they share.
+    Unfit is a session in which a test failed or that was itself worse than its baseline: it would
+    make the regression the new normal. So is a copy of another. Comparable is one that agrees with the current session, by
+    `cnnprec.verdicts.comparability.refused`, in every precision.
 
-    The comparable sessions are grouped by their stack, the project's own code apart: commits
-    follow each other by the dozen and rarely touch the time, so they pool, while the pool of
-    two TensorFlows has neither's mean, and a spread that is neither's. The newest group with
-    `ENOUGH` sessions is taken, for two reasons. A comparison with a few sessions finds little,
-    so the first session after an update must not push a good baseline out. And among good
-    ones the newest says best how fast the machine is now. If no group has enough, the newest
-    is better than none. The current stack's own group competes like any other.
-
-    With ``vary`` the question is what a certain change did, so a group from before the change
-    comes first where there is one. If the code is varied, sessions of the current code are a
-    group of their own: they have the change already.
+    The comparable sessions are grouped by their stack, the project's own code apart. The newest
+    group with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that
+    differ in what is varied come first (docs/comparing.md has the reasons).
 
     Args:
         sessions: The saved sessions, in any order.

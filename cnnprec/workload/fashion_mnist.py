@@ -209,20 +209,11 @@ def _read_split(
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
-    """Reads a gzipped IDX file of unsigned bytes.
+    """Reads a gzipped IDX file of unsigned bytes; returns the array and its SHA-256 (hex).
 
-    The file is decompressed straight into the result and hashed on the way, so memory
-    stays close to the size of the result, which `shape` bounds whatever the file says.
-
-    Args:
-        path: The file.
-        shape: The largest first dimension accepted, and the others exactly.
-
-    Returns:
-        The array (uint8) and the SHA-256 (hex) of its bytes.
-
-    Raises:
-        DatasetError: The file is no such file, is truncated, or has another shape.
+    The file is decompressed straight into the result and hashed on the way, so memory stays
+    close to the size of the result. `shape` bounds that whatever the file says: the largest
+    first dimension accepted, and the others exactly.
     """
     header_bytes = 4 + 4 * len(shape)
     magic = bytes((0, 0, 0x08, len(shape)))  # 0x08 is IDX for unsigned byte.

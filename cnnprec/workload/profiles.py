@@ -46,15 +46,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         problems = [
-            f"--{name.replace('_', '-')} {value}: must be at least 1"
-            for name, value in (
-                ("train_samples", self.train_samples),
-                ("test_samples", self.test_samples),
-                ("epochs", self.epochs),
-                ("runs", self.runs),
-                ("batch_size", self.batch_size),
-            )
-            if value < 1
+            f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1"
+            for name in ("train_samples", "test_samples", "epochs", "runs", "batch_size")
+            if getattr(self, name) < 1
         ]
         if self.turns != 0 and self.turns < FEWEST_TURNS:
             problems.append(

@@ -1,5 +1,8 @@
 """The models that are replayed."""
 
+import functools
+from collections.abc import Callable
+
 import keras
 import pytest
 
@@ -7,30 +10,29 @@ from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.training.model import build_model, initial_weights
 
 
-@pytest.fixture(scope="module")
-def models():
-    """One model per precision; each test puts its weights back."""
-    return {name: build_model(precision) for name, precision in PRECISIONS.items()}
+@pytest.fixture(scope="session")
+def states() -> Callable[[str], tuple]:
+    """Of a precision the model, and what its variables hold at the start.
+
+    Building it and drawing its weights takes as long as a step, so both are done once.
+    """
+
+    @functools.cache
+    def build(name: str) -> tuple:
+        model = build_model(name)
+        optimizer = [variable.numpy() for variable in model.optimizer.variables]
+        return model, initial_weights(model, seed=12), optimizer
+
+    return build
 
 
-@pytest.fixture(scope="module")
-def starts(models):
-    return {name: [v.numpy() for v in model.optimizer.variables] for name, model in models.items()}
-
-
-@pytest.fixture(scope="module")
-def weights(models):
-    """Drawn once: drawing them takes as long as a step."""
-    return {name: initial_weights(model, seed=12) for name, model in models.items()}
-
-
-@pytest.fixture
-def fresh(models, starts, weights):
+@pytest.fixture(scope="session")
+def fresh(states):
     def reset(name: str) -> keras.Sequential:
-        model = models[name]
-        for variable, value in zip(model.trainable_variables, weights[name], strict=True):
+        model, weights, optimizer = states(name)
+        for variable, value in zip(model.trainable_variables, weights, strict=True):
             variable.assign(value)
-        for variable, value in zip(model.optimizer.variables, starts[name], strict=True):
+        for variable, value in zip(model.optimizer.variables, optimizer, strict=True):
             variable.assign(value)
         if PRECISIONS[name].loss_scaling:
             # Far below the scale at which healthy gradients of these images overflow.

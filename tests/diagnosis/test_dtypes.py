@@ -30,9 +30,9 @@ def test_table_has_a_row_for_every_precision():
 
 
 @pytest.mark.parametrize(("name", "row"), TABLE.items())
-def test_layers_and_optimizer_have_the_dtypes_of_the_table(name, row):
+def test_layers_and_optimizer_have_the_dtypes_of_the_table(name, row, model_of):
     variable, compute, loss = row
-    model = build_model(PRECISIONS[name])
+    model = model_of(name)
     images = tf.zeros([2, 28, 28, 1], tf.uint8)
     with tf.GradientTape() as tape:
         outputs = model(images)
@@ -48,19 +48,19 @@ def test_layers_and_optimizer_have_the_dtypes_of_the_table(name, row):
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_audit_finds_nothing_wrong_with_a_model_as_built(name):
-    assert audit_dtypes(build_model(PRECISIONS[name]), PRECISIONS[name]) == ()
+def test_audit_finds_nothing_wrong_with_a_model_as_built(name, model_of):
+    assert audit_dtypes(model_of(name), PRECISIONS[name]) == ()
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_audit_against_another_precision_finds_every_tensor(name):
+def test_audit_against_another_precision_finds_every_tensor(name, model_of):
     built = PRECISIONS[name]
     other = next(
         p
         for p in PRECISIONS.values()
         if p.variable_dtype != built.variable_dtype and p.compute_dtype != built.compute_dtype
     )
-    found = audit_dtypes(build_model(built), other)
+    found = audit_dtypes(model_of(name), other)
     # 9 layers with computation and activation, 10 variables with gradient and two slots.
     assert len([m for m in found if m.layer != "loss"]) == 9 * 2 + 10 * 4
     assert ("loss" in {m.layer for m in found}) is (built.loss_dtype != other.loss_dtype)
@@ -77,10 +77,12 @@ def test_audit_against_another_precision_finds_every_tensor(name):
         ("single", "mixed_float16", "float16"),
     ],
 )
-def test_audit_names_the_one_layer_that_computes_in_another_type(name, policy, wrong, layer):
+def test_audit_names_the_one_layer_that_computes_in_another_type(
+    name, policy, wrong, layer, model_of, monkeypatch
+):
     precision = PRECISIONS[name]
-    model = build_model(precision)
-    model.get_layer(layer).dtype_policy = keras.DTypePolicy(policy)
+    model = model_of(name)
+    monkeypatch.setattr(model.get_layer(layer), "dtype_policy", keras.DTypePolicy(policy))
     found = audit_dtypes(model, precision)
     assert Mismatch(layer, "computation", precision.compute_dtype, wrong) in found
     assert {m.layer for m in found if m.tensor == "computation"} == {layer}
@@ -105,27 +107,25 @@ def test_float32_softmax_is_expected_where_it_was_asked_for(name):
 
 
 @pytest.mark.parametrize("name", ["half", "mixed_half", "bfloat16", "double"])
-def test_counters_are_integers_whatever_the_precision(name):
+def test_counters_are_integers_whatever_the_precision(name, model_of):
     counters = [
-        v
-        for v in build_model(PRECISIONS[name]).optimizer.variables
-        if v.name in ("iteration", "step_counter")
+        v for v in model_of(name).optimizer.variables if v.name in ("iteration", "step_counter")
     ]
     assert counters
     assert {v.dtype for v in counters} <= {"int32", "int64"}
 
 
-def test_labels_and_images_reach_the_model_as_integers():
-    model = build_model(PRECISIONS["half"])
+def test_labels_and_images_reach_the_model_as_integers(model_of):
+    model = model_of("half")
     assert model.layers[0].input.dtype == "uint8"
     # A label above 2048 would be rounded by float16.
     assert model.loss(tf.constant([9], tf.uint8), model(tf.zeros([1, 28, 28, 1], tf.uint8))) > 0
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_layer_configurations_keep_the_dtypes_through_json(name):
+def test_layer_configurations_keep_the_dtypes_through_json(name, model_of):
     precision = PRECISIONS[name]
-    for layer in build_model(precision).layers:
+    for layer in model_of(name).layers:
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
         again = keras.saving.deserialize_keras_object(config)
         assert again.compute_dtype == precision.compute_dtype

@@ -9,6 +9,7 @@ docs/known-defects.md holds the text for a report upstream.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -45,9 +46,11 @@ class Rig:
             keras.optimizers.SGD(0.5), dynamic_growth_steps=growth_steps
         )
         self.optimizer.build([self.weight])
+        self._growth_steps = growth_steps
         self.apply: Callable[[tf.Tensor], None] = lambda gradient: self.optimizer.apply([gradient])
         if jit != "eager":
             self.apply = tf.function(self.apply, jit_compile=jit == "xla")
+        self.start = self.state()
 
     @property
     def scale(self) -> float:
@@ -61,6 +64,52 @@ class Rig:
         """One step with these scaled gradients."""
         self.apply(tf.constant(gradient, tf.float32))
 
+    def state(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in (self.weight, *self.optimizer.variables)]
+
+    def restore(self, state: list[np.ndarray]) -> None:
+        for variable, value in zip((self.weight, *self.optimizer.variables), state, strict=True):
+            variable.assign(value)
+        self.optimizer.dynamic_growth_steps = self._growth_steps
+
+
+# Tracing and compiling a step takes longer than a hundred of them, so the tests share the rigs.
+shared_rig = functools.cache(Rig)
+
+
+@functools.cache
+def state_after(
+    jit: str, growth_steps: int, gradient: tuple[float, float], steps: int
+) -> list[np.ndarray]:
+    """The state after so many steps with this gradient.
+
+    The last step of those that lead to zero or infinity is taken from the state before it, which
+    is asked for too.
+    """
+    rig = shared_rig(jit, growth_steps)
+    if steps in (HALVINGS_TO_ZERO, GROWTHS_TO_INFINITY):
+        rig.restore(state_after(jit, growth_steps, gradient, steps - 1))
+        steps = 1
+    else:
+        rig.restore(rig.start)
+    for _ in range(steps):
+        rig.step(*gradient)
+    return rig.state()
+
+
+def after_skips(steps: int, jit: str) -> Rig:
+    """A rig that skipped so many steps in a row."""
+    rig = shared_rig(jit, 2000)
+    rig.restore(state_after(jit, 2000, (np.nan, 1.0), steps))
+    return rig
+
+
+def after_growths(steps: int, jit: str) -> Rig:
+    """A rig whose scale grew so many times."""
+    rig = shared_rig(jit, 1)
+    rig.restore(state_after(jit, 1, (0.0, 0.0), steps))
+    return rig
+
 
 modes = pytest.mark.parametrize("jit", ["eager", "graph", "xla"])
 
@@ -71,27 +120,21 @@ modes = pytest.mark.parametrize("jit", ["eager", "graph", "xla"])
 @defect("scale-underflows-to-zero", "142 skipped steps in a row halve the loss scale to 0")
 @modes
 def test_the_scale_stays_positive_however_many_steps_are_skipped(jit: str) -> None:
-    rig = Rig(jit)
-    for _ in range(HALVINGS_TO_ZERO):
-        rig.step(np.nan, 1.0)
+    rig = after_skips(HALVINGS_TO_ZERO, jit)
     assert rig.scale > 0.0
 
 
 @defect("scale-underflows-to-zero", "a scale of 0 turns finite gradients into 0/0 = NaN weights")
 @modes
 def test_finite_gradients_leave_finite_weights_after_many_skipped_steps(jit: str) -> None:
-    rig = Rig(jit)
-    for _ in range(HALVINGS_TO_ZERO):
-        rig.step(np.nan, 1.0)
+    rig = after_skips(HALVINGS_TO_ZERO, jit)
     rig.step(0.0, 0.0)
     assert np.isfinite(rig.value).all()
 
 
 @modes
 def test_one_skipped_step_fewer_leaves_a_scale_that_works(jit: str) -> None:
-    rig = Rig(jit)
-    for _ in range(HALVINGS_TO_ZERO - 1):
-        rig.step(np.nan, 1.0)
+    rig = after_skips(HALVINGS_TO_ZERO - 1, jit)
     assert rig.scale == 2.0**-126
     rig.step(2.0**-126, 0.0)  # a true gradient of (1, 0)
     assert rig.value.tolist() == [0.5, 2.0]
@@ -103,17 +146,13 @@ def test_one_skipped_step_fewer_leaves_a_scale_that_works(jit: str) -> None:
 @defect("scale-overflows-to-infinity", "113 growths double the loss scale to inf, for ever")
 @modes
 def test_the_scale_stays_finite_however_often_it_grows(jit: str) -> None:
-    rig = Rig(jit, growth_steps=1)
-    for _ in range(GROWTHS_TO_INFINITY):
-        rig.step(0.0, 0.0)
+    rig = after_growths(GROWTHS_TO_INFINITY, jit)
     assert np.isfinite(rig.scale)
 
 
 @defect("scale-overflows-to-infinity", "an infinite scale makes every later step a skipped one")
 def test_a_model_still_learns_after_many_growths() -> None:
-    rig = Rig("eager", growth_steps=1)
-    for _ in range(GROWTHS_TO_INFINITY):
-        rig.step(0.0, 0.0)
+    rig = after_growths(GROWTHS_TO_INFINITY, "eager")
     # From the largest power of two a scaled loss of 5 needs a few skipped steps; 20 are
     # plenty, while an infinite scale halves to infinity.
     for _ in range(20):
@@ -125,9 +164,7 @@ def test_a_model_still_learns_after_many_growths() -> None:
 
 @modes
 def test_one_growth_fewer_leaves_a_scale_that_works(jit: str) -> None:
-    rig = Rig(jit, growth_steps=1)
-    for _ in range(GROWTHS_TO_INFINITY - 1):
-        rig.step(0.0, 0.0)
+    rig = after_growths(GROWTHS_TO_INFINITY - 1, jit)
     assert rig.scale == 2.0**127
     rig.optimizer.dynamic_growth_steps = 2000
     rig = rig if jit == "eager" else rig_at(rig.scale, jit)
@@ -136,8 +173,9 @@ def test_one_growth_fewer_leaves_a_scale_that_works(jit: str) -> None:
 
 
 def rig_at(scale: float, jit: str) -> Rig:
-    """A fresh rig at this scale: a traced step keeps the growth setting it was traced with."""
-    rig = Rig(jit)
+    """A rig at this scale: a traced step keeps the growth setting it was traced with."""
+    rig = shared_rig(jit, 2000)
+    rig.restore(rig.start)
     rig.optimizer.dynamic_scale.assign(scale)
     return rig
 
@@ -284,6 +322,7 @@ def test_load_model_restores_the_scale(weights_file: Path) -> None:
 # skipped-step-writes-batch-statistics
 
 
+@functools.cache
 def step_of_batch_norm_model(worst: float) -> tuple[keras.Model, bool]:
     """One training step on eight images of ones, one of whose values is `worst`.
 

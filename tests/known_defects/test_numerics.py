@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -339,13 +338,16 @@ BFLOAT16_PRODUCT = "import tensorflow as tf; a = tf.ones((4, 4), 'bfloat16'); tf
         right("AVX512_CORE"),
     ],
 )
-def test_a_bfloat16_product_survives_a_limit_on_the_instructions_of_onednn(instructions):
+def test_a_bfloat16_product_survives_a_limit_on_the_instructions_of_onednn(
+    instructions, monkeypatch
+):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", instructions)
+    if not computed_by_onednn("bfloat16"):
+        exec(BFLOAT16_PRODUCT, {})  # noqa: S102 - nothing reads the limit: this process will do
+        return
+    # oneDNN reads the limit once, and what exceeds it ends the process.
     done = subprocess.run(
-        [sys.executable, "-c", BFLOAT16_PRODUCT],
-        env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", BFLOAT16_PRODUCT], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -62,9 +63,15 @@ def test_max_pooling_conserves_the_sum_of_the_gradient(dtype):
 _CONV = Conv2D((6, 9, 7, 5), 7, (2, 3))
 
 
-def _conv_layer(inputs: dict[str, np.ndarray], dtype: str) -> keras.layers.Layer:
+@functools.cache
+def _built_conv_layer(dtype: str) -> keras.layers.Layer:
     layer = keras.layers.Conv2D(7, (2, 3), dtype=dtype)
     layer.build((None, 9, 7, 5))
+    return layer
+
+
+def _conv_layer(inputs: dict[str, np.ndarray], dtype: str) -> keras.layers.Layer:
+    layer = _built_conv_layer(dtype)
     layer.kernel.assign(inputs["kernel"])
     layer.bias.assign(inputs["bias"])
     return layer
@@ -125,9 +132,15 @@ def test_a_gradient_that_loses_one_image_does_not_add_up():
     assert np.any(np.abs(whole - (first + second)) > allowed)
 
 
+@functools.cache
+def _built_dense_layer(inputs: int, units: int, dtype: str) -> keras.layers.Layer:
+    layer = keras.layers.Dense(units, use_bias=False, dtype=dtype)
+    layer.build((None, inputs))
+    return layer
+
+
 def _dense_gradients(x: np.ndarray, kernel: np.ndarray, upstream: np.ndarray, dtype: str) -> Any:
-    layer = keras.layers.Dense(kernel.shape[1], use_bias=False, dtype=dtype)
-    layer.build((None, kernel.shape[0]))
+    layer = _built_dense_layer(*kernel.shape, dtype)
     layer.kernel.assign(kernel)
     source = tf.constant(x, dtype)
     with tf.GradientTape() as tape:

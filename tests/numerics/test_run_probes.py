@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,8 @@ from cnnprec.numerics.arithmetic import ACCUMULATORS
 from cnnprec.numerics.discrepancy import hoeffding_limit
 from cnnprec.numerics.known_defects import known_defects
 from cnnprec.numerics.onednn import computed_by_onednn
-from cnnprec.numerics.probes import DTYPES, PROBES, Probe
-from cnnprec.numerics.run_probes import default_device, run_probe, run_probes
+from cnnprec.numerics.probes import DTYPES, PROBES, Probe, select_probes
+from cnnprec.numerics.run_probes import ProbeResult, default_device, run_probe, run_probes
 
 SEED = 0
 ON_CPU = default_device() == "CPU"
@@ -34,16 +35,30 @@ def _row(probe: Probe) -> Any:
     return pytest.param(probe, id=probe.id, marks=marks)
 
 
+@functools.cache
+def healthy(probe_id: str) -> ProbeResult:
+    """What a probe finds where no fault is planted; each is run once for all tests."""
+    return run_probe(PROBES[probe_id], seed=SEED)
+
+
 @pytest.mark.parametrize("probe", [_row(probe) for probe in PROBES.values()])
 def test_probe_stays_within_its_bound(probe):
-    result = run_probe(probe, seed=SEED)
+    result = healthy(probe.id)
     assert result.within_bound, str(result)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_repeat_bitwise(dtype):
     names = ("conv2d.tutorial-2.*", "dense.tutorial-1.*", "reduce_sum.*", "adam.*")
-    assert [r.id for r in run_probes([dtype], names, seed=SEED) if not r.repeats] == []
+    probes = select_probes([dtype], names)
+    assert [probe.id for probe in probes if not healthy(probe.id).repeats] == []
+
+
+def test_running_probes_by_pattern_gives_what_each_gives_alone():
+    dtypes, names = ["float32", "float16"], ["relu.*", "dense.odd.forward"]
+    found = run_probes(dtypes, names, seed=SEED)
+    assert found == tuple(healthy(probe.id) for probe in select_probes(dtypes, names))
+    assert len(found) == 6
 
 
 def test_a_result_that_is_not_finite_is_infinitely_far_off(monkeypatch):
@@ -57,7 +72,7 @@ def test_a_result_that_is_not_finite_is_infinitely_far_off(monkeypatch):
 
 def test_a_result_names_the_known_defect_that_explains_it():
     for probe_id in ("reduce_sum.axis-0[float16]", "reduce_sum.axis-0[float32]"):
-        result = run_probe(PROBES[probe_id], seed=SEED)
+        result = healthy(probe_id)
         assert result.known_defect == (KNOWN_DEFECTS.get(probe_id) if ON_CPU else None)
         assert ("known defect" in str(result)) == (result.known_defect is not None)
 
@@ -71,7 +86,7 @@ def test_a_result_depends_on_the_seed_and_on_nothing_else():
 
 def test_a_wider_accumulator_bound_makes_the_ratio_smaller():
     probe = PROBES["dense.tutorial-1.forward[float32]"]
-    normal = run_probe(probe, seed=SEED)
+    normal = healthy(probe.id)
     wider = run_probe(probe, seed=SEED, accumulator=ACCUMULATORS["tensor_core"])
     assert wider.max_error_over_bound < normal.max_error_over_bound
     assert wider.sha256 == normal.sha256
@@ -83,7 +98,7 @@ def test_a_wider_accumulator_bound_makes_the_ratio_smaller():
     ["conv2d.tutorial-1.forward", "conv2d.tutorial-2.forward", "dense.tutorial-1.kernel_gradient"],
 )
 def test_rounding_errors_have_no_direction(name, dtype):
-    result = run_probe(PROBES[f"{name}[{dtype}]"], seed=SEED)
+    result = healthy(f"{name}[{dtype}]")
     limit = hoeffding_limit(result.elements)
     assert abs(result.signed_mean_error) < limit
     assert abs(result.outward_mean_error) < limit
@@ -268,7 +283,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_exceeds_the_bound_of_its_probe_and_its_absence_does_not(name, monkeypatch):
     patch, probe_id = FAULTS[name]
-    assert run_probe(PROBES[probe_id], seed=SEED).within_bound
+    assert healthy(probe_id).within_bound
     with monkeypatch.context() as context:
         patch(context)
         assert not run_probe(PROBES[probe_id], seed=SEED).within_bound
@@ -282,7 +297,7 @@ def test_tf32_operands_are_inside_the_bound_where_tf32_is_allowed(monkeypatch):
 
 def test_one_ulp_everywhere_changes_the_hash_and_the_mean_outward_error(monkeypatch):
     probe = PROBES["conv2d.tutorial-1.forward[float32]"]
-    clean = run_probe(probe, seed=SEED)
+    clean = healthy(probe.id)
     _after(tf.nn, "convolution", _next_up)(monkeypatch)
     faulty = run_probe(probe, seed=SEED)
     limit = hoeffding_limit(clean.elements)
@@ -292,7 +307,7 @@ def test_one_ulp_everywhere_changes_the_hash_and_the_mean_outward_error(monkeypa
 
 def test_one_ulp_in_one_element_changes_the_hash(monkeypatch):
     probe = PROBES["conv2d.tutorial-1.forward[float32]"]
-    clean = run_probe(probe, seed=SEED)
+    clean = healthy(probe.id)
 
     def change(y: Any) -> Any:
         return tf.tensor_scatter_nd_update(y, [[1, 2, 3, 4]], [_next_up(y)[1, 2, 3, 4]])
@@ -314,7 +329,7 @@ def test_a_fault_in_one_element_is_located(monkeypatch):
 def test_a_sum_in_random_order_does_not_repeat(monkeypatch):
     rng, original = np.random.default_rng(SEED), tf.reduce_sum
     probe = PROBES["reduce_sum.all[float32]"]
-    assert run_probe(probe, seed=SEED).repeats
+    assert healthy(probe.id).repeats
 
     def shuffled(x: Any, axis: Any) -> Any:
         # Sequential, as atomics on a GPU are; the order is what changes.

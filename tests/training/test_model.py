@@ -18,8 +18,8 @@ NUMPY = {
 }
 
 
-def test_network_is_the_tutorials():
-    model = build_model(PRECISIONS["single"])
+def test_network_is_the_tutorials(model_of):
+    model = model_of("single")
     shapes = [(layer.name, tuple(layer.output.shape[1:])) for layer in model.layers]
     assert shapes == [
         ("pixels", (28, 28, 1)),
@@ -39,8 +39,8 @@ def test_network_is_the_tutorials():
 
 
 @pytest.mark.parametrize("precision", ALL, ids=str)
-def test_every_layer_stores_and_computes_in_the_types_of_the_precision(precision):
-    model = build_model(precision)
+def test_every_layer_stores_and_computes_in_the_types_of_the_precision(precision, model_of):
+    model = model_of(precision.name)
     for layer in model.layers:
         assert layer.compute_dtype == precision.compute_dtype, layer.name
         assert layer.variable_dtype == precision.variable_dtype, layer.name
@@ -167,15 +167,15 @@ def test_softmax_can_be_computed_in_float32(name):
 
 
 @pytest.mark.parametrize("precision", ALL, ids=str)
-def test_loss_is_computed_in_float64_for_double_and_in_float32_for_all_others(precision):
-    model = build_model(precision)
+def test_loss_is_computed_in_float64_for_double_and_in_float32_for_all_others(precision, model_of):
+    model = model_of(precision.name)
     loss = model.loss(np.zeros(2), model(np.zeros((2, 28, 28, 1), np.uint8)))
     assert loss.dtype == ("float64" if precision.name == "double" else "float32")
 
 
 @pytest.mark.parametrize(("name", "exact"), [("double", True), ("single", False)])
-def test_gradient_of_double_is_not_rounded_to_float32_on_its_way(name, exact):
-    model = build_model(PRECISIONS[name])
+def test_gradient_of_double_is_not_rounded_to_float32_on_its_way(name, exact, model_of):
+    model = model_of(name)
     images = np.random.default_rng(1).integers(0, 256, (8, 28, 28, 1), np.uint8)
     labels = np.arange(8)
     with tf.GradientTape() as tape:
@@ -190,9 +190,9 @@ def test_gradient_of_double_is_not_rounded_to_float32_on_its_way(name, exact):
 
 
 @pytest.mark.parametrize("precision", ALL, ids=str)
-def test_all_precisions_start_from_the_same_weights_rounded(precision):
-    single = initial_weights(build_model(PRECISIONS["single"]), seed=12)
-    weights = initial_weights(build_model(precision), seed=12)
+def test_all_precisions_start_from_the_same_weights_rounded(precision, model_of):
+    single = initial_weights(model_of("single"), seed=12)
+    weights = initial_weights(model_of(precision.name), seed=12)
     for ours, reference in zip(weights, single, strict=True):
         assert ours.dtype == NUMPY[precision.variable_dtype]
         np.testing.assert_array_equal(
@@ -200,8 +200,8 @@ def test_all_precisions_start_from_the_same_weights_rounded(precision):
         )
 
 
-def test_seeds_and_layers_draw_different_weights():
-    model = build_model(PRECISIONS["single"])
+def test_seeds_and_layers_draw_different_weights(model_of):
+    model = model_of("single")
     first, second = initial_weights(model, seed=12), initial_weights(model, seed=13)
     kernels = [i for i, v in enumerate(model.trainable_variables) if v.name == "kernel"]
     assert all((first[i] != second[i]).any() for i in kernels)
@@ -210,8 +210,8 @@ def test_seeds_and_layers_draw_different_weights():
     assert (first[4].ravel() != first[6].ravel()).any()
 
 
-def test_initial_weights_are_glorot_uniform_with_zero_biases():
-    model = build_model(PRECISIONS["single"])
+def test_initial_weights_are_glorot_uniform_with_zero_biases(model_of):
+    model = model_of("single")
     for variable, value in zip(model.trainable_variables, initial_weights(model, 1), strict=True):
         if variable.name == "bias":
             assert not value.any()

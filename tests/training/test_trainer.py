@@ -1,6 +1,8 @@
 import dataclasses
+import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from cnnprec.diagnosis.causes import diagnose_run
 from cnnprec.diagnosis.sighting import Cause
 from cnnprec.precision.precisions import PRECISIONS
-from cnnprec.records.record import Outcome
+from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.batches import _tensor, shuffled_batches
 from cnnprec.training.trainer import Trainer, train
 from cnnprec.workload.dataset import Dataset, aligned_empty
@@ -21,8 +23,16 @@ TRAINABLE = ["double", "single", "mixed_half", "mixed_bfloat16", "half_stable", 
 
 
 @pytest.fixture(scope="module")
-def single(tiny, tiny_data) -> Trainer:
-    return Trainer(PRECISIONS["single"], tiny, tiny_data)
+def trainer_of(tiny, tiny_data) -> Callable[[str], Trainer]:
+    """The trainer of a precision. Tracing its graph takes longer than most of what is tested,
+    so all tests share it: `run` resets it, and a test below holds that to the last bit.
+    """
+    return functools.cache(lambda name: Trainer(PRECISIONS[name], tiny, tiny_data))
+
+
+@pytest.fixture
+def single(trainer_of) -> Trainer:
+    return trainer_of("single")
 
 
 def run(trainer: Trainer, seed: int, on_progress=None):
@@ -31,17 +41,23 @@ def run(trainer: Trainer, seed: int, on_progress=None):
     return trainer.finish()
 
 
+@pytest.fixture(scope="module")
+def result_of(trainer_of, tiny) -> Callable[[str], TrainingRun]:
+    """What came of one run of a precision."""
+    return functools.cache(lambda name: run(trainer_of(name), tiny.seed))
+
+
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_precision_that_trains_lowers_its_loss_and_moves_to_the_end(name, tiny, tiny_data):
-    result = train(PRECISIONS[name], tiny, tiny_data)
+def test_precision_that_trains_lowers_its_loss_and_moves_to_the_end(name, tiny, result_of):
+    result = result_of(name)
     assert result.outcome is Outcome.TRAINED
     assert result.first_bad_step is None
     assert len(result.losses) == tiny.epochs
     assert result.losses[-1] < result.losses[0]
 
 
-def test_half_diverges_and_says_at_which_step(tiny, tiny_data):
-    result = train(PRECISIONS["half"], tiny, tiny_data)
+def test_half_diverges_and_says_at_which_step(result_of):
+    result = result_of("half")
     assert result.outcome is Outcome.DIVERGED
     assert math.isnan(result.losses[-1])
     bad = result.first_bad_step
@@ -52,8 +68,8 @@ def test_half_diverges_and_says_at_which_step(tiny, tiny_data):
     assert result.test_accuracy == 0.1
 
 
-def test_bfloat16_is_frozen_and_its_loss_stays(tiny, tiny_data):
-    result = train(PRECISIONS["bfloat16"], tiny, tiny_data)
+def test_bfloat16_is_frozen_and_its_loss_stays(result_of):
+    result = result_of("bfloat16")
     assert result.outcome is Outcome.FROZEN
     assert result.first_bad_step is None
     # Both epochs see the same images through the same weights; only the order, and so the
@@ -61,16 +77,17 @@ def test_bfloat16_is_frozen_and_its_loss_stays(tiny, tiny_data):
     assert result.losses[0] == pytest.approx(result.losses[1], rel=2**-8)
 
 
-def test_weights_that_no_gradient_moves_are_not_called_frozen(tiny, tiny_data):
+def test_weights_that_no_gradient_moves_are_not_called_frozen(trainer_of, tiny, tiny_data):
     """A model at rest is no freeze: all its gradients are zero."""
-    trainer = Trainer(PRECISIONS["bfloat16"], tiny, tiny_data)
+    trainer = trainer_of("bfloat16")
     trainer.reset(tiny.seed)
     # Dead units everywhere but in the last bias; and a bias that is already right for a
     # set of one class.
     for variable in trainer.model.trainable_variables:
         variable.assign(tf.zeros(variable.shape, variable.dtype))
     only_zeros = dataclasses.replace(tiny_data, train_labels=np.zeros_like(tiny_data.train_labels))
-    still = Trainer(PRECISIONS["bfloat16"], tiny, only_zeros)
+    one_epoch = dataclasses.replace(tiny, epochs=1)
+    still = Trainer(PRECISIONS["bfloat16"], one_epoch, only_zeros)
     still.reset(tiny.seed)
     for variable in still.model.trainable_variables:
         variable.assign(tf.zeros(variable.shape, variable.dtype))
@@ -93,15 +110,15 @@ def test_another_seed_gives_another_run(single):
 
 
 @pytest.mark.parametrize("name", ["single", "mixed_half"])
-def test_reset_model_trains_like_a_newly_built_one(name, tiny, tiny_data):
-    used = Trainer(PRECISIONS[name], tiny, tiny_data)
+def test_reset_model_trains_like_a_newly_built_one(name, trainer_of, tiny, tiny_data):
+    used = trainer_of(name)
     used.warm_up()
     run(used, 7)
     assert run(used, 5) == train(PRECISIONS[name], tiny, tiny_data, seed=5)
 
 
-def test_reset_also_cures_a_diverged_model(tiny, tiny_data):
-    trainer = Trainer(PRECISIONS["half"], tiny, tiny_data)
+def test_reset_also_cures_a_diverged_model(trainer_of):
+    trainer = trainer_of("half")
     first, second = run(trainer, 5), run(trainer, 5)
     assert first.outcome is Outcome.DIVERGED
     assert repr(first) == repr(second)  # repr, because NaN is not equal to itself
@@ -121,8 +138,8 @@ def test_watching_progress_changes_no_result(single):
     assert run(single, 5, on_progress=lambda *_: None) == run(single, 5)
 
 
-def test_first_losses_are_those_of_the_first_steps(single, tiny):
-    result = run(single, 5)
+def test_first_losses_are_those_of_the_first_steps(result_of, tiny):
+    result = result_of("single")
     assert len(result.first_losses) == 16
     # The first loss of ten balanced classes with small weights is near ln 10.
     assert result.first_losses[0] == pytest.approx(math.log(10), abs=0.5)
@@ -131,20 +148,23 @@ def test_first_losses_are_those_of_the_first_steps(single, tiny):
     assert result.losses[0] == pytest.approx(epoch_mean, rel=10 * 2**-24)
 
 
-def test_loss_scale_history_starts_at_keras_initial_scale(tiny, tiny_data):
-    result = train(PRECISIONS["mixed_half"], tiny, tiny_data)
+def test_loss_scale_history_starts_at_keras_initial_scale(result_of):
+    result = result_of("mixed_half")
     assert result.loss_scales[0] == (0, 2.0**15)
     scales = [scale for _, scale in result.loss_scales]
     assert all(later == scale / 2 for scale, later in itertools.pairwise(scales))
 
 
-def test_precision_without_loss_scaling_has_no_scale_history(single):
-    assert run(single, 5).loss_scales == ()
+def test_precision_without_loss_scaling_has_no_scale_history(result_of):
+    assert result_of("single").loss_scales == ()
 
 
-def test_xla_trains_like_the_graph(tiny, tiny_data):
-    graph = train(PRECISIONS["single"], tiny.override(jit="off"), tiny_data)
-    xla = train(PRECISIONS["single"], tiny.override(jit="on"), tiny_data)
+def test_xla_trains_like_the_graph(single, result_of, tiny, tiny_data):
+    results = {single.jit_compiled: result_of("single")}
+    for compiled, jit in ((False, "off"), (True, "on")):
+        if compiled not in results:
+            results[compiled] = train(PRECISIONS["single"], tiny.override(jit=jit), tiny_data)
+    graph, xla = results[False], results[True]
     assert xla.outcome is Outcome.TRAINED
     # The first loss is one forward pass of the same weights: a float32 dot product of at
     # most 576 terms in another order differs by at most 576 roundings of 2**-24.
@@ -162,18 +182,16 @@ def test_jit_switch_reaches_keras(jit, tiny, tiny_data):
     ("name", "cause"),
     [("half", Cause.SECOND_MOMENT_UNDERFLOW), ("bfloat16", Cause.HYPERPARAMETER)],
 )
-def test_run_that_failed_is_explained_by_a_replay(name, cause, tiny, tiny_data):
-    trainer = Trainer(PRECISIONS[name], tiny, tiny_data)
-    result = run(trainer, 5)
-    assert diagnose_run(trainer, result).cause is cause
+def test_run_that_failed_is_explained_by_a_replay(name, cause, trainer_of, result_of):
+    assert diagnose_run(trainer_of(name), result_of(name)).cause is cause
 
 
-def test_run_that_trained_needs_no_explanation(single):
-    assert diagnose_run(single, run(single, 5)) is None
+def test_run_that_trained_needs_no_explanation(single, result_of):
+    assert diagnose_run(single, result_of("single")) is None
 
 
-def test_run_that_broke_late_is_not_replayed_for_hours(single):
-    late = dataclasses.replace(run(single, 5), outcome=Outcome.DIVERGED, first_bad_step=101)
+def test_run_that_broke_late_is_not_replayed_for_hours(single, result_of):
+    late = dataclasses.replace(result_of("single"), outcome=Outcome.DIVERGED, first_bad_step=101)
     assert diagnose_run(single, late) is None
 
 
@@ -184,12 +202,11 @@ def test_dataset_of_another_size_than_asked_for_is_refused(field, tiny, tiny_dat
         train(PRECISIONS["single"], more, tiny_data)
 
 
-def test_tf32_is_forbidden_while_single_trains_and_put_back(tiny, tiny_data):
+def test_tf32_is_forbidden_while_single_trains_and_put_back(single):
     get = tf.config.experimental.tensor_float_32_execution_enabled
     seen = []
-    trainer = Trainer(PRECISIONS["single"], tiny, tiny_data)
-    trainer.reset(1)
-    trainer.fit(lambda *_: seen.append(get()))
+    single.reset(1)
+    single.fit(lambda *_: seen.append(get()))
     assert set(seen) == {False}
     assert get()  # TensorFlow's default
 
@@ -243,7 +260,9 @@ def test_images_as_they_were_read_are_used_without_a_copy():
     assert not array.flags.writeable
 
 
-def test_training_leaves_the_images_as_they_are(tiny, tiny_data: Dataset):
+def test_train_is_a_run_of_the_first_seed_and_leaves_the_images_as_they_are(
+    result_of, tiny, tiny_data: Dataset
+):
     before = tiny_data.train_images.copy()
-    train(PRECISIONS["single"], tiny, tiny_data)
+    assert train("single", tiny, tiny_data) == result_of("single")
     np.testing.assert_array_equal(tiny_data.train_images, before)
