@@ -8,7 +8,6 @@ full of both, so the lists that may hold them write them as words
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -19,6 +18,7 @@ import msgspec
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.json_numbers import decode, encode
+from cnnprec.text import Word
 from cnnprec.workload.profiles import TrainingConfig
 
 SCHEMA_VERSION = 5
@@ -35,7 +35,7 @@ MOST_SCALE_CHANGES = 64
 """A scaler gone wrong may change its scale in every step; a record has to stay small."""
 
 
-class Outcome(str, enum.Enum):
+class Outcome(Word):
     """How a training run ended."""
 
     TRAINED = "trained"
@@ -44,9 +44,6 @@ class Outcome(str, enum.Enum):
     """The last loss or a weight is not finite."""
     FROZEN = "frozen"
     """No bit of any weight changed during the last epoch, though gradients are not zero."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True)

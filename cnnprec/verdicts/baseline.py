@@ -37,8 +37,8 @@ def select(
     """Chooses the baseline of a session among the saved ones.
 
     Unfit is a session in which a test failed or that was itself worse than its baseline: it would
-    make the regression the new normal. So is a copy of another. Comparable is one that agrees with the current session, by
-    `cnnprec.verdicts.comparability.refused`, in every precision.
+    make the regression the new normal. So is a copy of another. Comparable is one that agrees with
+    the current session, by `cnnprec.verdicts.comparability.refused`, in every precision.
 
     The comparable sessions are grouped by their stack, the project's own code apart. The newest
     group with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that
