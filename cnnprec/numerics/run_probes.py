@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnprec.numerics.arithmetic import Accumulator, arithmetic_for
+from cnnprec.numerics.arithmetic import arithmetic_for
 from cnnprec.numerics.discrepancy import Discrepancy, discrepancy
 from cnnprec.numerics.known_defects import known_defects
 from cnnprec.numerics.onednn import computed_by_onednn
@@ -73,7 +73,6 @@ def run_probe(
     probe: Probe,
     *,
     seed: int,
-    accumulator: Accumulator | None = None,
     tensor_float_32: bool = False,
 ) -> ProbeResult:
     """Runs one probe twice on TensorFlow's default device.
@@ -81,8 +80,6 @@ def run_probe(
     Args:
         probe: The probe, such as a value of `PROBES`.
         seed: Seed of the inputs. Each probe draws its own numbers from it.
-        accumulator: Where dot products and sums keep partial sums. By default float64 for
-            float64, and float32 otherwise, as tensor cores do it where there is a GPU.
         tensor_float_32: Whether float32 products may use TF32. This is what the result is
             held to; TensorFlow's own setting is left alone.
 
@@ -93,8 +90,6 @@ def run_probe(
     arithmetic = arithmetic_for(
         probe.dtype, tensor_cores=device == "GPU", tensor_float_32=tensor_float_32
     )
-    if accumulator is not None:
-        arithmetic = dataclasses.replace(arithmetic, accumulator=accumulator)
     rng = np.random.default_rng([seed, zlib.crc32(probe.id.encode())])
     inputs = probe.operation.draw(rng, probe.dtype)
     computed, again = _compute_twice(probe, inputs)

@@ -14,10 +14,6 @@ from typing import Any
 from cnnprec.records.session_files import session_files, session_number
 from cnnprec.records.write_whole import create, written_beside
 
-MOST_BYTES = 20_000
-"""A saved benchmark should stay below this. Writing never refuses a larger one; that every
-profile stays below it is a test."""
-
 _WIDTH = 100  # columns of a saved file, where its values allow it
 
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
@@ -107,21 +103,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def benchmark_bytes(output: Mapping[str, Any]) -> dict[str, int]:
-    """How large each benchmark is in the file that `write_session` makes, in bytes.
-
-    Returns:
-        Bytes by the benchmark's name; `MOST_BYTES` is the aim.
-
-    Raises:
-        SaveError: A number in it is not finite.
-    """
-    return {
-        benchmark["name"]: len(_layout(benchmark, 2).encode())
-        for benchmark in _slim(output)["benchmarks"]
-    }
 
 
 def _slim(output: Mapping[str, Any]) -> dict[str, Any]:

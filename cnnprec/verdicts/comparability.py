@@ -150,17 +150,6 @@ FIELDS: tuple[Field, ...] = (
 )
 """Everything that two records are compared in, in the order in which it is listed."""
 
-NOT_COMPARED: Mapping[str, str] = MappingProxyType(
-    {
-        "data.source": "a folder; the digest says whether the images are the same",
-        "precision.note": "words for people; they change nothing that is computed",
-        "environment.commit": "shown beside the code's digest; a commit that touches only "
-        "documents changes nothing that is measured",
-    }
-)
-"""The fields of a record's environment, numbers, data and precision that `FIELDS` leaves
-out on purpose, each with the reason."""
-
 STACK_NAMES: tuple[str, ...] = tuple(field.name for field in FIELDS if field.part is Part.STACK)
 """The names that `parse_vary` takes."""
 

@@ -9,8 +9,9 @@ import pytest
 
 from cnnprec.numerics.arithmetic import arithmetic_for
 from cnnprec.numerics.bounds import Enclosure, contraction, exactly
-from cnnprec.numerics.discrepancy import discrepancy, hoeffding_limit
+from cnnprec.numerics.discrepancy import discrepancy
 from cnnprec.precision.formats import FORMATS, round_to, spacing
+from tests.support.hoeffding import hoeffding_limit
 
 DTYPES = tuple(FORMATS)
 

@@ -14,13 +14,13 @@ import pytest
 from cnnprec.machine.names import machine_id
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.pytest_plugin import options
-from cnnprec.records import write_session
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
-from cnnprec.verdicts.comparability import FIELDS, NOT_COMPARED, STACK_NAMES, Part
+from cnnprec.verdicts.comparability import FIELDS, STACK_NAMES, Part
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS
-from tests.support.mutations import PATHS, changed
+from tests.support.mutations import NOT_COMPARED, PATHS, changed
 from tests.support.project import DUE, Project
+from tests.support.session_bytes import MOST_BYTES
 
 # The traps of pytest-benchmark: situations that it lets pass.
 
@@ -260,7 +260,7 @@ def test_saved_session_keeps_raw_rounds_in_the_folder_of_the_machine(saved):
     for bench in plain["benchmarks"]:
         record = Record.from_dict(bench["extra_info"]["cnnprec"])
         assert len([entry.seconds for entry in record.rounds]) == 3
-        assert len(json.dumps(bench)) <= write_session.MOST_BYTES
+        assert len(json.dumps(bench)) <= MOST_BYTES
 
 
 @pytest.mark.parametrize("option", ["--benchmark-disable", "--benchmark-skip", "-n2"])

@@ -17,6 +17,15 @@ PATHS = [
     f"{owner}.{field.name}" for owner, kind in OWNERS.items() for field in dataclasses.fields(kind)
 ]
 PATHS.append("companions")
+
+NOT_COMPARED = {
+    "data.source": "a folder; the digest says whether the images are the same",
+    "precision.note": "words for people; they change nothing that is computed",
+    "environment.commit": "shown beside the code's digest; a commit that touches only documents "
+    "changes nothing that is measured",
+}
+"""The fields that the comparison leaves out on purpose, each with the reason."""
+
 """All that a record says of machine, work and software, such as ``"environment.driver"``."""
 
 

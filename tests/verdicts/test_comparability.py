@@ -8,14 +8,13 @@ from cnnprec.records.record import Record
 from cnnprec.verdicts import comparability
 from cnnprec.verdicts.comparability import (
     FIELDS,
-    NOT_COMPARED,
     STACK_NAMES,
     Part,
     differences,
     parse_vary,
     refused,
 )
-from tests.support.mutations import PATHS, changed
+from tests.support.mutations import NOT_COMPARED, PATHS, changed
 
 SAVED = json.loads((Path(__file__).parents[1] / "data/session-schema-5.json").read_text())
 RECORD = Record.from_dict(SAVED["benchmarks"][0]["extra_info"]["cnnprec"])
