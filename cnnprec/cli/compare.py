@@ -231,13 +231,12 @@ def _markdown(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTa
 def _exit_code(verdict: Verdict, require_verdict: bool) -> Exit:
     if verdict is Verdict.PASS or (verdict is Verdict.INCONCLUSIVE and not require_verdict):
         return Exit.PASS
-    nothing = verdict in (Verdict.INCOMPARABLE, Verdict.NO_BASELINE)
-    return Exit.USAGE if nothing else Exit.FAIL
+    return Exit.USAGE if verdict in (Verdict.INCOMPARABLE, Verdict.NO_BASELINE) else Exit.FAIL
 
 
 def _write(target: Path, judged: JudgedSession) -> Exit:
-    baseline = [session.path for session in judged.selection.sessions]
     try:
+        baseline = [session.path for session in judged.selection.sessions]
         write_verdict(target, judged.comparison, baseline, judged.session.path)
     except OSError as error:
         note(f"cnnprec compare: --verdict-json {target}: {error.strerror or error}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -150,7 +151,7 @@ class MeasuredSession:
             with self._kept(series):
                 assert series.trainer is not None  # noqa: S101 - chosen so above
                 series.trainer.start_turns()
-                workers[name] = self._worker(series, series.trainer, steps[name])
+                workers[name] = functools.partial(self._take, series, series.trainer, steps[name])
         timing = Timing(workers, self._order_seed)
         gc.collect()
         with self._watched() as watch, without_collection():
@@ -178,12 +179,9 @@ class MeasuredSession:
             )
             self._keep(dataclasses.replace(series.record, turns=turns), series)
 
-    def _worker(self, series: Series, trainer: Trainer, steps: int) -> Callable[[], None]:
-        def work() -> None:
-            with self._kept(series):
-                trainer.take(steps)
-
-        return work
+    def _take(self, series: Series, trainer: Trainer, steps: int) -> None:
+        with self._kept(series):
+            trainer.take(steps)
 
     def _is_whole(self, record: Record) -> bool:
         turns = len(record.turns.seconds) if record.turns else 0
