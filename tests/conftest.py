@@ -22,6 +22,23 @@ from cnnprec.workload.profiles import TrainingConfig
 
 _HERE = Path(__file__).parent
 
+# They run first, so that what is left at the end is short and both processes end together.
+LONGEST = (
+    "pytest_plugin/test_whole_measurement.py",
+    "pytest_plugin/test_benchmarks.py",
+    "training/test_trainer.py",
+    "measurement/test_measure.py",
+    "training/test_determinism.py",
+    "diagnosis/test_replay.py",
+    "pytest_plugin/test_verdicts.py",
+    "numerics/test_run_probes.py",
+    "test_evidence.py",
+    "test_docs.py",
+    "training/test_remedies.py",
+    "test_layers.py",
+    "known_defects/test_numerics.py",
+)
+
 # No deadlines: this runs on shared machines, where a pause of a second proves nothing.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", _COMMON, max_examples=30)
@@ -53,6 +70,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     ):
         option.numprocesses = 2
         option.dist = "loadscope"  # what a file's fixtures have built serves all of the file
+        option.loadscopereorder = False  # by the number of tests, which says little of the time
 
 
 @pytest.fixture
@@ -71,7 +89,7 @@ def usual_signals() -> Iterator[None]:
 def tiny() -> TrainingConfig:
     """A training of a second: 2 epochs of 10 steps."""
     return TrainingConfig(
-        "tiny", train_samples=160, test_samples=100, epochs=2, runs=1, batch_size=16
+        "tiny", train_samples=80, test_samples=100, epochs=2, runs=1, batch_size=8
     )
 
 
@@ -101,8 +119,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items):
-    """Makes every warning in these tests an error; benchmarks only report theirs."""
+@pytest.fixture(scope="module", autouse=True)
+def _pass_over_what_a_file_leaves() -> Iterator[None]:
+    yield
+    pytest_collection_finish()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Makes every warning in these tests an error, and puts the longest files first.
+
+    Benchmarks only report their warnings.
+    """
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+    places = {_HERE / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))

@@ -1,5 +1,6 @@
 """The recorded sessions, the page about them, and the rules of other tools that it rates."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -14,7 +15,7 @@ import pytest
 
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.records.record import Environment
-from cnnprec.verdicts import case
+from cnnprec.verdicts import case, judge_runs
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Verdict
 
 _FOLDER = Path(__file__).parents[1] / "docs" / "evidence"
@@ -37,23 +38,33 @@ def recorded(plain):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _figures_once(recorded):
-    """The trials reduce the same records to the same figures thousands of times: half of their
-    time. A record cannot be changed, so each figure is computed once and kept.
+def _read_once(recorded):
+    """The trials read the same in the same records thousands of times: half of their time.
+    A record cannot be changed, so what is read is kept.
     """
-    figure = case.figure
-    kept = {id(record): {} for session in recorded.sessions for record in session.values()}
+    ours = {id(record) for session in recorded.sessions for record in session.values()}
 
-    def figure_once(record, field):
-        known = kept.get(id(record))  # a record that a trial slowed is none of them
-        if known is None:
-            return figure(record, field)
-        if field not in known:
-            known[field] = figure(record, field)
-        return known[field]
+    def once(function):
+        kept = {}
+
+        def read(record, *arguments):
+            if id(record) not in ours:  # it is one that a trial slowed
+                return function(record, *arguments)
+            key = (id(record), *arguments)
+            if key not in kept:
+                kept[key] = function(record, *arguments)
+            return copy.copy(kept[key])
+
+        return read
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(case, "figure", figure_once)
+        for module, name in (
+            (case, "figure"),
+            (case, "runs_by_seed"),
+            (judge_runs, "runs_by_seed"),
+            (judge_runs, "stack"),
+        ):
+            patch.setattr(module, name, once(getattr(module, name)))
         yield
 
 

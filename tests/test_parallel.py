@@ -1,10 +1,13 @@
-"""When the tests run in two processes, and that these never start more."""
+"""When the tests run in two processes, that these never start more, and what they begin with."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tests import conftest
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -24,6 +27,7 @@ def processes(config) -> int | None:
 def test_whole_suite_runs_in_two_processes(config):
     assert processes(config) == 2
     assert config.option.dist == "loadscope"
+    assert config.option.loadscopereorder is False
 
 
 def test_worker_starts_no_workers(config):
@@ -57,3 +61,18 @@ def test_single_core_and_a_missing_xdist_stay_in_one_process(config, monkeypatch
     del config.option.numprocesses
     conftest.pytest_cmdline_main(config)
     assert not hasattr(config.option, "numprocesses")
+
+
+def test_longest_files_exist():
+    assert [name for name in conftest.LONGEST if not (HERE / name).is_file()] == []
+
+
+def test_longest_files_come_first_and_all_else_keeps_its_order():
+    class Item(SimpleNamespace):
+        def add_marker(self, mark, *, append):
+            assert (mark.name, mark.args, append) == ("filterwarnings", ("error",), False)
+
+    names = ["a.py", conftest.LONGEST[1], "b.py", conftest.LONGEST[0], "a.py"]
+    items = [Item(path=HERE / name, number=number) for number, name in enumerate(names)]
+    conftest.pytest_collection_modifyitems(items)
+    assert [item.number for item in items] == [3, 1, 0, 2, 4]
