@@ -28,7 +28,7 @@ from tests.support.session_bytes import MOST_BYTES
 def test_same_speed_passes_and_the_verdicts_come_last(saved):
     result = saved.compare("-v")
     assert result.ret == 0
-    result.assert_outcomes(passed=2 + DUE, deselected=2)
+    result.assert_outcomes(passed=2 + DUE, deselected=3)
     lines = [line for line in result.outlines if "PASSED" in line]
     assert all("test_training" in line for line in lines[:2])
     assert all("test_verdict" in line for line in lines[2:])
@@ -62,7 +62,7 @@ def test_twice_as_slow_fails(saved):
 def test_process_that_waits_does_not_pass_though_its_cpu_time_is_the_same(saved):
     saved.plan(single={"seconds": 4.0})
     result = saved.compare()
-    result.assert_outcomes(passed=2 + DUE - 1, skipped=1, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 1, skipped=1, deselected=3)
     result.stdout.re_match_lines([r"SKIPPED .*wall time grew and CPU time did not.*"])
     assert saved.compare("--require-verdict").ret == pytest.ExitCode.TESTS_FAILED
 
@@ -232,7 +232,7 @@ def test_session_with_a_failed_body_is_saved_as_failed_and_never_a_baseline(save
 def test_session_with_a_failed_body_is_invalid_though_its_times_are_the_same(saved):
     saved.plan(half={"fails": True})
     result = saved.compare()
-    result.assert_outcomes(passed=1 + DUE - 1, failed=2, deselected=2)
+    result.assert_outcomes(passed=1 + DUE - 1, failed=2, deselected=3)
     result.stdout.re_match_lines(
         [
             r".*INVALID: a test of the session failed, so what it measured is not whole.*",
@@ -317,7 +317,7 @@ def test_failed_training_has_no_passing_verdict(saved):
     saved.plan(crashes=True)
     result = saved.compare()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=2 + DUE, deselected=2)
+    result.assert_outcomes(failed=2 + DUE, deselected=3)
 
 
 # Verdicts other than speed.
@@ -383,13 +383,13 @@ def test_noise_gives_a_skip_with_its_reason_and_a_failure_where_a_verdict_is_req
         saved.edit(path, spread)
     result = saved.compare()
     assert result.ret == 0
-    result.assert_outcomes(passed=2 + DUE - 2, skipped=2, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 2, skipped=2, deselected=3)
     result.stdout.re_match_lines(
         [r"SKIPPED .*INCONCLUSIVE: CPU time: growth of 10% cannot be excluded \(ratio.*"]
     )
     result = saved.compare("--require-verdict")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(passed=2 + DUE - 2, failed=2, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 2, failed=2, deselected=3)
 
 
 def test_too_few_sessions_give_the_ratio_and_how_many_are_missing(saved):
