@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import enum
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 _T = TypeVar("_T")
+
+
+class Word(str, enum.Enum):
+    """One of some words, which is shown as the word itself."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:

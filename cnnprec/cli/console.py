@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
@@ -33,3 +34,9 @@ def note(line: str) -> None:
     """Writes a line about the work, beside the result."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def drop_output() -> None:
+    """Leaves the rest of the result out, where the reader, such as head, has seen enough."""
+    # Python would complain when it flushes.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,13 +10,15 @@ import cnnprec
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.ab import add_ab
 from cnnprec.cli.binades import add_binades
-from cnnprec.cli.console import Parser
+from cnnprec.cli.compare import add_compare
+from cnnprec.cli.console import Parser, drop_output
 from cnnprec.cli.report import add_report
 
 _EXAMPLES = """\
 examples:
   pytest benchmarks/                                    measure this machine
   cnnprec report benchmarks/baselines/*/*.json          show what was saved
+  cnnprec compare baselines/ -- new.json                judge saved sessions by others
   cnnprec ab --b-checkout ../new                        is the other commit slower?
   cnnprec ab --b-python ../tf-new/bin/python -- --precision single,half
                                                         is the other TensorFlow slower?
@@ -36,19 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     options: list[str] = []
-    if words[:1] == ["ab"] and "--" in words:
+    separated = words[:1] in (["ab"], ["compare"]) and "--" in words
+    if separated:
         cut = words.index("--")
         words, options = words[:cut], words[cut + 1 :]
     parser = _parser()
-    arguments = parser.parse_args(words, argparse.Namespace(options=options))
+    given = argparse.Namespace(options=options, separated=separated)
+    arguments = parser.parse_args(words, given)
     try:
         if arguments.command is None:
             parser.print_help()
             return Exit.PASS
         code: int = arguments.run(arguments)
     except BrokenPipeError:
-        # The reader, such as head, has seen enough. Python would complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return Exit.PASS
     return code
 
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (add_ab, add_report, add_binades):
+    for add in (add_ab, add_compare, add_report, add_binades):
         add(commands)
     return parser
 

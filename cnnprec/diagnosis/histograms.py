@@ -11,7 +11,6 @@ TensorFlow flushes float32 and bfloat16 subnormals to zero, even in a cast to fl
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from cnnprec.precision.formats import get_format
 from cnnprec.precision.precisions import Precision
-from cnnprec.text import aligned
+from cnnprec.text import Word, aligned
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -86,7 +85,7 @@ class Histogram:
         return min(self.binades), middle, max(self.binades)
 
 
-class Kind(str, enum.Enum):
+class Kind(Word):
     """What a snapshot holds. Moments are Adam's running means."""
 
     WEIGHTS = "weights"  # after the step
@@ -96,9 +95,6 @@ class Kind(str, enum.Enum):
     FIRST_MOMENT = "first moment"  # of the gradients, after the step
     SECOND_MOMENT = "second moment"  # of the squared gradients, after the step
     UPDATES = "updates"  # what the step added to the weights
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 
 from cnnprec.precision.hyperparameters import Finding
+from cnnprec.text import Word
 
 
-class Cause(str, enum.Enum):
+class Cause(Word):
     """Why a training went wrong."""
 
     SECOND_MOMENT_UNDERFLOW = "the optimizer's second moment underflowed to zero"
@@ -19,11 +19,8 @@ class Cause(str, enum.Enum):
     INVALID = "a NaN arose"
     ALWAYS_SKIPPED = "the loss scaler skipped every step"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Phase(str, enum.Enum):
+class Phase(Word):
     """Parts of a training step in the order in which it computes them."""
 
     STATE = "state before the step"
@@ -33,9 +30,6 @@ class Phase(str, enum.Enum):
     SLOT = "slot"
     UPDATE = "update"
     WEIGHT = "weight"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 # Phases whose tensors are gone after the step.

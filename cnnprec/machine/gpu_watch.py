@@ -79,12 +79,7 @@ class GpuWatch:
         Args:
             index: Position of the GPU in `query_gpus`.
             nvml: In place of the module ``pynvml``, for tests.
-
-        Raises:
-            ValueError: The index is negative.
         """
-        if index < 0:
-            raise ValueError(f"GPU index {index} is negative; count from 0 as query_gpus() does")
         self._index = index
         self._nvml = pynvml if nvml is None else nvml
         self._start: _Start | None = None

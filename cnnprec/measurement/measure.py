@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cnnprec.machine.names import gpu_index
 from cnnprec.measurement.prepare import prepare
-from cnnprec.measurement.progress import Progress
+from cnnprec.measurement.progress import Progress, TurnProgress
+from cnnprec.measurement.session import MeasuredSession
 from cnnprec.measurement.supported import supported_precisions
-from cnnprec.measurement.turns import Turns
 from cnnprec.precision.precisions import Precision, parse_precisions
 from cnnprec.records.record import Record
 from cnnprec.workload.profiles import get_profile
@@ -24,12 +24,13 @@ def measure(
     runs: int | None = None,
     batch_size: int | None = None,
     train_samples: int | None = None,
+    turns: int | None = None,
     dataset: str = "auto",
     data_dir: str | Path | None = None,
     device: str = "auto",
     jit: str = "auto",
     order_seed: int | None = None,
-    show: Callable[[Progress | None], None] | None = None,
+    show: Callable[[Progress | TurnProgress | None], None] | None = None,
 ) -> dict[str, Record]:
     """Trains the tutorial CNN in each precision and times it, as ``pytest benchmarks/`` does.
 
@@ -45,12 +46,13 @@ def measure(
         runs: Trainings per precision, each from a seed of its own.
         batch_size: Images per step.
         train_samples: Number of training images.
+        turns: Short timed turns of every precision after the runs; 0 for none.
         dataset: ``"auto"``, ``"fashion-mnist"`` or ``"synthetic"``.
         data_dir: Folder with Fashion-MNIST's four IDX files.
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
         jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA.
         order_seed: Seed of the order of the precisions; None for a new one.
-        show: Called with a `Progress` now and then, and with None at the end.
+        show: Called with how far the work is now and then, and with None at the end.
 
     Returns:
         A record for each precision by its name, in the order in which they were trained. A record
@@ -63,7 +65,12 @@ def measure(
         Exception: Whatever the training of a precision raised.
     """
     config = get_profile(profile).override(
-        epochs=epochs, runs=runs, batch_size=batch_size, train_samples=train_samples, jit=jit
+        epochs=epochs,
+        runs=runs,
+        batch_size=batch_size,
+        train_samples=train_samples,
+        turns=turns,
+        jit=jit,
     )
     if precisions is None:
         chosen = supported_precisions(device)
@@ -78,11 +85,14 @@ def measure(
         data_dir=None if data_dir is None else Path(data_dir),
         device=device,
     )
+    order_seed = random.randrange(10**6) if order_seed is None else order_seed  # noqa: S311
     order = random.Random(order_seed).sample(chosen, len(chosen))  # noqa: S311
-    turns = Turns(order, config, prepared, gpu=gpu_index(device), show=show)
+    session = MeasuredSession(
+        order, config, prepared, order_seed=order_seed, gpu=gpu_index(device), show=show
+    )
     records = {}
     for precision in order:
-        series = turns.take(precision)
+        series = session.take(precision)
         if series.error is not None:
             raise series.error
         records[precision.name] = series.record

@@ -50,11 +50,31 @@ class Progress:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class TurnProgress:
+    """How far the timed turns are.
+
+    Attributes:
+        turn: Turns done.
+        turns: Turns in all.
+        seconds_left: Wall time that the others will take.
+    """
+
+    turn: int
+    turns: int
+    seconds_left: float
+
+    def __str__(self) -> str:
+        return f"turn {self.turn}/{self.turns}, {duration(self.seconds_left)} left"
+
+
 class ProgressLine:
     """Turns a trainer's progress into lines for the terminal, not too many of them."""
 
     def __init__(
-        self, show: Callable[[Progress | None], None] | None, config: TrainingConfig
+        self,
+        show: Callable[[Progress | TurnProgress | None], None] | None,
+        config: TrainingConfig,
     ) -> None:
         self._show = show
         self._config = config
@@ -103,6 +123,14 @@ class ProgressLine:
                 steps_left=self._steps - steps,
             )
         )
+
+    def show_turn(self, turn: int, turns: int, seconds: float) -> None:
+        """Shows how far the turns are, not too often, after so many seconds of them."""
+        now = time.perf_counter()
+        if self._show is None or now - self._last_shown < _PROGRESS_SECONDS:
+            return
+        self._last_shown = now
+        self._show(TurnProgress(turn, turns, seconds / turn * (turns - turn)))
 
     def wipe(self) -> None:
         """Leaves an empty line behind."""

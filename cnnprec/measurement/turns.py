@@ -1,226 +1,110 @@
-"""Training by turns: every precision once, then every precision a second time, and so on.
+"""Timed turns: every precision trains for a tenth of a second, in a new order each time.
 
-A disturbance of the machine lasts for seconds. Run after run of one precision it would hit all of
-them; by turns it hits one run of each. This is the only place that reads a clock.
+A machine's speed wanders over seconds and minutes. Short turns let every precision, and the
+calibrators between them, meet the same seconds, so that what is left after the calibrators is the
+precision's own (docs/comparing.md).
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import gc
+import math
+import random
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from cnnprec.diagnosis.causes import diagnose_run
-from cnnprec.machine.gpu_watch import GpuWatch
-from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
-from cnnprec.measurement.prepare import Prepared
-from cnnprec.measurement.progress import Progress, ProgressLine
-from cnnprec.precision.precisions import Precision
-from cnnprec.records.record import Outcome, Record, Round
-from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
-from cnnprec.training.trainer import Trainer
-from cnnprec.workload.profiles import TrainingConfig
+from cnnprec.measurement.calibrators import CALIBRATORS
 
+TURN_SECONDS = 0.1
+"""Aim for the length of a precision's part of a turn."""
 
-class NotMeasuredError(RuntimeError):
-    """A precision was not measured because something else ended the session's turns."""
+# Warm-up ends when the last turns are no longer faster than those before them by more than this.
+_STILL_FASTER = 0.02
+_WINDOW = 2
+_MOST_WARM_UP = 12
 
 
-@dataclasses.dataclass
-class Series:
-    """The runs of one precision.
-
-    Attributes:
-        precision: Which.
-        record: What is known so far.
-        trainer: The model; None before it is built and after the record is whole.
-        clock: Start and end of each timed run, in seconds of `time.perf_counter`.
-        error: What stopped it.
-    """
-
-    precision: Precision
-    record: Record
-    trainer: Trainer | None = None
-    clock: list[float] = dataclasses.field(default_factory=list)
-    error: BaseException | None = None
-
-
-class Turns:
-    """Trains the precisions of one session by turns.
-
-    An exception belongs to the precision in whose training it was raised; the others go on. What
-    is no `Exception`, such as a timeout of the test runner, ends the turns as well.
+def steps_for(step_seconds: float) -> int:
+    """Steps that fill a turn, at least 1.
 
     Args:
-        precisions: What to train, in this order in every turn.
-        config: How much to train.
-        prepared: Device and images.
-        gpu: Index of the GPU to watch, where one is used.
-        on_record: Called with a record whenever it grew, so that an interrupted session can show
-            what it has.
-        show: Shows a progress line, or wipes it (None).
+        step_seconds: Wall time of a step.
+    """
+    return max(1, round(TURN_SECONDS / step_seconds))
+
+
+class Timing:
+    """Takes turns and keeps their times.
+
+    Args:
+        workers: By name, what a precision does in a turn.
+        seed: Of the orders.
     """
 
-    def __init__(
-        self,
-        precisions: Sequence[Precision],
-        config: TrainingConfig,
-        prepared: Prepared,
-        *,
-        gpu: int = 0,
-        on_record: Callable[[Record], None] | None = None,
-        show: Callable[[Progress | None], None] | None = None,
-    ) -> None:
-        self._precisions = precisions
-        self._config = config
-        self._prepared = prepared
-        self._gpu = gpu
-        self._on_record = on_record
-        self._line = ProgressLine(show, config)
-        self._series: dict[str, Series] = {}
-        self._runs = 0
-        self._ended_by: Series | None = None
+    def __init__(self, workers: Mapping[str, Callable[[], None]], seed: int) -> None:
+        self._workers = dict(workers)
+        self._calibrators = {row.name: row.prepare() for row in CALIBRATORS}
+        self._random = random.Random(seed)  # noqa: S311
+        self._turn = 0
+        self.warm_up = 0
+        self.steady = False
+        self.clock: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
+        self.calibrator_seconds: dict[str, list[float]] = {row.name: [] for row in CALIBRATORS}
 
-    def take(self, precision: Precision, *, timed: bool = True) -> Series:
-        """The series of one precision; the first call trains all of them.
+    def warm(self) -> None:
+        """Takes turns that do not count until they are steady, or there were enough of them."""
+        while not self.steady and self.warm_up < _MOST_WARM_UP:
+            self.take()
+            self.warm_up += 1
+            self.steady = self._is_steady()
+        self.clock = {name: [] for name in self.clock}
+        self.calibrator_seconds = {name: [] for name in self.calibrator_seconds}
 
-        Args:
-            precision: One of those given to the constructor.
-            timed: Whether clocks are read. Where they are not, one run shows that it works.
+    def take(self) -> None:
+        """One turn: all precisions and some calibrators, in a new order."""
+        names = list(self.clock)
+        # As many calibrators as precisions keep their share of the time; the others come next.
+        count = min(len(CALIBRATORS), len(names))
+        first = self._turn * count
+        chosen = [CALIBRATORS[(first + i) % len(CALIBRATORS)].name for i in range(count)]
+        jobs = [(True, name) for name in names] + [(False, name) for name in chosen]
+        self._random.shuffle(jobs)
+        for trains, name in jobs:
+            if not trains:
+                work = self._calibrators[name]
+                start = time.perf_counter()
+                work()
+                self.calibrator_seconds[name].append(time.perf_counter() - start)
+            elif name in self.clock:
+                start = time.perf_counter()
+                self._workers[name]()
+                self.clock[name].append((start, time.perf_counter()))
+        self._turn += 1
 
-        Returns:
-            The series, with the diagnosis of its first run that did not train. Its `error` says
-            what stopped it; without an error it has all its runs.
-        """
-        if not self._series:
-            self._runs = self._config.runs if timed else 1
-            try:
-                self._train(timed=timed)
-            finally:
-                self._line.wipe()
-        series = self._series[precision.name]
-        if series.error is None and len(series.record.rounds) < self._runs:
-            series.error = self._not_measured(series)
-        if series.trainer is not None and series.error is None:
-            with self._kept(series):
-                self._diagnose(series, series.trainer)
-        series.trainer = None
-        return series
+    def drop(self, name: str) -> None:
+        """Leaves a precision out of the turns to come."""
+        del self.clock[name]
 
-    def _train(self, *, timed: bool) -> None:
-        for precision in self._precisions:
-            self._series[precision.name] = self._start(precision)
-        for series in self._series.values():
-            with self._kept(series):
-                self._warm_up(series, timed=timed)
-            if self._ended_by is not None:
-                return
-        for run in range(self._runs):
-            for series in self._series.values():
-                if series.trainer is None or series.error is not None:
-                    continue
-                self._line.start_run(
-                    series.precision, run, runs=self._runs, precisions=len(self._series)
-                )
-                with self._kept(series):
-                    self._run(series, series.trainer, timed=timed)
-                if self._ended_by is not None:
-                    return
+    def seconds(self, name: str) -> tuple[float, ...]:
+        """The times of a precision's turns, in seconds."""
+        return tuple(end - start for start, end in self.clock[name])
 
-    def _start(self, precision: Precision) -> Series:
-        record = Record(
-            precision=precision,
-            config=self._config,
-            data=self._prepared.data_info,
-            environment=self._prepared.environment,
-            companions=tuple(sorted(p.name for p in self._precisions if p != precision)),
-            jit_compiled=False,
-            warm_up_seconds=None,
-            rounds=(),
-        )
-        return Series(precision, record)
-
-    def _warm_up(self, series: Series, *, timed: bool) -> None:
-        start = time.perf_counter()
-        trainer = Trainer(series.precision, self._config, self._prepared.dataset)
-        trainer.warm_up()
-        seconds = time.perf_counter() - start
-        series.trainer = trainer
-        series.record = dataclasses.replace(
-            series.record,
-            jit_compiled=trainer.jit_compiled,
-            warm_up_seconds=seconds if timed else None,
+    def calibrators(self) -> tuple[tuple[str, float], ...]:
+        """Name and geometric mean of the seconds of each calibrator."""
+        return tuple(
+            (name, statistics.geometric_mean(times))
+            for name, times in self.calibrator_seconds.items()
+            if times
         )
 
-    def _run(self, series: Series, trainer: Trainer, *, timed: bool) -> None:
-        trainer.reset(self._config.seed + len(series.record.rounds))
-        gc.collect()
-        resident_known = reset_peak_resident()
-        reset_peak_device_memory()
-        with self._watched() as watch, without_collection():
-            start, cpu_start = time.perf_counter(), time.process_time()
-            trainer.fit(self._line.update if self._line.shown else None)
-            cpu_end, end = time.process_time(), time.perf_counter()
-            state = watch.stop() if watch else None
-        device_bytes = peak_device_memory_bytes()
-        resident_bytes = peak_resident_bytes() if resident_known else None
-        done = Round(
-            run=trainer.finish(),
-            seconds=end - start if timed else None,
-            cpu_seconds=cpu_end - cpu_start if timed else None,
-            peak_memory_bytes=resident_bytes if device_bytes is None else device_bytes,
-            state=state,
-        )
-        if timed:
-            series.clock += [start, end]
-        self._keep(dataclasses.replace(series.record, rounds=(*series.record.rounds, done)), series)
-
-    def _diagnose(self, series: Series, trainer: Trainer) -> None:
-        runs = [entry.run for entry in series.record.rounds]
-        sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
-        if sick is not None and (diagnosis := diagnose_run(trainer, sick)) is not None:
-            self._keep(dataclasses.replace(series.record, diagnosis=str(diagnosis)), series)
-
-    def _keep(self, record: Record, series: Series) -> None:
-        series.record = record
-        if self._on_record is not None:
-            self._on_record(record)
-
-    @contextlib.contextmanager
-    def _kept(self, series: Series) -> Iterator[None]:
-        """Keeps what goes wrong for the one who asks for this series."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise
-        except Exception as error:
-            series.error = error
-        except BaseException as error:
-            series.error = error
-            self._ended_by = series
-
-    def _not_measured(self, series: Series) -> NotMeasuredError:
-        ended = self._ended_by
-        why = (
-            "the session was interrupted"
-            if ended is None
-            else f"{type(ended.error).__name__} while {ended.precision} was trained: {ended.error}"
-        )
-        return NotMeasuredError(
-            f"{series.precision}: {len(series.record.rounds)} of {self._runs} runs were measured, "
-            f"then the turns ended ({why}). Measure again."
+    def _is_steady(self) -> bool:
+        times = [self.seconds(name) for name in self.clock]
+        if not times or min(map(len, times)) < 2 * _WINDOW:
+            return False
+        return _mean_log(times, -2 * _WINDOW, -_WINDOW) - _mean_log(times, -_WINDOW, None) < (
+            _STILL_FASTER
         )
 
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[GpuWatch | None]:
-        if self._prepared.environment.device_kind != "gpu":
-            yield None
-            return
-        watch = GpuWatch(self._gpu)
-        watch.start()
-        try:
-            yield watch
-        finally:
-            watch.stop()  # a training that failed has not
+
+def _mean_log(times: Sequence[Sequence[float]], start: int, end: int | None) -> float:
+    return statistics.fmean(math.log(value) for row in times for value in row[start:end])

@@ -10,7 +10,6 @@ NumPy and ml_dtypes only: this module never imports TensorFlow.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 import numbers
 from collections.abc import Iterable, Mapping
@@ -19,17 +18,15 @@ from typing import Any
 
 from cnnprec.precision.formats import FloatFormat, get_format
 from cnnprec.precision.precisions import Precision
+from cnnprec.text import Word
 
 
-class Severity(str, enum.Enum):
+class Severity(Word):
     """What a hyper-parameter does to training in a given type."""
 
     FREEZES = "freezes"  # every update is zero, or so close that no weight ever changes
     BLOWS_UP = "blows up"  # an update can be non-finite, or exceed the optimizer's own bound
     UNCHECKED = "unchecked"  # the value is not known before training: nothing is promised
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,4 +18,5 @@ pytest_plugins = [
     "cnnprec.pytest_plugin.benchmarks",
     "cnnprec.pytest_plugin.verdicts",
     "cnnprec.pytest_plugin.saving",
+    "cnnprec.pytest_plugin.verdict_file",
 ]

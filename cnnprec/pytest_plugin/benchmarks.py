@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnprec.measurement.prepare import Prepared
-    from cnnprec.measurement.progress import Progress
-    from cnnprec.measurement.turns import Series, Turns
+    from cnnprec.measurement.progress import Progress, TurnProgress
+    from cnnprec.measurement.session import MeasuredSession, Series
 
 _REPLAY = pytest.StashKey["Replay"]()
 
@@ -173,22 +173,23 @@ def prepared(suite: Session, pytestconfig: pytest.Config) -> Prepared:
 
 
 @pytest.fixture(scope="session")
-def turns(
+def measured_session(
     request: pytest.FixtureRequest,
     suite: Session,
     prepared: Prepared,
-    show_progress: Callable[[Progress | None], None] | None,
-) -> Turns:
+    show_progress: Callable[[Progress | TurnProgress | None], None] | None,
+) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
-    from cnnprec.measurement.turns import Turns
+    from cnnprec.measurement.session import MeasuredSession
 
     selected = {
         parameters(item)["precision"]: None for item in request.session.items if is_benchmark(item)
     }
-    return Turns(
+    return MeasuredSession(
         list(selected),
         suite.config,
         prepared,
+        order_seed=suite.order_seed,
         gpu=gpu_index(suite.device_choice),
         on_record=lambda record: suite.records.__setitem__(record.precision.name, record),
         show=show_progress,
@@ -197,7 +198,7 @@ def turns(
 
 @pytest.fixture
 def measure(
-    request: pytest.FixtureRequest, benchmark: BenchmarkFixture, turns: Turns
+    request: pytest.FixtureRequest, benchmark: BenchmarkFixture, measured_session: MeasuredSession
 ) -> Callable[[Precision], Record]:
     """Gives the record of one precision, with its times, to pytest-benchmark.
 
@@ -211,23 +212,23 @@ def measure(
 
     def run(precision: Precision) -> Record:
         timed = not benchmark.disabled
-        series = turns.take(precision, timed=timed)
+        series = measured_session.take(precision, timed=timed)
         benchmark.extra_info["cnnprec"] = series.record.to_dict()
+        turns = series.record.turns
+        times = series.record.rounds if turns is None else turns.seconds
         with request.config.stash[_REPLAY].of(series.clock if series.error is None else []):
             # What went wrong is raised by the setup, before a time is asked for.
             benchmark.pedantic(  # type: ignore[no-untyped-call]
-                lambda: None,
-                setup=lambda: _raise(benchmark, series),
-                rounds=max(1, len(series.record.rounds)),
+                lambda: None, setup=lambda: _raise(benchmark, series), rounds=max(1, len(times))
             )
         if timed:
             stats: Any = benchmark.stats
             rounds = stats.stats.rounds
-            wanted = series.record.config.runs
-            if not rounds == len(series.record.rounds) == wanted:
+            wanted = series.record.config.turns or series.record.config.runs
+            if not rounds == len(times) == wanted:
                 pytest.fail(
-                    f"{precision}: {rounds} rounds in pytest-benchmark and "
-                    f"{len(series.record.rounds)} in the record, {wanted} were asked for"
+                    f"{precision}: {rounds} rounds in pytest-benchmark and {len(times)} in the "
+                    f"record, {wanted} were asked for"
                 )
         return series.record
 
@@ -245,14 +246,16 @@ def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
 
 
 @pytest.fixture(scope="session")
-def show_progress(pytestconfig: pytest.Config) -> Callable[[Progress | None], None] | None:
+def show_progress(
+    pytestconfig: pytest.Config,
+) -> Callable[[Progress | TurnProgress | None], None] | None:
     """Shows a progress line on the terminal, or wipes it (None). None in a log file."""
     reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
     if reporter is None or not reporter.isatty:
         return None
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def show(progress: Progress | None) -> None:
+    def show(progress: Progress | TurnProgress | None) -> None:
         released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
         with released:
             reporter.rewrite("" if progress is None else str(progress), erase=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import Asked, Session
-from cnnprec.records.read_sessions import SavedSession, Skipped, read_sessions
+from cnnprec.records.read_sessions import Skipped, read_sessions
 from cnnprec.records.record import Record
+from cnnprec.reports.baseline import set_aside
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.verdict import Verdict
@@ -81,30 +82,3 @@ def _check_enough(selection: Selection, current: Mapping[str, Record]) -> None:
             + ", ".join(f"{name} ({count})" for name, count in few.items())
             + f". Run {ENOUGH - min(few.values())} more times: {_SAVE_COMMAND}"
         )
-
-
-def describe_baseline(asked: Asked, selection: Selection) -> list[str]:
-    """What is compared with, and what was left aside and why."""
-    names = [session.path.name for session in selection.sessions]
-    several = f"{len(names)} sessions of {asked.folder}, {names[0]} to {names[-1]}"
-    return [
-        "baseline: " + (several if len(names) > 1 else f"1 session of {asked.folder}, {names[0]}"),
-        f"baseline: saved {_minute(selection.sessions[0])} to "
-        f"{_minute(selection.sessions[-1])} UTC",
-        *(f"baseline: SKIPPED {skipped.path.name}: {skipped.reason}" for skipped in asked.skipped),
-        *set_aside(selection),
-        *(f"changed: {difference}" for difference in selection.changed),
-    ]
-
-
-def set_aside(selection: Selection) -> list[str]:
-    """The sessions that are not compared with, a line each."""
-    lines = [f"baseline: not used {s.path.name}: {reason}" for s, reason in selection.unfit]
-    for session, found in selection.refused:
-        listed = "; ".join(str(difference) for difference in found)
-        lines.append(f"baseline: not comparable {session.path.name}: {listed}")
-    return lines
-
-
-def _minute(session: SavedSession) -> str:
-    return f"{session.saved_at:%Y-%m-%d %H:%M}"

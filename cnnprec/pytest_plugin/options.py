@@ -19,6 +19,8 @@ from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
 from cnnprec.text import reported
 from cnnprec.verdicts.comparability import parse_vary
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload.fashion_mnist import locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
@@ -56,6 +58,7 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         ("runs", "runs per precision"),
         ("batch-size", "images per step"),
         ("train-samples", "training images"),
+        ("turns", "short timed turns that are compared, 0 to compare whole runs"),
     ):
         group.addoption(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
     group.addoption(
@@ -105,6 +108,12 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
         action="store_true",
         help="with --benchmark-compare: INCONCLUSIVE counts as a failure",
     )
+    group.addoption(
+        "--verdict-json",
+        type=Path,
+        metavar="FILE",
+        help="with --benchmark-compare: write the verdicts with all figures to FILE",
+    )
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
@@ -132,9 +141,16 @@ def pytest_configure(config: pytest.Config) -> None:
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
-    if not asked.comparing and (asked.vary is not None or asked.require_verdict):
-        name = "--require-verdict" if asked.require_verdict else "--vary"
-        raise pytest.UsageError(f"{name} needs --benchmark-compare: there is no verdict without it")
+    if not asked.comparing:
+        for name, given in (
+            ("--vary", asked.vary is not None),
+            ("--require-verdict", asked.require_verdict),
+            ("--verdict-json", config.option.verdict_json is not None),
+        ):
+            if given:
+                raise pytest.UsageError(
+                    f"{name} needs --benchmark-compare: there is no verdict without it"
+                )
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
 
@@ -147,6 +163,7 @@ def _session(config: pytest.Config) -> Session:
             runs=option.runs,
             batch_size=option.batch_size,
             train_samples=option.train_samples,
+            turns=option.turns,
             jit=option.jit,
         )
     except ValueError as error:
@@ -169,9 +186,14 @@ def _session(config: pytest.Config) -> Session:
 def _asked(config: pytest.Config) -> Asked:
     option = config.option
     try:
-        limits = Limits(option.tolerance, option.margin)
+        default = Limits(option.tolerance, option.margin)
     except ValueError as error:
         raise pytest.UsageError(f"--tolerance, --margin: {error}") from error
+    settings = config.rootpath / "pyproject.toml"
+    try:
+        limits = read_limits(settings, default) if settings.is_file() else LimitTable(default)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
     return Asked(
         folder=None, limits=limits, vary=option.vary, require_verdict=option.require_verdict
     )

@@ -12,6 +12,7 @@ import pytest
 from cnnprec.machine.names import machine_id
 from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict
 from cnnprec.records.write_session import SaveError, write_session
+from cnnprec.reports.verdict_json import judgements
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -52,12 +53,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
 
 @pytest.hookimpl(trylast=True, optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Adds what failed and the verdict, which keep a session from becoming a baseline."""
+    """Adds what failed and the verdict, which keep a session from becoming a baseline.
+
+    The judgements with their figures are for those who look at the file later.
+    """
     asked = config.stash[ASKED]
     block = output_json.setdefault("cnnprec", {})
     block["failed"] = bool(asked.failed)
     block["failed_tests"] = list(asked.failed)
     block["verdict"] = None if asked.comparison is None else asked.comparison.verdict.value
+    block["judgements"] = [] if asked.comparison is None else judgements(asked.comparison)
 
 
 @pytest.hookimpl(trylast=True)
@@ -128,6 +133,7 @@ class _Storage:
         except SaveError as error:
             self._asked.save_problem = str(error)
         else:
+            self._asked.saved = path
             self._logger.info(f"Saved benchmark data in: {path}")
 
 

@@ -13,7 +13,8 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.records.read_sessions import Skipped
 from cnnprec.records.record import Record
 from cnnprec.verdicts.baseline import Selection
-from cnnprec.verdicts.verdict import Comparison, Limits
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.verdict import Comparison
 from cnnprec.workload.dataset import Dataset
 from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import TrainingConfig
@@ -84,7 +85,7 @@ class Asked:
     """What the user asked of baselines, and what came of it."""
 
     folder: Path | None
-    limits: Limits
+    limits: LimitTable
     vary: frozenset[str] | None
     require_verdict: bool
     comparing: bool = False
@@ -93,6 +94,7 @@ class Asked:
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
     failed: list[str] = dataclasses.field(default_factory=list)
+    saved: Path | None = None
     save_problem: str | None = None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cnnprec.pytest_plugin.choose_baseline import choose_baseline, describe_baseline
+from cnnprec.pytest_plugin.choose_baseline import choose_baseline
 from cnnprec.pytest_plugin.session import (
     ASKED,
     SESSION,
@@ -17,8 +17,10 @@ from cnnprec.pytest_plugin.session import (
     parameters,
     precision_name,
 )
+from cnnprec.reports.baseline import describe_baseline
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.judge_saved import not_whole
 from cnnprec.verdicts.verdict import (
     PRECISION_METRICS,
     SESSION_METRICS,
@@ -69,7 +71,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         )
     prepared = suite.prepare()
     due = due_judgements(
-        [precision.name for precision in precisions], prepared.environment.device_kind
+        [precision.name for precision in precisions],
+        prepared.environment.device_kind,
+        suite.config.turns,
     )
     _keep_due(session, due)
     try:
@@ -108,7 +112,12 @@ def _judged(item: pytest.Item) -> tuple[Metric, str]:
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Says what will be compared with, and what was left aside and why."""
     asked = config.stash[ASKED]
-    return [] if asked.selection is None else describe_baseline(asked, asked.selection)
+    if asked.selection is None:
+        return []
+    return [
+        *describe_baseline(asked.selection, asked.skipped, asked.limits, f" of {asked.folder}"),
+        *(f"changed: {difference}" for difference in asked.selection.changed),
+    ]
 
 
 @pytest.hookimpl(trylast=True)
@@ -132,12 +141,14 @@ def comparison(pytestconfig: pytest.Config) -> Comparison:
     if asked.comparison is None:
         if asked.selection is None:
             pytest.fail("there is no baseline: run with --benchmark-compare", pytrace=False)
-        asked.comparison = compare(
+        comparison = compare(
             [session.records for session in asked.selection.sessions],
             suite.records,
             limits=asked.limits,
             changed=asked.selection.changed,
         )
+        # The verdicts come last, so all that can fail has.
+        asked.comparison = not_whole(comparison) if asked.failed else comparison
     return asked.comparison
 
 

@@ -6,9 +6,8 @@ One file is one session: pytest-benchmark's JSON, in which each benchmark carrie
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fnmatch
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -20,8 +19,7 @@ import msgspec
 
 from cnnprec.machine.memory import without_collection
 from cnnprec.records.record import Record
-
-_NUMBERED = re.compile(r"(\d{4,})_(.+)")
+from cnnprec.records.session_files import matching_files, session_name, session_number
 
 _TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
 
@@ -43,6 +41,8 @@ class SavedSession:
             precision that was not measured is not there.
         failed: Whether a test of the session failed.
         verdict: How the session itself compared with its baseline; None if it did not.
+        digest: SHA-256 of the file's content; files of one content are one session. Empty if
+            the session does not come from a file.
     """
 
     path: Path
@@ -53,14 +53,16 @@ class SavedSession:
     records: Mapping[str, Record]
     failed: bool
     verdict: str | None
+    digest: str = dataclasses.field(default="", compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """A file that is no saved session of this project, and why."""
+    """A file that is no saved session of this project, or a copy of one, and why."""
 
     path: Path
     reason: str
+    copy: bool = False
 
 
 class _ExtraInfo(msgspec.Struct):
@@ -131,13 +133,14 @@ def _read(path: Path) -> SavedSession:
     records = _records(file.benchmarks)
     return SavedSession(
         path=path,
-        name=_name(path),
+        name=session_name(path),
         number=session_number(path),
         saved_at=_utc(file.datetime),
         commit=_commit(records.values(), file.commit_info),
         records=MappingProxyType(records),
         failed=file.cnnprec.failed,
         verdict=file.cnnprec.verdict,
+        digest=hashlib.sha256(content).hexdigest(),
     )
 
 
@@ -205,14 +208,24 @@ def read_sessions(
 
     Returns:
         The sessions, oldest first, those of one moment by name; and the files that are not
-        readable as one. Nothing that matches is an empty result, not an error.
+        readable as one, or copies of another. Nothing that matches is an empty result, not an
+        error.
     """
     folder = Path(folder)
-    sessions, skipped = [], []
     try:
-        paths = _paths(folder, pattern)
+        paths = matching_files(folder, pattern)
     except OSError as error:
         return (), (Skipped(folder, f"cannot be listed: {error.strerror or error}"),)
+    return read_files(paths)
+
+
+def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
+    """Reads these files.
+
+    Returns:
+        As `read_sessions`.
+    """
+    sessions, skipped = [], []
     # Half of the time of reading a thousand sessions was the garbage collector's.
     with without_collection():
         for path in paths:
@@ -220,47 +233,36 @@ def read_sessions(
                 sessions.append(_read(path))
             except ValueError as error:
                 skipped.append(Skipped(path, str(error)))
-    return tuple(sorted(sessions, key=age)), tuple(skipped)
+    kept, copies = without_copies(sessions)
+    skipped += [Skipped(session.path, reason, copy=True) for session, reason in copies]
+    return kept, tuple(sorted(skipped, key=lambda skip: skip.path))
+
+
+def without_copies(
+    sessions: Iterable[SavedSession],
+) -> tuple[tuple[SavedSession, ...], tuple[tuple[SavedSession, str], ...]]:
+    """Keeps one of the sessions whose files have the same content, however they are named.
+
+    One measurement that counted twice would make a baseline look larger and steadier than it
+    is. Of several files the first by name is kept, and a file rather than a link to one.
+
+    Returns:
+        The sessions, oldest first, those of one moment by name; and the copies, with the
+        reason that names what they are copies of.
+    """
+    kept: list[SavedSession] = []
+    copies: list[tuple[SavedSession, str]] = []
+    first_of: dict[str, SavedSession] = {}
+    for session in sorted(sessions, key=lambda s: (s.path.is_symlink(), age(s))):
+        first = first_of.setdefault(session.digest, session) if session.digest else session
+        if first is session:
+            kept.append(session)
+        else:
+            named = first.path if first.path.name == session.path.name else first.path.name
+            copies.append((session, f"copy of {named}: one measurement counts once"))
+    return tuple(sorted(kept, key=age)), tuple(copies)
 
 
 def age(session: SavedSession) -> tuple[datetime, str, str]:
     """A key that sorts sessions, the oldest first."""
     return session.saved_at, session.name, str(session.path)
-
-
-def _paths(folder: Path, pattern: str | None) -> list[Path]:
-    if not pattern:
-        return session_files(folder)
-    if re.fullmatch("[0-9]+", pattern):
-        return [path for path in session_files(folder) if session_number(path) == int(pattern)]
-    with contextlib.suppress(OSError):  # a glob may be longer than a name can be
-        if Path(pattern).is_file():
-            return [Path(pattern)]
-    glob = f"{pattern}*"
-    return [
-        path
-        for path in session_files(folder)
-        if fnmatch.fnmatchcase(_name(path), pattern)
-        or fnmatch.fnmatchcase(path.name, glob)
-        or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
-    ]
-
-
-def session_files(folder: Path) -> list[Path]:
-    """All that has the name of a saved session, a folder of such a name included."""
-    if not folder.exists():
-        return []
-    entries = sorted(folder.iterdir())
-    below = [path for entry in entries if entry.is_dir() for path in sorted(entry.glob("*.json"))]
-    return [entry for entry in entries if entry.suffix == ".json"] + below
-
-
-def _name(path: Path) -> str:
-    numbered = _NUMBERED.fullmatch(path.stem)
-    return numbered[2] if numbered else path.stem
-
-
-def session_number(path: Path) -> int | None:
-    """The number that a file name begins with."""
-    numbered = _NUMBERED.fullmatch(path.stem)
-    return int(numbered[1]) if numbered else None

@@ -8,7 +8,6 @@ full of both, so the lists that may hold them write them as words
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -19,22 +18,24 @@ import msgspec
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.json_numbers import decode, encode
+from cnnprec.text import Word
 from cnnprec.workload.profiles import TrainingConfig
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of `Record`'s layout. A file of each older one is in ``tests/data``.
 
 1. The first.
 2. `Environment.code` and `Environment.commit`; `Round.state`.
 3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
 4. `Record.companions`.
+5. `TrainingConfig.turns`; `Record.turns`.
 """
 
 MOST_SCALE_CHANGES = 64
 """A scaler gone wrong may change its scale in every step; a record has to stay small."""
 
 
-class Outcome(str, enum.Enum):
+class Outcome(Word):
     """How a training run ended."""
 
     TRAINED = "trained"
@@ -43,9 +44,6 @@ class Outcome(str, enum.Enum):
     """The last loss or a weight is not finite."""
     FROZEN = "frozen"
     """No bit of any weight changed during the last epoch, though gradients are not zero."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +117,43 @@ class Round:
 
 
 @dataclasses.dataclass(frozen=True)
+class Turns:
+    """The timed turns of one precision: as many short stretches of training.
+
+    Attributes:
+        steps: Training steps in each turn.
+        seconds: Wall time of each turn, in the order in which they ran.
+        calibrators: Name and geometric mean of the seconds of each calibrator that ran between the
+            precisions; the same for all precisions of a session.
+        warm_up: Turns before the first one that counts.
+        steady: Whether the turns had stopped becoming faster by then.
+        state: What the GPU went through during the turns; None on a CPU or where NVML does not
+            tell.
+    """
+
+    steps: int
+    seconds: tuple[float, ...]
+    calibrators: tuple[tuple[str, float], ...]
+    warm_up: int
+    steady: bool
+    state: GpuState | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.seconds:
+            raise ValueError(
+                f"{len(self.seconds)} turns of {self.steps} steps; give at least 1 of 1"
+            )
+        for value in (*self.seconds, *(seconds for _, seconds in self.calibrators)):
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"seconds {value} is not a positive time")
+
+    @property
+    def step_seconds(self) -> tuple[float, ...]:
+        """Wall time per step of each turn, in seconds."""
+        return tuple(seconds / self.steps for seconds in self.seconds)
+
+
+@dataclasses.dataclass(frozen=True)
 class DataInfo:
     """Which images were used: name, folder (or "generated"), SHA-256 of the whole set."""
 
@@ -180,7 +215,8 @@ class Record:
         jit_compiled: Whether XLA compiled the training step, after Keras' rule.
         warm_up_seconds: Wall time of building, tracing and compiling, with the steps of
             the first execution; None where timing was disabled.
-        rounds: The timed trainings in the order in which they ran.
+        rounds: The whole trainings in the order in which they ran.
+        turns: The timed turns; None where there were none.
         diagnosis: Why the first run that did not train went wrong, found by replaying it;
             None if all trained.
         schema_version: Version of this layout.
@@ -194,6 +230,7 @@ class Record:
     jit_compiled: bool
     warm_up_seconds: float | None
     rounds: tuple[Round, ...]
+    turns: Turns | None = None
     diagnosis: str | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -221,7 +258,9 @@ class Record:
         try:
             decoded = {**plain, "schema_version": SCHEMA_VERSION}
             decoded.setdefault("companions", ())
-            for newer in range(version + 1, SCHEMA_VERSION):
+            if version < 5:
+                decoded["config"] = {**decoded["config"], "turns": 0}
+            for newer in range(version + 1, 4):
                 decoded["environment"] = {**decoded["environment"], **_NEW_IN[newer]}
             decoded["rounds"] = [
                 {**entry, "run": _map_losses(dict(entry["run"]), decode)}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnprec.records.read_sessions import session_files, session_number
+from cnnprec.records.session_files import session_files, session_number
 from cnnprec.records.write_whole import create, written_beside
 
 _WIDTH = 100  # columns of a saved file, where its values allow it

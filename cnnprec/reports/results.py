@@ -32,7 +32,7 @@ def results(records: Iterable[Record]) -> list[str]:
     if not ranked:
         return []
     reference = next(
-        (mean_seconds(r) for r in ranked if r.precision.name == _REFERENCE),
+        (step_seconds(r) for r in ranked if r.precision.name == _REFERENCE),
         None,
     )
     own_memory = ranked[0].environment.device_kind != "cpu"
@@ -43,10 +43,15 @@ def results(records: Iterable[Record]) -> list[str]:
     return [*_conditions(ranked[0]), "", *aligned(rows), *_notes(ranked)]
 
 
-def mean_seconds(record: Record) -> float | None:
-    """Mean wall time of the record's rounds, in seconds; None where timing was disabled."""
+def step_seconds(record: Record) -> float | None:
+    """Wall time of a training step in seconds; None where timing was disabled.
+
+    The geometric mean of the timed turns; where there were none, the mean of the whole runs.
+    """
+    if record.turns is not None:
+        return statistics.geometric_mean(record.turns.step_seconds)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
-    return statistics.fmean(times) if times else None
+    return statistics.fmean(times) / record.config.steps if times else None
 
 
 def explain(record: Record) -> str | None:
@@ -91,15 +96,15 @@ _HEADINGS = (
 
 def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     config = record.config
-    seconds = mean_seconds(record)
+    seconds = step_seconds(record)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     scales = [r.run.final_loss_scale for r in record.rounds]
     return (
         record.precision.name,
         _outcomes(record.rounds),
         _spread(times, 2),
-        NONE if seconds is None else f"{seconds / config.steps * 1e3:.2f}",
-        NONE if seconds is None else f"{config.steps * config.batch_size / seconds:.0f}",
+        NONE if seconds is None else f"{seconds * 1e3:.2f}",
+        NONE if seconds is None else f"{config.batch_size / seconds:.0f}",
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
         _spread([r.run.test_accuracy for r in record.rounds], 4),
@@ -141,6 +146,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     notes = [
         f"Mean ± standard deviation over {runs} run{'s' if runs > 1 else ''}. s/run is training "
         "alone; warm-up is building, tracing and the first steps."
+        + _turns_note(records[0])
         + (
             f" Peak memory of the process, with all models in it: {_peak(records)} MB."
             if records[0].environment.device_kind == "cpu"
@@ -154,6 +160,14 @@ def _notes(records: Sequence[Record]) -> list[str]:
         ),
     ]
     return ["", *notes, *_accuracies(records), *filter(None, map(explain, records))]
+
+
+def _turns_note(record: Record) -> str:
+    turns = record.turns
+    if turns is None:
+        return ""
+    unsteady = "" if turns.steady else ", still becoming faster when they began"
+    return f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
 
 
 def _accuracies(records: Sequence[Record]) -> list[str]:

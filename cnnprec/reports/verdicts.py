@@ -18,6 +18,7 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [
         f"compared with {comparison.basis}; {_stack(comparison)}",
         *(f"  {difference}" for difference in comparison.changed),
+        *_machine(comparison),
         "",
         *aligned(rows),
         "",
@@ -33,6 +34,7 @@ def verdicts_markdown(comparison: Comparison) -> list[str]:
         f"**{comparison.verdict}**, compared with {comparison.basis}; {_stack(comparison)}",
         "",
         *(f"* {difference}" for difference in comparison.changed),
+        *(f"* {line}" for line in _machine(comparison)),
         *([""] if comparison.changed else []),
         *markdown_table(_VERDICT_HEADINGS, rows),
         "",
@@ -79,6 +81,19 @@ def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
     )
 
 
+def _machine(comparison: Comparison) -> list[str]:
+    """How fast the machine was, where its calibrators tell."""
+    slower = comparison.machine
+    if slower is None:
+        return []
+    if abs(slower) < _ALIKE:
+        return ["the machine was as fast as in the baseline's sessions, by its calibrators"]
+    return [
+        f"the machine was {abs(slower):.0%} {'slower' if slower > 0 else 'faster'} than in the "
+        "baseline's sessions, by its calibrators; the ratios below are without that"
+    ]
+
+
 def _stack(comparison: Comparison) -> str:
     return "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
 
@@ -105,6 +120,7 @@ def _remarks(comparison: Comparison) -> list[str]:
 
 
 _NOTICE = "NOTICE"
+_ALIKE = 0.02
 
 _OTHER_CAUSE = (
     "A machine that became slower since the sessions were saved looks the same. Measuring by turns "

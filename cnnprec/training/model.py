@@ -45,6 +45,35 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     """The tutorial's network, which notes the loss of every training step in `step_log`."""
 
     step_log: StepLog | None = None
+    take_steps: Any = None
+    """Takes an iterator of batches and a number of steps (int32 scalar) and trains; the result is
+    that of the last step. It exists once `make_train_function` has run."""
+
+    def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
+        """Has ``fit`` and single turns share one traced function, whatever their number of steps.
+
+        Keras' own is traced for one number. The pipeline is endless, so that no end of the data has
+        to be looked for.
+        """
+        known: Any = self.train_function
+        if known is not None and not force:
+            return known
+        one_step = tf.function(self.train_step, jit_compile=self.jit_compile, autograph=False)
+
+        def take_steps(iterator: Any, steps: Any) -> Any:
+            def again(done: Any, outputs: Any) -> Any:  # noqa: ARG001 - tf.while_loop's signature
+                return done + 1, one_step(iterator.get_next())
+
+            return tf.while_loop(
+                lambda done, outputs: done < steps,  # noqa: ARG005 - likewise
+                again,
+                (tf.constant(1), one_step(iterator.get_next())),
+            )[1]
+
+        self.take_steps = tf.function(take_steps, autograph=False)
+        steps = tf.constant(self.steps_per_execution)
+        self.train_function: Any = lambda iterator: self.take_steps(iterator, steps)
+        return self.train_function
 
     def compute_loss(  # noqa: D102 - Keras documents it
         self,

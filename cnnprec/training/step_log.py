@@ -20,8 +20,10 @@ class StepLog:
     """
 
     def __init__(self, steps: int) -> None:
-        # NaN would be a plausible loss, so an unused place is told by the counter alone.
-        self._values = tf.Variable(tf.zeros([steps, 2], tf.float32), trainable=False)
+        self._steps = steps
+        # NaN would be a plausible loss, so an unused place is told by the counter alone. The last
+        # row takes the steps that are not kept.
+        self._values = tf.Variable(tf.zeros([steps + 1, 2], tf.float32), trainable=False)
         # int64: TensorFlow keeps int32 variables in host memory on a GPU machine.
         self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False)
 
@@ -33,7 +35,8 @@ class StepLog:
             scale: Scalar of any float dtype, kept as float32.
         """
         row = tf.stack([tf.cast(loss, tf.float32), tf.cast(scale, tf.float32)])
-        self._values.scatter_nd_update(tf.reshape(self._count, [1, 1]), row[None])
+        place = tf.minimum(self._count, self._steps)
+        self._values.scatter_nd_update(tf.reshape(place, [1, 1]), row[None])
         self._count.assign_add(1)
 
     def clear(self) -> None:
@@ -49,5 +52,6 @@ class StepLog:
         return self._column(1)
 
     def _column(self, index: int) -> npt.NDArray[np.float32]:
-        column: npt.NDArray[np.float32] = self._values.numpy()[: int(self._count.numpy()), index]
+        kept = min(int(self._count.numpy()), self._steps)
+        column: npt.NDArray[np.float32] = self._values.numpy()[:kept, index]
         return column

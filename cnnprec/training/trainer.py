@@ -64,6 +64,7 @@ class Trainer:
         self._count_correct = tf.function(self._count_correct_eagerly, reduce_retracing=True)
         self._seed = config.seed
         self._batches: tf.data.Dataset
+        self._iterator: Any = None
         self._losses: list[float] = []
         self._last_epoch_start: list[npt.NDArray[Any]] = []
 
@@ -120,6 +121,23 @@ class Trainer:
             # What the last step put into a GPU's queue may still be running.
             tf.test.experimental.sync_devices()
         self._losses = [float(loss) for loss in history.history["loss"]]
+
+    def start_turns(self) -> None:
+        """Makes ready for `take`: a fresh start, and an iterator over its batches."""
+        self.reset(self.config.seed)
+        self._iterator = iter(self._batches)
+
+    def take(self, steps: int) -> None:
+        """Trains for some steps with one call into TensorFlow; returns when the device is done.
+
+        After `warm_up` and `start_turns`. No run is judged by it.
+
+        Args:
+            steps: How many, at least 1.
+        """
+        with tensor_float_32(self.precision.tensor_float_32):
+            self.model.take_steps(self._iterator, tf.constant(steps))
+            tf.test.experimental.sync_devices()
 
     def finish(self) -> TrainingRun:
         """Judges the run just trained."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from cnnprec.records.read_sessions import SavedSession, age
+from cnnprec.records.read_sessions import SavedSession, age, without_copies
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.comparability import Difference, Part, differences, refused, stack
@@ -37,8 +37,8 @@ def select(
     """Chooses the baseline of a session among the saved ones.
 
     Unfit is a session in which a test failed or that was itself worse than its baseline: it would
-    make the regression the new normal. Comparable is one that agrees with the current session, by
-    `cnnprec.verdicts.comparability.refused`, in every precision.
+    make the regression the new normal. So is a copy of another. Comparable is one that agrees with
+    the current session, by `cnnprec.verdicts.comparability.refused`, in every precision.
 
     The comparable sessions are grouped by their stack, the project's own code apart. The newest
     group with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that
@@ -49,10 +49,11 @@ def select(
         current: The records of the current session by precision; they may have no rounds.
         vary: Names of the stack that are meant to differ; None for all.
     """
-    unfit: list[tuple[SavedSession, str]] = []
+    kept, copies = without_copies(sessions)
+    unfit: list[tuple[SavedSession, str]] = list(copies)
     turned_down: list[tuple[SavedSession, tuple[Difference, ...]]] = []
     groups: dict[object, list[SavedSession]] = {}
-    for session in sorted(sessions, key=age):
+    for session in kept:
         if reason := _unfit(session):
             unfit.append((session, reason))
         elif reasons := _refused(session, current, vary):

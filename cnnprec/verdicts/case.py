@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.statistics import geometric_mean, standard_error
-from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
 Records = Mapping[str, Record]
 """What one session measured, by the name of the precision."""
@@ -23,16 +24,16 @@ class GrowthLimit:
 
     Attributes:
         name: For people.
-        field: The field of `cnnprec.records.record.Round`.
+        field: The field of `cnnprec.records.record.Round`, or `Turns.step_seconds`.
         share: Its share of the error that one comparison may make. The shares of all that
             is tested add up to 1, whatever the device.
-        limits: In place of the limits for times.
+        metric: What it is a size of, and so which limits it has.
     """
 
     name: str
     field: str
     share: float
-    limits: Limits | None = None
+    metric: Metric = Metric.SPEED
 
 
 # On a CPU the CPU time of the process is the steadier clock: recorded sessions show it
@@ -42,8 +43,11 @@ class GrowthLimit:
 _CPU_TIME = GrowthLimit("CPU time", "cpu_seconds", share=0.7)
 _WALL_ON_CPU = GrowthLimit("wall time", "seconds", share=0.1)
 _WALL_TIME = GrowthLimit("wall time", "seconds", share=0.8)
-# A session's peak depends on the order of its benchmarks, by about 5 % from session to session.
-MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, limits=Limits(0.10, 0.25))
+# Where there were timed turns, they are compared, given the calibrators: each precision by itself,
+# and once all of them together, which finds what slows them all.
+STEP_TIME = GrowthLimit("time per step", "step_seconds", share=0.7)
+ALL_STEPS = GrowthLimit("time per step of all", "step_seconds", share=0.1)
+MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metric.MEMORY)
 
 
 def figure(record: Record, field: str) -> float | None:
@@ -58,13 +62,17 @@ def figure(record: Record, field: str) -> float | None:
 
 
 def _values(record: Record, field: str) -> list[float] | None:
-    """A field of all rounds; None if one lacks it or there is none."""
+    """A field of all turns or rounds; None if one lacks it or there is none."""
+    if field == STEP_TIME.field:
+        return None if record.turns is None else list(record.turns.step_seconds)
     values = [getattr(entry, field) for entry in record.rounds]
     return None if not values or None in values else values
 
 
 def clocks(record: Record) -> tuple[GrowthLimit, ...]:
     """The times that are compared; the first decides on the speed."""
+    if record.config.turns:
+        return (STEP_TIME,)
     return (_CPU_TIME, _WALL_ON_CPU) if on_cpu(record) else (_WALL_TIME,)
 
 
@@ -99,6 +107,30 @@ class Case:
         whole = len(new) == len(self.new) and (len(old) == len(self.old) if self.paired else old)
         return (old, new) if whole else None
 
+    def states(self) -> tuple[list[float], list[float]] | None:
+        """Logarithms of the calibrators' times, old and new; None where they cannot be used.
+
+        They rest on Python and NumPy: where these changed, another work is done in another time.
+        """
+        every = (*self.old, *self.new)
+        known = [machine_state(record) for record in every]
+        software = {(r.environment.python, r.environment.numpy) for r in every}
+        rows = {tuple(name for name, _ in r.turns.calibrators) for r in every if r.turns}
+        if len(software) > 1 or len(rows) > 1 or None in known:
+            return None
+        values = [value for value in known if value is not None]
+        return values[: len(self.old)], values[len(self.old) :]
+
+    def log_steps(self) -> tuple[list[float], list[float]]:
+        """Logarithms of the times per step, of the old and of the new sessions."""
+        old, new = self.figures(STEP_TIME) or ([], [])
+        return [math.log(value) for value in old], [math.log(value) for value in new]
+
+    def error(self) -> float:
+        """How well the new session's turns tell its time per step."""
+        values = _values(self.new[0], STEP_TIME.field)
+        return standard_error(values) if values else 0.0
+
     def estimate(self, size: GrowthLimit, tolerance: float, level: float) -> Estimate:
         """How the new figures compare with the old ones."""
         figures, rounds = self.figures(size), _values(self.new[0], size.field)
@@ -109,6 +141,14 @@ class Case:
             return paired(old, new, tolerance=tolerance, level=level)
         error = standard_error(rounds)
         return predict(old, new[0], tolerance=tolerance, level=level, new_error=error)
+
+
+def machine_state(record: Record) -> float | None:
+    """Mean logarithm of the calibrators' seconds: how slow the machine was; None if not known."""
+    if record.turns is None or not record.turns.calibrators:
+        return None
+    times = [math.log(seconds) for _, seconds in record.turns.calibrators]
+    return math.fsum(times) / len(times)
 
 
 def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:

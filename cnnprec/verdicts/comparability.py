@@ -7,16 +7,15 @@ between the two is what the comparison is about, so it may differ, but it is alw
 from __future__ import annotations
 
 import dataclasses
-import enum
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 
 from cnnprec.records.record import Record
-from cnnprec.text import did_you_mean
+from cnnprec.text import Word, did_you_mean
 
 
-class Part(str, enum.Enum):
+class Part(Word):
     """What a field of a record describes, and so whether it may differ."""
 
     MACHINE = "machine"
@@ -25,9 +24,6 @@ class Part(str, enum.Enum):
     """What is computed: must be the same."""
     STACK = "stack"
     """The software, this project's code included: may differ, and is always listed."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +104,7 @@ FIELDS: tuple[Field, ...] = (
         "batch_size",
         "jit",
         "seed",
+        "turns",
     ),
     Field("precision", Part.WORKLOAD, attrgetter("precision.name")),
     # The models of all of them stay in memory and share the caches.

@@ -7,6 +7,8 @@ minute of the machine, so they are reduced to one figure before anything is comp
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from cnnprec.verdicts.case import (
@@ -20,13 +22,20 @@ from cnnprec.verdicts.case import (
     process_case,
 )
 from cnnprec.verdicts.comparability import Difference, Part, differences
-from cnnprec.verdicts.judge_growth import Tested, judge_growth, judge_speed, tested
+from cnnprec.verdicts.judge_growth import (
+    Tested,
+    judge_all_speeds,
+    judge_growth,
+    judge_speed,
+    tested,
+)
 from cnnprec.verdicts.judge_runs import (
     ACCURACY_SHARE,
     judge_accuracy,
     judge_numerics,
     judge_outcome,
 )
+from cnnprec.verdicts.limits import LimitTable, limit_table
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import (
     DEFAULT_MARGIN,
@@ -40,15 +49,21 @@ from cnnprec.verdicts.verdict import (
 )
 
 
-def due_judgements(names: Iterable[str], device_kind: str) -> list[tuple[Metric, str]]:
+def due_judgements(
+    names: Iterable[str], device_kind: str, turns: int = 0
+) -> list[tuple[Metric, str]]:
     """What is judged: metric and precision, whose name is empty for the session as a whole.
 
     Args:
         names: The precisions.
         device_kind: ``"cpu"``, where the memory is that of the whole process, or ``"gpu"``.
+        turns: How many timed turns there are; of several precisions all are judged together too.
     """
+    names = list(names)
     metrics = [m for m in PRECISION_METRICS if m is not Metric.MEMORY or device_kind != "cpu"]
     due = [(metric, name) for name in names for metric in metrics]
+    if turns and len(names) > 1:
+        due.append((Metric.SPEED, ""))
     if device_kind == "cpu":
         due.append((Metric.MEMORY, ""))
     return [*due, (Metric.COMPLETENESS, "")]
@@ -58,7 +73,7 @@ def compare(
     baseline: Sequence[Records],
     current: Records,
     *,
-    limits: Limits | None = None,
+    limits: Limits | LimitTable | None = None,
     changed: Iterable[Difference] = (),
 ) -> Comparison:
     """Judges a session by sessions saved before.
@@ -66,17 +81,18 @@ def compare(
     Args:
         baseline: Comparable sessions; `cnnprec.verdicts.baseline.select` picks them.
         current: The session to judge.
-        limits: How much slower is too slow.
+        limits: How much growth is too much; `Limits` alone are those of all times.
         changed: How the stack differs, for the report.
     """
     histories = {
         name: tuple(session[name] for session in baseline if name in session) for name in current
     }
     known = [name for name in current if histories[name]]
+    cases = [Case(name, histories[name], (current[name],)) for name in known]
     judgements = _judge(
-        [Case(name, histories[name], (current[name],)) for name in known],
+        cases,
         process_case([s for s in baseline if s], [current]) if known else None,
-        limits or Limits(),
+        limit_table(limits),
         LEVEL,
     )
     judgements += [
@@ -95,8 +111,12 @@ def compare(
     due = {name for session in baseline for name in session}
     judgements.append(_completeness(due, set(current)))
     count = len(baseline)
+    states = cases[0].states() if cases else None
     return Comparison(
-        tuple(judgements), tuple(changed), f"{count} saved session{'s' if count != 1 else ''}"
+        tuple(judgements),
+        tuple(changed),
+        f"{count} saved session{'s' if count != 1 else ''}",
+        machine=None if states is None else math.expm1(states[1][0] - statistics.fmean(states[0])),
     )
 
 
@@ -144,7 +164,7 @@ def compare_pairs(
             _judge(
                 cases,
                 process_case([a for a, _ in pairs], [b for _, b in pairs]),
-                Limits(tolerance, margin),
+                LimitTable(Limits(tolerance, margin)),
                 LEVEL / looks,
             )
         ),
@@ -163,7 +183,7 @@ def fewest_pairs(looks: int) -> int:
 
 
 def _judge(
-    cases: Sequence[Case], process: Case | None, limits: Limits, level: float
+    cases: Sequence[Case], process: Case | None, limits: LimitTable, level: float
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
     shared = process if process is not None and on_cpu(process.new[0]) else None
@@ -188,6 +208,8 @@ def _judge(
             judge_accuracy(case, accuracy_level),
             judge_numerics(case),
         ]
+    if len(cases) > 1 and cases[0].new[0].config.turns:
+        judgements.append(judge_all_speeds(cases, limits, level))
     if shared is not None:
         judgements.append(judge_growth(Metric.MEMORY, shared, MEMORY, found.get("", {})))
     return judgements

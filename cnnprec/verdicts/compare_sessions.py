@@ -8,6 +8,7 @@ from cnnprec.records.read_sessions import SavedSession
 from cnnprec.verdicts.baseline import select
 from cnnprec.verdicts.case import Records
 from cnnprec.verdicts.compare import compare
+from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison, Limits
 
 
@@ -16,7 +17,7 @@ def compare_sessions(
     current: Records,
     *,
     vary: frozenset[str] | None = None,
-    limits: Limits | None = None,
+    limits: Limits | LimitTable | None = None,
 ) -> Comparison:
     """Judges a session by those of the saved sessions that it can be compared with.
 
@@ -26,7 +27,7 @@ def compare_sessions(
             `cnnprec.measure` returns.
         vary: Names of the software that may differ, such as ``frozenset({"driver"})``; None for
             all of it.
-        limits: How much slower is too slow; None for the usual limits.
+        limits: How much growth is too much; None for the usual limits.
 
     Returns:
         A judgement on each metric of each precision, and the overall ``verdict``.

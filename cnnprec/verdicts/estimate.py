@@ -9,6 +9,7 @@ from collections.abc import Sequence
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
+from cnnprec.verdicts.regression import Regression, fit
 from cnnprec.verdicts.significance import sign_flip
 from cnnprec.verdicts.statistics import (
     LEVEL,
@@ -96,6 +97,76 @@ def predict(
     )
 
 
+def predict_given(
+    line: Regression,
+    new: float,
+    state: float | None,
+    *,
+    variance: float,
+    freedom: float,
+    tolerance: float,
+    level: float = LEVEL,
+    new_error: float = 0.0,
+) -> Estimate:
+    """Compares one new session with a line through the sessions of a baseline.
+
+    The further the machine's state is from those that the baseline met, the wider the interval.
+
+    Args:
+        line: Through the baseline's sessions.
+        new: Logarithm of the new session's time.
+        state: Logarithm of its calibrators' time; None to do without.
+        variance: Of a session about the line, above or equal to 0.
+        freedom: Degrees of freedom of the variance.
+        tolerance: Relative slowdown that is accepted, 0 or more.
+        level: Error probability of the test and of each bound, above 0 and below 0.5.
+        new_error: `standard_error` of the turns of the new session, 0 or more.
+
+    Returns:
+        The estimate; its ratio is the new time over the expected one.
+    """
+    spread = variance * line.leverage(state)
+    return _estimate(
+        new - line.at(state),
+        math.sqrt(max(variance, _checked_error(new_error) ** 2) + spread),
+        line.count,
+        freedom=freedom,
+        limit=math.log(1 + _checked_tolerance(tolerance)),
+        level=checked_level(level),
+    )
+
+
+def paired_given(
+    ratios: Sequence[float],
+    states: Sequence[float] | None,
+    *,
+    tolerance: float,
+    level: float = LEVEL,
+) -> Estimate:
+    """As `paired`, given how the machine's state differed within each pair.
+
+    Args:
+        ratios: Logarithms of new over old, at least 2.
+        states: The same of the calibrators' times; None to do without.
+        tolerance: Relative slowdown that is accepted, 0 or more.
+        level: Error probability of the test and of each bound, above 0 and below 0.5.
+    """
+    line = fit(ratios, states)
+    limit = math.log(1 + _checked_tolerance(tolerance))
+    expected = line.at(None if states is None else 0.0)
+    moved = [0.0] * len(ratios) if states is None else [line.slope * state for state in states]
+    excesses = [ratio - move - limit for ratio, move in zip(ratios, moved, strict=True)]
+    return _estimate(
+        expected,
+        math.sqrt(line.variance * line.leverage(None if states is None else 0.0)),
+        checked_count(len(ratios), "pairs"),
+        freedom=line.freedom,
+        limit=limit,
+        level=checked_level(level),
+        check=sign_flip([0.0 if abs(excess) <= ROUNDING else excess for excess in excesses]),
+    )
+
+
 def paired(
     old: Sequence[float], new: Sequence[float], *, tolerance: float, level: float = LEVEL
 ) -> Estimate:
@@ -145,10 +216,11 @@ def _estimate(
     *,
     limit: float,
     level: float,
+    freedom: float | None = None,
     check: float | None = None,
 ) -> Estimate:
     """Turns a difference of logarithms and its standard error into an estimate."""
-    freedom = count - 1
+    freedom = count - 1 if freedom is None else freedom
     excess = difference - limit
     if error <= ROUNDING:
         error = 0.0

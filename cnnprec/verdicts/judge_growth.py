@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from cnnprec.verdicts.case import ENOUGH, Case, GrowthLimit, clocks, judgement_on
-from cnnprec.verdicts.estimate import Estimate
+from cnnprec.machine.gpu_state import GpuState
+from cnnprec.records.record import Record
+from cnnprec.verdicts.case import (
+    ALL_STEPS,
+    ENOUGH,
+    STEP_TIME,
+    Case,
+    GrowthLimit,
+    clocks,
+    judgement_on,
+)
+from cnnprec.verdicts.estimate import Estimate, paired_given, predict_given
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.moderation import moderate
+from cnnprec.verdicts.regression import fit
 from cnnprec.verdicts.significance import holm
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+
+# Sessions that agree to the last digit have no variance, and zero has no logarithm.
+_TINY = 1e-18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,20 +40,19 @@ class Tested:
 
 
 def tested(
-    size: GrowthLimit, cases: Sequence[Case], limits: Limits, level: float
+    size: GrowthLimit, cases: Sequence[Case], limits: LimitTable, level: float
 ) -> dict[str, Tested]:
     """Tests one size of all precisions, which share its part of the error.
 
     Args:
         size: What to test.
         cases: The precisions that have it.
-        limits: How much growth is too much, where the size has no limits of its own.
+        limits: How much growth is too much.
         level: Error of the whole comparison.
 
     Returns:
         By the name of the case; those with too few sessions are left out.
     """
-    allowed = size.limits or limits
     share = level * size.share
     family = [
         case
@@ -44,19 +60,54 @@ def tested(
         if (figures := case.figures(size)) is not None
         and len(figures[0]) >= (2 if case.paired else ENOUGH)
     ]
-    estimates = []
-    for case in family:
-        shown = case.estimate(size, allowed.tolerance, level)
-        # Holm's first step: what is found if this precision alone is slower.
-        strict = case.estimate(size, allowed.tolerance, share / len(family))
-        estimates.append(dataclasses.replace(shown, detectable=strict.detectable))
+    shown = _estimates(size, family, limits, level)
+    # Holm's first step: what is found if this precision alone is slower.
+    strict = _estimates(size, family, limits, share / max(len(family), 1))
+    estimates = [
+        dataclasses.replace(wide, detectable=narrow.detectable)
+        for wide, narrow in zip(shown, strict, strict=True)
+    ]
     adjusted = holm([estimate.p_value for estimate in estimates])
     found = {}
     for case, estimate, p_value in zip(family, estimates, adjusted, strict=True):
         # The permutation test knows nothing of normal distributions: it has to agree.
         agreed = estimate.check is None or estimate.check <= level
+        allowed = limits.of(size.metric, case.name)
         found[case.name] = Tested(size, allowed, estimate, p_value <= share and agreed)
     return found
+
+
+def _estimates(
+    size: GrowthLimit, family: Sequence[Case], limits: LimitTable, level: float
+) -> list[Estimate]:
+    tolerances = [limits.of(size.metric, case.name).tolerance for case in family]
+    both = list(zip(family, tolerances, strict=True))
+    if size.field != STEP_TIME.field:
+        return [case.estimate(size, tolerance, level) for case, tolerance in both]
+    if any(case.paired for case in family):
+        return [_compare_logs(c, *c.log_steps(), 0.0, tolerance, level) for c, tolerance in both]
+    lines, states = [], []
+    for case in family:
+        known = case.states()
+        lines.append(fit(case.log_steps()[0], None if known is None else known[0]))
+        states.append(None if known is None else known[1][0])
+    freedom = min((line.freedom for line in lines), default=1)
+    variances, freedom_of_all = moderate([max(line.variance, _TINY) for line in lines], freedom)
+    return [
+        predict_given(
+            line,
+            case.log_steps()[1][0],
+            state,
+            variance=variance,
+            freedom=freedom_of_all,
+            tolerance=tolerance,
+            level=level,
+            new_error=case.error(),
+        )
+        for (case, tolerance), line, state, variance in zip(
+            both, lines, states, variances, strict=True
+        )
+    ]
 
 
 def judge_speed(case: Case, tested: Mapping[GrowthLimit, Tested]) -> Judgement:
@@ -69,9 +120,9 @@ def judge_speed(case: Case, tested: Mapping[GrowthLimit, Tested]) -> Judgement:
         {
             reason
             for record in case.new
-            for entry in record.rounds
-            if entry.state
-            for reason in entry.state.throttled
+            for state in (*(entry.state for entry in record.rounds), _turns_state(record))
+            if state
+            for reason in state.throttled
         }
     )
     judgement = judge_growth(Metric.SPEED, case, clock, tested)
@@ -99,6 +150,64 @@ def judge_speed(case: Case, tested: Mapping[GrowthLimit, Tested]) -> Judgement:
     return judgement
 
 
+def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
+    """Judges the mean of the logarithms over all precisions: what slows them all is found once.
+
+    Args:
+        cases: The precisions; each session has all of them.
+        limits: How much slower is too slow.
+        level: Error of the whole comparison.
+    """
+    logs = [case.log_steps() for case in cases]
+    sessions = min(len(old) for old, _ in logs)
+    together = Case("", cases[0].old, cases[0].new)
+    if sessions < (2 if together.paired else ENOUGH) or not all(new for _, new in logs):
+        return _untested(Metric.SPEED, together, ALL_STEPS)
+    old = [statistics.fmean(row) for row in zip(*(o[:sessions] for o, _ in logs), strict=True)]
+    new = [statistics.fmean(row) for row in zip(*(n for _, n in logs), strict=True)]
+    error = math.sqrt(math.fsum(case.error() ** 2 for case in cases)) / len(cases)
+    allowed = limits.of(Metric.SPEED, "")
+    shown, strict = (
+        _compare_logs(together, old, new, error, allowed.tolerance, chosen)
+        for chosen in (level, level * ALL_STEPS.share)
+    )
+    agreed = strict.check is None or strict.check <= level
+    found = Tested(
+        ALL_STEPS,
+        allowed,
+        dataclasses.replace(shown, detectable=strict.detectable),
+        strict.p_value <= level * ALL_STEPS.share and agreed,
+    )
+    return judge_growth(Metric.SPEED, together, ALL_STEPS, {ALL_STEPS: found})
+
+
+def _compare_logs(
+    case: Case,
+    old: Sequence[float],
+    new: Sequence[float],
+    error: float,
+    tolerance: float,
+    level: float,
+) -> Estimate:
+    """Compares logarithms of times, with the machine's state of the case's sessions."""
+    states = case.states()
+    if case.paired:
+        ratios = [b - a for a, b in zip(old, new, strict=True)]
+        moved = None if states is None else [b - a for a, b in zip(*states, strict=True)]
+        return paired_given(ratios, moved, tolerance=tolerance, level=level)
+    line = fit(old, None if states is None else states[0])
+    return predict_given(
+        line,
+        new[0],
+        None if states is None else states[1][0],
+        variance=line.variance,
+        freedom=line.freedom,
+        tolerance=tolerance,
+        level=level,
+        new_error=error,
+    )
+
+
 def judge_growth(
     metric: Metric, case: Case, size: GrowthLimit, tested: Mapping[GrowthLimit, Tested]
 ) -> Judgement:
@@ -109,13 +218,13 @@ def judge_growth(
     estimate, limits = found.estimate, found.limits
     if found.rejected:
         verdict = Verdict.FAIL
-        reason = f"{size.name} grew by more than {limits.tolerance:.0%}"
+        reason = f"{size.name} grew by more than {limits.tolerance * 100:g}%"
     elif estimate.high < 1 + limits.margin:
         verdict = Verdict.PASS
-        reason = f"{size.name}: growth of {limits.margin:.0%} or more is excluded"
+        reason = f"{size.name}: growth of {limits.margin * 100:g}% or more is excluded"
     else:
         verdict = Verdict.INCONCLUSIVE
-        reason = f"{size.name}: growth of {limits.margin:.0%} cannot be excluded"
+        reason = f"{size.name}: growth of {limits.margin * 100:g}% cannot be excluded"
     return Judgement(
         metric, case.name, verdict, f"{reason} ({describe(estimate)})", estimate, size.name
     )
@@ -148,6 +257,10 @@ def _untested(metric: Metric, case: Case, size: GrowthLimit) -> Judgement:
         f"{size.name} ratio {ratio:.3f}; {ENOUGH} sessions needed, {len(old)} found; run "
         f"pytest benchmarks/ --benchmark-save=NAME {missing} more time{'s' if missing > 1 else ''}",
     )
+
+
+def _turns_state(record: Record) -> GpuState | None:
+    return record.turns.state if record.turns else None
 
 
 def _missing_rounds(case: Case) -> str | None:

@@ -129,7 +129,10 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
 
 
 def judge_numerics(case: Case) -> Judgement:
-    """Judges the bits: a changed stack may change them, nothing else may."""
+    """Judges the bits: a changed stack may change them, nothing else may.
+
+    Only a baseline that repeats its bits can show that they are still the same.
+    """
     new = case.new[0]
     stacks: dict[object, list[Record]] = {}
     for record in case.old:
@@ -145,17 +148,24 @@ def judge_numerics(case: Case) -> Judgement:
     other = [seed for seed in known if now[seed].weights_sha256 not in hashes[seed]]
     hashes_now = _hashes(case.new)
     unsteady = [seed for seed in known if len(hashes_now[seed]) > 1]
-    if not other and not unsteady:
-        return judgement_on(
-            Metric.NUMERICS, case, Verdict.PASS, f"weights bitwise as before ({len(known)} seeds)"
-        )
+    as_before = not other and not unsteady
     # Each stack has bits of its own, so only sessions of one stack can fail to repeat.
-    if any(len(found) > 1 for group in stacks.values() for found in _hashes(group).values()):
+    groups = [same_stack] if as_before and same_stack else list(stacks.values())
+    unsteady_before = sorted(
+        {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
+    )
+    if unsteady_before:
         return judgement_on(
             Metric.NUMERICS,
             case,
-            Verdict.PASS,
-            "the baseline itself does not repeat bitwise, so other bits mean nothing",
+            Verdict.INCONCLUSIVE,
+            "the baseline itself does not repeat bitwise "
+            f"(seed {', '.join(map(str, unsteady_before))}), so it cannot show whether the bits "
+            f"changed; {_steady_baseline(new)}",
+        )
+    if as_before:
+        return judgement_on(
+            Metric.NUMERICS, case, Verdict.PASS, f"weights bitwise as before ({len(known)} seeds)"
         )
     if unsteady or same_stack:
         return judgement_on(
@@ -173,6 +183,14 @@ def judge_numerics(case: Case) -> Judgement:
         f"differ by at most {_largest_loss_difference(case, other):.1e}), and so is the stack",
         notice=True,
     )
+
+
+def _steady_baseline(record: Record) -> str:
+    """What to do where a baseline does not repeat."""
+    save = "save a new baseline with --benchmark-save=NAME"
+    if record.environment.op_determinism:
+        return save
+    return f"set TF_DETERMINISTIC_OPS=1 in the environment and {save}"
 
 
 def _largest_loss_difference(case: Case, seeds: Iterable[int]) -> float:

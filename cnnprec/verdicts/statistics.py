@@ -62,7 +62,7 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 @functools.lru_cache(maxsize=1024)
-def t_quantile(probability: float, freedom: int) -> float:
+def t_quantile(probability: float, freedom: float) -> float:
     """A quantile of Student's t distribution."""
     return float(special.stdtrit(freedom, probability))
 

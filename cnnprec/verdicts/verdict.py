@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 
+from cnnprec.text import Word
 from cnnprec.verdicts.comparability import Difference
 from cnnprec.verdicts.estimate import Estimate
 
@@ -16,7 +16,7 @@ DEFAULT_MARGIN = 0.10
 """A slowdown of this or more has to be excluded for a PASS."""
 
 
-class Verdict(str, enum.Enum):
+class Verdict(Word):
     """What a comparison came to."""
 
     PASS = "PASS"  # noqa: S105 - no password
@@ -32,9 +32,6 @@ class Verdict(str, enum.Enum):
     INVALID = "INVALID"
     """What was measured cannot be judged: a run or a time is missing."""
 
-    def __str__(self) -> str:
-        return self.value
-
 
 # What a comparison of several parts comes to is the first of these that one part has.
 _WORST_FIRST = (
@@ -47,7 +44,7 @@ _WORST_FIRST = (
 )
 
 
-class Metric(str, enum.Enum):
+class Metric(Word):
     """What is judged."""
 
     SPEED = "speed"
@@ -56,9 +53,6 @@ class Metric(str, enum.Enum):
     ACCURACY = "accuracy"
     NUMERICS = "numerics"
     COMPLETENESS = "completeness"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 GROWTHS = (Metric.SPEED, Metric.MEMORY)
@@ -73,8 +67,9 @@ PRECISION_METRICS = (
 )
 """What can be judged of a precision. Its memory is its own on a GPU alone."""
 
-SESSION_METRICS = (Metric.MEMORY, Metric.COMPLETENESS)
-"""What can be judged of a session. On a CPU the memory is that of the whole process."""
+SESSION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.COMPLETENESS)
+"""What can be judged of a session: the speed of all precisions together, where there were timed
+turns of several; the memory of the whole process, on a CPU; and that nothing is missing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +145,15 @@ class Comparison:
         changed: How the stack differs between the baseline and now.
         basis: What was compared with, for people, such as ``"7 saved sessions"``.
         paired: Whether both sides ran next to each other, so that the machine's drift cancels.
+        machine: How much slower the machine itself was than in the baseline's sessions, by its
+            calibrators: 0.14 is 14 %. None where they were not used.
     """
 
     judgements: tuple[Judgement, ...]
     changed: tuple[Difference, ...]
     basis: str
     paired: bool = False
+    machine: float | None = None
 
     @property
     def verdict(self) -> Verdict:

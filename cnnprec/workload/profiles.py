@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+FEWEST_TURNS = 10
+"""Fewer turns say next to nothing about their own noise."""
+
 JIT_CHOICES = ("auto", "on", "off")
 
 
@@ -24,6 +27,8 @@ class TrainingConfig:
         jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule (on where
             there is a GPU and op determinism is off).
         seed: Seed of the first run; run ``i`` uses ``seed + i``.
+        turns: Short timed turns of every precision after the runs, which are compared in place of
+            the runs' own times. 0 for none: then the whole runs are compared.
 
     Raises:
         ValueError: A number is out of its range. The message names the option to change.
@@ -37,6 +42,7 @@ class TrainingConfig:
     batch_size: int
     jit: str = "auto"
     seed: int = 12
+    turns: int = 0
 
     def __post_init__(self) -> None:
         problems = [
@@ -44,6 +50,10 @@ class TrainingConfig:
             for name in ("train_samples", "test_samples", "epochs", "runs", "batch_size")
             if getattr(self, name) < 1
         ]
+        if self.turns != 0 and self.turns < FEWEST_TURNS:
+            problems.append(
+                f"--turns {self.turns}: must be 0 (compare whole runs) or at least {FEWEST_TURNS}"
+            )
         if not problems and self.batch_size > self.train_samples:
             problems.append(
                 f"--batch-size {self.batch_size}: larger than the {self.train_samples} training "

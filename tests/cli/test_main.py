@@ -52,7 +52,7 @@ def test_help_of_ab_explains_every_exit_code(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare"], "compare"),
+        (["compore"], "compore"),
         (["--no-such"], "--no-such"),
         (["report"], "FILE"),
         (["ab", "--no-such"], "--no-such"),

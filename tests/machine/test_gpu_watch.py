@@ -332,11 +332,6 @@ def test_index_counts_as_query_gpus_does(monkeypatch):
     assert watched(nvml, index=1) is None
 
 
-def test_negative_index_is_refused():
-    with pytest.raises(ValueError, match="GPU index -1 is negative"):
-        GpuWatch(-1, FakeNvml())
-
-
 # The names of the real binding that `gpu` and `gpu_watch` use.
 
 

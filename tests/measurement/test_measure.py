@@ -7,7 +7,14 @@ from cnnprec.machine.names import DeviceError
 from cnnprec.records.record import Outcome
 from cnnprec.workload.dataset import DatasetError
 
-SMALL = {"dataset": "synthetic", "train_samples": 64, "epochs": 1, "runs": 2, "device": "cpu"}
+SMALL = {
+    "dataset": "synthetic",
+    "train_samples": 64,
+    "epochs": 1,
+    "runs": 2,
+    "turns": 0,
+    "device": "cpu",
+}
 
 
 def test_measure_returns_a_whole_record_of_each_precision():
@@ -46,7 +53,7 @@ def test_order_follows_the_seed():
     ],
 )
 def test_bad_arguments_are_refused_before_any_training(change, error, message, monkeypatch):
-    monkeypatch.setattr("cnnprec.measurement.turns.Trainer", None)
+    monkeypatch.setattr("cnnprec.measurement.session.Trainer", None)
     with pytest.raises(error, match=message):
         cnnprec.measure(**{"precisions": "single", **SMALL, **change})
 
@@ -56,6 +63,6 @@ def test_what_a_training_raises_reaches_the_caller(monkeypatch):
         def __init__(self, *arguments):
             raise MemoryError("too large")
 
-    monkeypatch.setattr("cnnprec.measurement.turns.Trainer", Broken)
+    monkeypatch.setattr("cnnprec.measurement.session.Trainer", Broken)
     with pytest.raises(MemoryError, match="too large"):
         cnnprec.measure("single", **SMALL)

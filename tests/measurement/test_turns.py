@@ -1,142 +1,117 @@
-"""Training by turns, with a stand-in for the trainer: what goes wrong belongs to its precision."""
+"""The timed turns, with workers and a clock that are planned."""
 
-import dataclasses
-from typing import ClassVar
+import collections
 
 import pytest
 
 from cnnprec.measurement import turns as module
-from cnnprec.measurement.turns import NotMeasuredError, Turns
-from cnnprec.precision.precisions import PRECISIONS
-from tests.support.records import CONFIG, a_round, record
-
-NAMES = ("single", "half", "double")
-CHOSEN = [PRECISIONS[name] for name in NAMES]
+from cnnprec.measurement.calibrators import CALIBRATORS
+from cnnprec.measurement.turns import Timing, steps_for
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """As much of `cnnprec.measurement.prepare.Prepared` as the turns read."""
+class Clock:
+    """A clock that stands still but for what work adds to it."""
 
-    dataset: object = None
-    data_info: object = record().data
-    environment: object = record().environment
+    def __init__(self):
+        self.now = 0.0
 
-
-class FakeTrainer:
-    """Trains nothing and notes what it is asked to do."""
-
-    calls: ClassVar[list[str]] = []
-    raises: ClassVar[dict[str, BaseException]] = {}
-
-    def __init__(self, precision, config, dataset):
-        self.precision = precision
-        self.jit_compiled = False
-
-    def _do(self, what: str) -> None:
-        call = f"{what} {self.precision}"
-        self.calls.append(call)
-        if call in self.raises:
-            raise self.raises[call]
-
-    def warm_up(self):
-        self._do("warm_up")
-
-    def reset(self, seed):
-        self.seed = seed
-
-    def fit(self, on_progress):
-        self._do(f"fit {self.seed}")
-
-    def finish(self):
-        return a_round(seed=self.seed).run
+    def perf_counter(self):
+        return self.now
 
 
 @pytest.fixture
-def trainer(monkeypatch):
-    monkeypatch.setattr(module, "Trainer", FakeTrainer)
-    monkeypatch.setattr(FakeTrainer, "calls", [])
-    monkeypatch.setattr(FakeTrainer, "raises", {})
-    return FakeTrainer
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(
+        module,
+        "CALIBRATORS",
+        [
+            module.CALIBRATORS[0].__class__(
+                row.name, row.bound_by, lambda: lambda: setattr(clock, "now", clock.now + 0.01)
+            )
+            for row in CALIBRATORS
+        ],
+    )
+    return clock
 
 
-def take_all(turns: Turns, timed: bool = True) -> dict:
-    return {name: turns.take(PRECISIONS[name], timed=timed) for name in NAMES}
+def workers(clock, seconds, done):
+    def worker(name):
+        def work():
+            done.append(name)
+            clock.now += seconds[name].pop(0) if seconds[name] else 0.1
+
+        return work
+
+    return {name: worker(name) for name in seconds}
 
 
-def test_every_precision_runs_once_before_any_runs_again(trainer):
-    found = take_all(Turns(CHOSEN, CONFIG, Prepared()))
-    assert trainer.calls == [
-        *(f"warm_up {name}" for name in NAMES),
-        *(f"fit 12 {name}" for name in NAMES),
-        *(f"fit 13 {name}" for name in NAMES),
-    ]
-    for name, series in found.items():
-        assert series.error is None
-        assert len(series.record.rounds) == CONFIG.runs == 2
-        assert len(series.clock) == 2 * CONFIG.runs
-        times = [b - a for a, b in zip(series.clock[::2], series.clock[1::2], strict=True)]
-        assert [entry.seconds for entry in series.record.rounds] == times
-        assert series.record.companions == tuple(sorted(set(NAMES) - {name}))
+def test_every_turn_has_every_precision_once_in_orders_that_differ(clock):
+    done = []
+    timing = Timing(workers(clock, {"a": [], "b": [], "c": []}, done), seed=1)
+    for _ in range(12):
+        timing.take()
+    turns = [tuple(done[i : i + 3]) for i in range(0, 36, 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len(set(turns)) > 2
+    assert all(len(timing.seconds(name)) == 12 for name in "abc")
+    again = []
+    other = Timing(workers(clock, {"a": [], "b": [], "c": []}, again), seed=1)
+    for _ in range(12):
+        other.take()
+    assert again == done
 
 
-def test_records_are_told_as_they_grow(trainer):
-    told = []
-    turns = Turns(CHOSEN, CONFIG, Prepared(), on_record=lambda r: told.append(len(r.rounds)))
-    take_all(turns)
-    assert told == [1, 1, 1, 2, 2, 2]
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (4, 4), (8, 4)])
+def test_calibrators_take_turns_so_that_each_runs_equally_often(clock, count, expected):
+    names = [f"p{i}" for i in range(count)]
+    timing = Timing(workers(clock, {name: [] for name in names}, []), seed=0)
+    for _ in range(8):
+        timing.take()
+    often = collections.Counter(
+        {name: len(times) for name, times in timing.calibrator_seconds.items()}
+    )
+    assert set(often.values()) == {8 * expected // len(CALIBRATORS)}
+    assert dict(timing.calibrators()) == pytest.approx({row.name: 0.01 for row in CALIBRATORS})
 
 
-def test_without_timing_one_run_shows_that_it_works(trainer):
-    for series in take_all(Turns(CHOSEN, CONFIG, Prepared()), timed=False).values():
-        assert len(series.record.rounds) == 1
-        assert series.clock == []
-        assert series.record.rounds[0].seconds is None
+def test_warm_up_goes_on_until_the_turns_are_no_longer_faster(clock):
+    slow_start = [0.5, 0.4, 0.3, 0.2, 0.12, 0.1, 0.1, 0.1]
+    timing = Timing(workers(clock, {"a": slow_start.copy(), "b": slow_start.copy()}, []), seed=0)
+    timing.warm()
+    assert timing.steady
+    assert timing.warm_up == 9  # turns 8 and 9 are the first that are no faster than two before
+    assert timing.seconds("a") == ()
 
 
-@pytest.mark.parametrize(("call", "runs"), [("warm_up half", 0), ("fit 13 half", 1)])
-def test_an_exception_belongs_to_its_precision_and_the_others_go_on(trainer, call, runs):
-    error = trainer.raises[call] = RuntimeError("out of memory")
-    found = take_all(Turns(CHOSEN, CONFIG, Prepared()))
-    assert found["half"].error is error
-    assert len(found["half"].record.rounds) == runs
-    for name in ("single", "double"):
-        assert found[name].error is None
-        assert len(found[name].record.rounds) == 2
+def test_turns_that_never_become_steady_are_said_to_be_so(clock):
+    falling = [0.9**i for i in range(30)]
+    timing = Timing(workers(clock, {"a": falling}, []), seed=0)
+    timing.warm()
+    assert not timing.steady
+    assert timing.warm_up == 12
 
 
-class Timeout(BaseException):
-    """As a test runner raises it: no `Exception`, so that nothing swallows it."""
+def test_dropped_precision_takes_no_more_turns(clock):
+    done = []
+    timing = Timing(workers(clock, {"a": [], "b": []}, done), seed=0)
+    timing.take()
+    timing.drop("a")
+    timing.take()
+    assert sorted(done) == ["a", "b", "b"]
+    assert len(timing.seconds("b")) == 2
 
 
-@pytest.mark.parametrize("kind", [Timeout, SystemExit, GeneratorExit])
-@pytest.mark.parametrize(
-    ("call", "whole"),
-    [("warm_up half", set()), ("fit 12 half", set()), ("fit 13 half", {"single"})],
-)
-def test_what_is_no_exception_ends_the_turns_and_no_precision_passes_unmeasured(
-    trainer, kind, call, whole
-):
-    error = trainer.raises[call] = kind("stop")
-    found = take_all(Turns(CHOSEN, CONFIG, Prepared()))
-    assert found["half"].error is error
-    assert trainer.calls[-1] == call
-    for name in ("single", "double"):
-        if name in whole:
-            assert found[name].error is None
-            assert len(found[name].record.rounds) == 2
-        else:
-            assert isinstance(found[name].error, NotMeasuredError)
-            assert f"{kind.__name__} while half was trained: stop" in str(found[name].error)
-            assert "of 2 runs were measured" in str(found[name].error)
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 10), (0.034, 3), (5.0, 1), (1e-5, 10_000)])
+def test_steps_fill_a_tenth_of_a_second_and_are_at_least_one(seconds, steps):
+    assert steps_for(seconds) == steps
 
 
-def test_an_interrupt_is_passed_on_at_once_and_leaves_nothing_that_passes(trainer):
-    trainer.raises["fit 12 half"] = KeyboardInterrupt()
-    turns = Turns(CHOSEN, CONFIG, Prepared())
-    with pytest.raises(KeyboardInterrupt):
-        turns.take(PRECISIONS["single"])
-    assert trainer.calls[-1] == "fit 12 half"
-    found = take_all(turns)
-    assert all(isinstance(series.error, NotMeasuredError) for series in found.values())
-    assert "interrupted" in str(found["double"].error)
+def test_real_calibrators_do_the_same_work_each_time():
+    for row in CALIBRATORS:
+        work = row.prepare()
+        work()
+        work()
+        assert row.name
+        assert row.bound_by

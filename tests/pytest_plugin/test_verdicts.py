@@ -1,8 +1,4 @@
-"""Saving, comparing and the verdict items, tested by running pytest sessions.
-
-The sessions run the repository's own benchmarks and plugin. Only the fixture that trains is
-replaced by one that reports the figures that a test asks for.
-"""
+"""Saving, comparing and the verdict items, tested by running pytest sessions."""
 
 from __future__ import annotations
 
@@ -12,185 +8,19 @@ import os
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 
-# pytester forgets what a session imports, and TensorFlow cannot be imported twice.
-import cnnprec.measurement.environment
-import cnnprec.training.trainer
 from cnnprec.machine.names import machine_id
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.pytest_plugin import options
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.comparability import FIELDS, STACK_NAMES, Part
-from cnnprec.verdicts.compare import due_judgements
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS
 from tests.support.mutations import NOT_COMPARED, PATHS, changed
+from tests.support.project import DUE, Project
 from tests.support.session_bytes import MOST_BYTES
-
-REPOSITORY = Path(__file__).parents[2]
-WORK = ["--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=3", "--device=cpu"]
-MEASURED = re.compile(r"test_training\.py")
-
-# Reports what plan.json asks for instead of training. What belongs to no precision by name
-# holds for all of them.
-CONFTEST = """
-import json
-import time
-from pathlib import Path
-
-import pytest
-
-from cnnprec.records.record import Outcome, Record, Round, TrainingRun
-
-
-@pytest.fixture
-def measure(benchmark, suite, prepared):
-    plan = json.loads(Path("plan.json").read_text())
-
-    def run(precision):
-        wanted = {**plan[""], **plan.get(precision.name, {})}
-        benchmark._timer = time.perf_counter  # no turns were taken whose times could be read
-        benchmark.pedantic(lambda: None, rounds=suite.config.runs)
-        if wanted["crashes"]:
-            raise RuntimeError("out of memory")
-        rounds = tuple(
-            Round(
-                TrainingRun(
-                    seed=suite.config.seed + i,
-                    outcome=Outcome(wanted["outcome"]),
-                    losses=(1.0,) * suite.config.epochs,
-                    first_losses=(2.3, wanted["loss"]),
-                    test_accuracy=wanted["accuracy"],
-                    first_bad_step=None,
-                    loss_scales=((0, 32768.0),) if precision.loss_scaling else (),
-                    weights_sha256=wanted["bits"] * 64,
-                ),
-                seconds=wanted["seconds"],
-                cpu_seconds=wanted["cpu_seconds"],
-                peak_memory_bytes=wanted["bytes"],
-            )
-            for i in range(suite.config.runs)
-        )
-        others = tuple(sorted(p.name for p in suite.precisions if p.name != precision.name))
-        record = Record(
-            precision, suite.config, prepared.data_info, prepared.environment, others, False, 1.0,
-            rounds,
-        )
-        suite.records[precision.name] = record
-        benchmark.extra_info["cnnprec"] = record.to_dict()
-        if wanted["fails"]:
-            pytest.fail("the body fails after the timing")
-        return record
-
-    return run
-"""
-PLAN = {
-    "outcome": "trained",
-    "accuracy": 0.9,
-    "loss": 1.5,
-    "bits": "a",
-    "seconds": 2.0,
-    "cpu_seconds": 3.0,
-    "bytes": 500_000_000,
-    "fails": False,
-    "crashes": False,
-}
-# Verdicts on two precisions on a CPU; the memory of each alone is not judged there.
-DUE = len(due_judgements(["single", "half"], "cpu"))
-# Session by session, with a log standard deviation of 1 %: what a quiet machine shows.
-NOISE = (0.990, 1.010, 1.000, 0.985, 1.015, 1.005)
-
-
-class Project:
-    """A project whose benchmarks report planned figures."""
-
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-        self.path = pytester.path
-        self.folder = pytester.path / "benchmarks" / "baselines" / machine_id("cpu")
-
-    def plan(self, **by_precision) -> None:
-        """Sets the figures: keywords of PLAN, or a dict for one precision by name."""
-        common = {name: by_precision.pop(name) for name in list(by_precision) if name in PLAN}
-        (self.path / "plan.json").write_text(json.dumps({"": {**PLAN, **common}, **by_precision}))
-
-    def run(self, *arguments: str):
-        return self.pytester.runpytest_inprocess(
-            "benchmarks", "-p", "no:cacheprovider", *WORK, *arguments
-        )
-
-    def compare(self, *arguments: str):
-        return self.run("--precision=single,half", *arguments, "--benchmark-compare")
-
-    def refused(self, *arguments: str) -> str:
-        """Runs a session that has to be refused before it measures, and returns its output."""
-        result = self.run(*arguments)
-        text = result.stdout.str() + result.stderr.str()
-        assert result.ret == pytest.ExitCode.USAGE_ERROR, text
-        assert not MEASURED.search(text), text
-        assert "Traceback" not in text
-        return " ".join(text.split())
-
-    def files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.json"))
-
-    def edit(self, path: Path, change) -> None:
-        plain = json.loads(path.read_text())
-        change(plain)
-        path.write_text(json.dumps(plain))
-
-
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch) -> Project:
-    """Without a baseline."""
-    benchmarks = pytester.path / "benchmarks"
-    benchmarks.mkdir()
-    for name in ("test_training.py", "test_verdict.py"):
-        shutil.copy(REPOSITORY / "benchmarks" / name, benchmarks)
-    (benchmarks / "conftest.py").write_text(CONFTEST)
-    pytester.makeini("[pytest]\naddopts = -rs\njunit_family = xunit1\n")
-    pytester.makeconftest('pytest_plugins = ["cnnprec.pytest_plugin"]')
-    monkeypatch.delenv("CNNPREC_DATA_DIR", raising=False)
-    # These sessions are no workers of pytest-xdist, though this test may run in one.
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
-    # A source file saved while the tests run is not what they are about.
-    monkeypatch.setattr(cnnprec.measurement.environment, "code_digest", lambda: "0123456789ab")
-    project = Project(pytester)
-    project.plan()
-    return project
-
-
-@pytest.fixture(scope="session")
-def one_session(tmp_path_factory) -> dict[str, str]:
-    """The text of a saved session, kept for all tests once one of them has saved it."""
-    return {}
-
-
-@pytest.fixture
-def saved(project: Project, one_session: dict[str, str]) -> Project:
-    """With a baseline of six sessions of `single` and `half`."""
-    if not one_session:
-        project.run("--precision=single,half", "--benchmark-save=base").assert_outcomes(
-            passed=2, deselected=len(PRECISION_METRICS) * 2 + len(SESSION_METRICS)
-        )
-        (path,) = project.files()
-        one_session["text"] = path.read_text()
-        path.unlink()
-    project.folder.mkdir(parents=True, exist_ok=True)
-    for number, factor in enumerate(NOISE, 1):
-        plain = json.loads(one_session["text"])
-        plain["datetime"] = f"2026-01-0{number}T00:00:00+00:00"
-        for bench in plain["benchmarks"]:
-            for entry in bench["extra_info"]["cnnprec"]["rounds"]:
-                entry["seconds"] *= factor
-                entry["cpu_seconds"] *= factor
-        (project.folder / f"{number:04}_base.json").write_text(json.dumps(plain))
-    return project
-
 
 # The traps of pytest-benchmark: situations that it lets pass.
 
@@ -198,7 +28,7 @@ def saved(project: Project, one_session: dict[str, str]) -> Project:
 def test_same_speed_passes_and_the_verdicts_come_last(saved):
     result = saved.compare("-v")
     assert result.ret == 0
-    result.assert_outcomes(passed=2 + DUE, deselected=2)
+    result.assert_outcomes(passed=2 + DUE, deselected=3)
     lines = [line for line in result.outlines if "PASSED" in line]
     assert all("test_training" in line for line in lines[:2])
     assert all("test_verdict" in line for line in lines[2:])
@@ -232,7 +62,7 @@ def test_twice_as_slow_fails(saved):
 def test_process_that_waits_does_not_pass_though_its_cpu_time_is_the_same(saved):
     saved.plan(single={"seconds": 4.0})
     result = saved.compare()
-    result.assert_outcomes(passed=2 + DUE - 1, skipped=1, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 1, skipped=1, deselected=3)
     result.stdout.re_match_lines([r"SKIPPED .*wall time grew and CPU time did not.*"])
     assert saved.compare("--require-verdict").ret == pytest.ExitCode.TESTS_FAILED
 
@@ -399,6 +229,18 @@ def test_session_with_a_failed_body_is_saved_as_failed_and_never_a_baseline(save
     )
 
 
+def test_session_with_a_failed_body_is_invalid_though_its_times_are_the_same(saved):
+    saved.plan(half={"fails": True})
+    result = saved.compare()
+    result.assert_outcomes(passed=1 + DUE - 1, failed=2, deselected=3)
+    result.stdout.re_match_lines(
+        [
+            r".*INVALID: a test of the session failed, so what it measured is not whole.*",
+            r"verdict: INVALID",
+        ]
+    )
+
+
 def test_slow_session_is_saved_with_its_verdict_and_never_the_next_baseline(saved):
     saved.plan(seconds=4.0, cpu_seconds=6.0)
     for _ in range(2):
@@ -475,7 +317,7 @@ def test_failed_training_has_no_passing_verdict(saved):
     saved.plan(crashes=True)
     result = saved.compare()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=2 + DUE, deselected=2)
+    result.assert_outcomes(failed=2 + DUE, deselected=3)
 
 
 # Verdicts other than speed.
@@ -541,13 +383,13 @@ def test_noise_gives_a_skip_with_its_reason_and_a_failure_where_a_verdict_is_req
         saved.edit(path, spread)
     result = saved.compare()
     assert result.ret == 0
-    result.assert_outcomes(passed=2 + DUE - 2, skipped=2, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 2, skipped=2, deselected=3)
     result.stdout.re_match_lines(
         [r"SKIPPED .*INCONCLUSIVE: CPU time: growth of 10% cannot be excluded \(ratio.*"]
     )
     result = saved.compare("--require-verdict")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(passed=2 + DUE - 2, failed=2, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 2, failed=2, deselected=3)
 
 
 def test_too_few_sessions_give_the_ratio_and_how_many_are_missing(saved):
@@ -573,6 +415,23 @@ def test_damaged_file_is_named_and_skipped(saved):
     result.stdout.re_match_lines(
         [r"baseline: 5 sessions.*", r"baseline: SKIPPED 0001_base\.json: .*"]
     )
+
+
+def test_copies_of_one_session_make_no_baseline_and_are_named(saved):
+    first, *others = saved.files()
+    for path in others:
+        path.write_text(first.read_text())
+    (saved.folder / "again").symlink_to(".")
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [
+            r"baseline: 1 session of .*, 0001_base\.json",
+            r"baseline: SKIPPED 0002_base\.json: copy of 0001_base\.json.*",
+            rf"SKIPPED .*INCONCLUSIVE: .*{ENOUGH} sessions needed, 1 found.*",
+        ]
+    )
+    assert str(result.stdout).count("copy of") == len(others)
 
 
 def test_only_damaged_files_are_no_baseline(saved):

@@ -1,14 +1,22 @@
 """No benchmark passes without having been measured, whatever happens in the first of them."""
 
+import json
 import re
 
 import pytest
 
-SMALL = ["--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"]
+from cnnprec.records.record import Record
+
+SMALL = [
+    *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
+    "--turns=0",
+]
 FILE = """
 import time
 
 import pytest
+
+from cnnprec.records.record import Record
 
 from cnnprec.training.trainer import Trainer
 
@@ -71,7 +79,7 @@ def test_what_is_no_exception_reaches_its_item_and_no_other_passes(pytester, wha
     assert set(found.values()) == {"FAILED"}, result.stdout.str()
     assert set(found) == {"single", "half", "double"}
     text = result.stdout.str()
-    assert text.count("runs were measured, then the turns ended") >= 2
+    assert text.count("runs were measured, then the session ended") >= 2
     assert f"while {precision} was trained" in text
 
 
@@ -168,3 +176,31 @@ def test_fixtures_of_other_names_are_no_benchmarks(pytester):
     result = pytester.runpytest_inprocess("-p", "cnnprec.pytest_plugin", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
     assert "RESULTS" not in result.stdout.str()
+
+
+def test_rounds_of_pytest_benchmark_are_the_timed_turns(pytester):
+    result = session(pytester, "pass", "--turns=10")
+    result.assert_outcomes(passed=3)
+    benches = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
+    assert len(benches) == 3
+    for bench in benches:
+        record = Record.from_dict(bench["extra_info"]["cnnprec"])
+        assert list(record.turns.seconds) == bench["stats"]["data"]
+        assert len(record.turns.seconds) == record.config.turns == 10
+        assert {name for name, _ in record.turns.calibrators} == {
+            "copy",
+            "gather",
+            "product",
+            "loop",
+        }
+        assert len(record.rounds) == 2
+    assert "ms/step is from 10 timed turns" in result.stdout.str()
+
+
+@pytest.mark.parametrize("turns", ["-1", "1", "9"])
+def test_too_few_turns_are_refused_before_measuring(pytester, turns):
+    result = session(pytester, "pass", f"--turns={turns}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"--turns {turns}: must be 0 (compare whole runs) or at least 10" in (
+        result.stderr.str() + result.stdout.str()
+    )

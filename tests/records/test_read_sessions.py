@@ -276,7 +276,7 @@ def store(tmp_path) -> Path:
     put(folder / "0001_late.json", at(9))
     put(folder / "Linux-64bit" / "0002_early.json", at(1))
     put(folder / "0003_b.json", at(5))
-    put(folder / "0012_a.json", at(5))
+    put(folder / "0012_a.json", {**at(5), "version": "another session of the same moment"})
     put(folder / "Linux-64bit" / "deep" / "0004_deep.json", at(0))
     put(folder / ".0123.tmp", "half a fi")
     put(folder / "notes.txt", "not JSON")
@@ -354,6 +354,77 @@ def test_a_folder_that_cannot_be_listed_is_skipped_by_name(tmp_path):
     (skipped,) = read_sessions(path)[1]
     assert skipped.path == path
     assert "cannot be listed: Not a directory" in skipped.reason
+
+
+# Copies: one measurement counts once.
+
+
+def copies(folder: Path) -> dict[str, str]:
+    return {
+        skip.path.relative_to(folder).as_posix(): skip.reason.partition(":")[0]
+        for skip in read_sessions(folder)[1]
+    }
+
+
+def test_copies_of_a_file_are_one_session_and_named(tmp_path):
+    text = put(tmp_path / "0002_b.json", at(1)).read_text()
+    put(tmp_path / "0001_copy.json", at(2))
+    put(tmp_path / "0003_b.json", text)
+    put(tmp_path / "sub" / "0002_b.json", text)
+    assert [s.path.name for s in read_sessions(tmp_path)[0]] == ["0002_b.json", "0001_copy.json"]
+    assert copies(tmp_path) == {
+        "0003_b.json": "copy of 0002_b.json",
+        "sub/0002_b.json": f"copy of {tmp_path / '0002_b.json'}",
+    }
+
+
+def test_files_that_differ_in_a_byte_are_two_sessions(tmp_path):
+    text = put(tmp_path / "0001_a.json", at(1)).read_text()
+    put(tmp_path / "0002_a.json", text.replace("2026-01-01T00:01:00", "2026-01-01T00:01:01"))
+    assert len(read_sessions(tmp_path)[0]) == 2
+    assert copies(tmp_path) == {}
+
+
+def test_links_are_copies_of_the_file_whatever_their_names(tmp_path):
+    path = put(tmp_path / "0005_a.json", at(1))
+    (tmp_path / "0001_a.json").symlink_to(path)
+    (tmp_path / "0009_hard.json").hardlink_to(path)
+    assert [s.path for s in read_sessions(tmp_path)[0]] == [path]
+    assert copies(tmp_path) == {
+        "0001_a.json": "copy of 0005_a.json",
+        "0009_hard.json": "copy of 0005_a.json",
+    }
+
+
+@pytest.mark.parametrize("target", [".", "sub", "sub/../sub"])
+def test_links_to_folders_inside_double_nothing(tmp_path, target):
+    put(tmp_path / "0001_a.json", at(1))
+    put(tmp_path / "sub" / "0002_a.json", at(2))
+    (tmp_path / "again").symlink_to(target)
+    (tmp_path / "sub" / "up.json").symlink_to("..")
+    sessions, skipped = read_sessions(tmp_path)
+    assert [session.name for session in sessions] == ["a", "a"]
+    assert [session.path.parent.name for session in sessions] == [tmp_path.name, "sub"]
+    assert [skip.path.name for skip in skipped] == ["up.json"]  # a folder, which is no file
+
+
+def test_a_link_to_a_folder_elsewhere_is_read(tmp_path):
+    put(tmp_path / "elsewhere" / "0001_a.json", at(1))
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "machine").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "store") == ["a"]
+
+
+def test_a_copy_of_a_damaged_file_is_damaged_and_no_copy(tmp_path):
+    for number in (1, 2):
+        put(tmp_path / f"000{number}_a.json", "{")
+    assert all("not whole" in reason for reason in copies(tmp_path).values())
+
+
+def test_a_pattern_that_means_the_copy_reads_it(tmp_path):
+    for number in (1, 2):
+        put(tmp_path / f"000{number}_a.json", at(1))
+    assert names(tmp_path, "2") == ["a"]
 
 
 def test_each_record_is_converted_once_and_selecting_converts_none(store, monkeypatch):

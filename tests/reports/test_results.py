@@ -4,7 +4,7 @@ import math
 from hypothesis import given
 
 from cnnprec.records.record import DataInfo, Outcome, Record
-from cnnprec.reports.results import explain, mean_seconds, results
+from cnnprec.reports.results import explain, results, step_seconds
 from tests.support.records import a_round, record
 from tests.support.strategies import RECORDS
 
@@ -57,7 +57,7 @@ def test_ratio_is_left_open_without_single():
 
 def test_times_are_left_open_where_timing_was_disabled():
     bare = record(rounds=(a_round(None),), warm_up_seconds=None)
-    assert mean_seconds(bare) is None
+    assert step_seconds(bare) is None
     assert row([bare], "single")[2:7] == ["-"] * 5
 
 

@@ -12,8 +12,9 @@ from cnnprec.records.record import (
     Record,
     Round,
     TrainingRun,
+    Turns,
 )
-from cnnprec.workload.profiles import JIT_CHOICES, TrainingConfig
+from cnnprec.workload.profiles import FEWEST_TURNS, JIT_CHOICES, TrainingConfig
 
 ANY_FLOAT = st.floats(width=32)
 SECONDS = st.none() | st.floats(1e-6, 1e6)
@@ -32,6 +33,7 @@ def configs(draw) -> TrainingConfig:
         batch_size=batch_size,
         jit=draw(st.sampled_from(JIT_CHOICES)),
         seed=draw(st.integers(0, 2**31 - 1)),
+        turns=draw(st.just(0) | st.integers(FEWEST_TURNS, 1000)),
     )
 
 
@@ -73,6 +75,18 @@ ROUNDS = st.builds(
     state=st.none() | STATES,
 )
 
+TURNS = st.builds(
+    Turns,
+    steps=COUNT,
+    seconds=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5).map(tuple),
+    calibrators=st.lists(st.tuples(st.text(max_size=5), st.floats(1e-6, 1e6)), max_size=3).map(
+        tuple
+    ),
+    warm_up=st.integers(0, 12),
+    steady=st.booleans(),
+    state=st.none() | STATES,
+)
+
 RECORDS = st.builds(
     Record,
     precision=st.sampled_from(list(PRECISIONS.values())),
@@ -83,5 +97,6 @@ RECORDS = st.builds(
     jit_compiled=st.booleans(),
     warm_up_seconds=SECONDS,
     rounds=st.lists(ROUNDS, max_size=3).map(tuple),
+    turns=st.none() | TURNS,
     schema_version=st.just(SCHEMA_VERSION),
 )

@@ -71,6 +71,18 @@ def test_sessions_that_failed_or_were_worse_are_never_selected(fields, reason):
     assert select([unfit], NOW).sessions == ()
 
 
+@pytest.mark.parametrize(("digests", "count"), [("aab", 2), ("abc", 3), (("", "", ""), 3)])
+def test_copies_count_once_and_are_named(digests, count):
+    sessions = [
+        dataclasses.replace(saved(minute), digest=digest) for minute, digest in enumerate(digests)
+    ]
+    selection = select(sessions, NOW)
+    assert len(selection.sessions) == count
+    assert [(s.path.name, reason.partition(":")[0]) for s, reason in selection.unfit] == (
+        [("1.json", "copy of 0.json")] if count == 2 else []
+    )
+
+
 @pytest.mark.parametrize("verdict", [None, "PASS", "INCONCLUSIVE", "NO_BASELINE"])
 def test_sessions_of_any_other_verdict_are_selected(verdict):
     session = saved(0, verdict=verdict)

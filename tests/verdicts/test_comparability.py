@@ -16,7 +16,7 @@ from cnnprec.verdicts.comparability import (
 )
 from tests.support.mutations import NOT_COMPARED, PATHS, changed
 
-SAVED = json.loads((Path(__file__).parents[1] / "data/session-schema-4.json").read_text())
+SAVED = json.loads((Path(__file__).parents[1] / "data/session-schema-5.json").read_text())
 RECORD = Record.from_dict(SAVED["benchmarks"][0]["extra_info"]["cnnprec"])
 
 NAMES = {
@@ -44,6 +44,7 @@ NAMES = {
         "batch_size",
         "jit",
         "seed",
+        "turns",
         "precision",
         "precisions",
         "variable_dtype",

@@ -83,11 +83,34 @@ def test_other_bits_of_another_stack_are_a_notice_with_the_size_of_the_differenc
     assert "1.0e-03" in judgement.reason
 
 
-def test_bits_mean_nothing_where_the_baseline_does_not_repeat():
+@pytest.mark.parametrize("now", ["b", "0"])
+def test_bits_are_inconclusive_where_the_baseline_does_not_repeat(now):
     baseline = [session(weights_sha256=str(i) * 64) for i in range(6)]
-    judgement = compare(baseline, session(weights_sha256="b" * 64)).of("numerics", "single")
-    assert judgement.verdict is Verdict.PASS
-    assert "does not repeat" in judgement.reason
+    judgement = compare(baseline, session(weights_sha256=now * 64)).of("numerics", "single")
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "does not repeat bitwise (seed 12, 13, 14)" in judgement.reason
+    assert "TF_DETERMINISTIC_OPS=1" in judgement.reason
+    assert "--benchmark-save=NAME" in judgement.reason
+
+
+def test_remedy_leaves_out_determinism_where_it_is_on():
+    baseline = [session(weights_sha256=str(i) * 64) for i in range(6)]
+    now = session()["single"]
+    environment = dataclasses.replace(now.environment, op_determinism=True)
+    judgement = compare(baseline, {"single": dataclasses.replace(now, environment=environment)}).of(
+        "numerics", "single"
+    )
+    assert "TF_DETERMINISTIC_OPS" not in judgement.reason
+    assert "--benchmark-save=NAME" in judgement.reason
+
+
+def test_pairs_whose_old_side_does_not_repeat_are_inconclusive_and_a_steady_one_is_judged():
+    made = [(session(weights_sha256=str(i) * 64), session()) for i in range(5)]
+    assert verdict(compare_pairs(made), "numerics") is Verdict.INCONCLUSIVE
+    unsteady_now = [(b, a) for a, b in made]
+    assert verdict(compare_pairs(unsteady_now), "numerics") is Verdict.FAIL
+    steady = [(session(), session()) for _ in range(5)]
+    assert verdict(compare_pairs(steady), "numerics") is Verdict.PASS
 
 
 def of_code(code: str, weights: str) -> dict[str, Record]:
@@ -110,6 +133,22 @@ def test_commits_that_changed_the_bits_do_not_hide_each_other(code, weights, exp
     judgement = compare(baseline, of_code(code, weights)).of("numerics", "single")
     assert judgement.verdict is expected
     assert named in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "weights", "expected"),
+    [
+        ("new", "b", Verdict.PASS),  # the sessions of this very stack repeat, and so does this one
+        ("new", "c", Verdict.INCONCLUSIVE),
+        ("newer", "b", Verdict.INCONCLUSIVE),
+        ("newer", "c", Verdict.INCONCLUSIVE),
+        ("old", "a", Verdict.INCONCLUSIVE),
+    ],
+)
+def test_only_a_stack_that_repeats_can_show_the_same_bits(code, weights, expected):
+    baseline = [of_code("old", "a"), of_code("old", "d")] + [of_code("new", "b")] * 3
+    judgement = compare(baseline, of_code(code, weights)).of("numerics", "single")
+    assert judgement.verdict is expected
 
 
 def test_outcome_that_differs_between_the_sides_fails():

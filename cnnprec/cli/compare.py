@@ -1,0 +1,244 @@
+"""``cnnprec compare``: the verdicts on saved sessions, without measuring anything."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cnnprec.ab.plan import Exit
+from cnnprec.cli.console import Commands, Parser, drop_output, note, say
+from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
+from cnnprec.records.session_files import session_files
+from cnnprec.reports.baseline import describe_baseline
+from cnnprec.reports.verdict_json import make_way, write_verdict
+from cnnprec.reports.verdicts import verdicts, verdicts_markdown
+from cnnprec.text import reported
+from cnnprec.verdicts.comparability import parse_vary
+from cnnprec.verdicts.judge_saved import JudgedSession, judge_saved
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.verdict import (
+    DEFAULT_MARGIN,
+    DEFAULT_TOLERANCE,
+    Limits,
+    Verdict,
+    parse_share,
+)
+
+_DESCRIPTION = """\
+Is NEW slower or otherwise worse than OLD? Gives the verdicts that pytest --benchmark-compare
+gives, from files. OLD and NEW are saved sessions or folders of them. Each NEW session is judged
+by those of OLD that it can be compared with: same machine, same work.
+"""
+
+_EPILOG = f"""\
+exit codes, of several NEW sessions the first of 1, 4, 0 that one has:
+    0  PASS, or INCONCLUSIVE without --require-verdict
+    1  FAIL or INVALID, or INCONCLUSIVE with --require-verdict
+    4  bad options, a file that cannot be read, INCOMPARABLE or NO_BASELINE
+
+examples:
+  cnnprec compare baselines/ -- new.json
+  cnnprec compare --vary driver 000[1-6]_base.json -- 0007_base.json 0008_base.json
+
+Defaults: tolerance {DEFAULT_TOLERANCE:g}, margin {DEFAULT_MARGIN:g}.
+"""
+
+_SIDES = "Give cnnprec compare OLD... -- NEW..., such as cnnprec compare baselines/ -- new.json"
+
+
+def add_compare(commands: Commands[Parser]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "compare",
+        help="judge saved sessions by other saved sessions",
+        usage="cnnprec compare [options] OLD... -- NEW...",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("old", nargs="*", type=Path, metavar="OLD", help="a session or a folder")
+    parser.add_argument(
+        "--vary",
+        type=reported(parse_vary),
+        metavar="NAMES",
+        help="only these may differ, such as driver or tensorflow,keras (default: all of the "
+        "software may differ; it is listed)",
+    )
+    for name, default, what in (
+        ("tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
+        ("margin", DEFAULT_MARGIN, "slowdown that a PASS excludes"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=reported(parse_share),
+            default=default,
+            metavar="SHARE",
+            help=f"{what} (default: {default:g})",
+        )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read [tool.cnnprec.limits] from FILE (default: pyproject.toml of this folder); its "
+        "rows count more than --tolerance and --margin",
+    )
+    parser.add_argument(
+        "--require-verdict", action="store_true", help="INCONCLUSIVE counts as a failure"
+    )
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument(
+        "--verdict-json",
+        type=Path,
+        metavar="FILE",
+        help="write the verdicts with all figures to FILE; one NEW session only",
+    )
+    parser.set_defaults(run=functools.partial(_run, parser))
+
+
+def _run(parser: Parser, arguments: argparse.Namespace) -> int:
+    new_words: list[str] = arguments.options
+    _check_words(parser, arguments.old, new_words, arguments.separated)
+    try:
+        default = Limits(arguments.tolerance, arguments.margin)
+    except ValueError as error:
+        parser.error(f"--tolerance, --margin: {error}")
+    target: Path | None = arguments.verdict_json
+    try:
+        if target is not None:
+            make_way(target)
+        limits = _limits(arguments.config, default)
+        old, old_skipped = _read_old(arguments.old)
+        new, new_skipped = read_files(_files(map(Path, new_words)))
+        _check_sides(old, new)
+        if target is not None and len(new) > 1:
+            raise ValueError(
+                f"--verdict-json {target}: holds the verdicts on one session and NEW are "
+                f"{len(new)}. Run once for each."
+            )
+    except ValueError as error:
+        note(f"cnnprec compare: {error}")
+        return Exit.USAGE
+    codes = {Exit.PASS}
+    for skip in new_skipped:
+        note(f"cnnprec compare: {skip.path}: {skip.reason}")
+        codes.add(Exit.PASS if skip.copy else Exit.USAGE)
+    lines: list[str] = []
+    for session in new:
+        judged = judge_saved(old, session, vary=arguments.vary, limits=limits)
+        lines += [""] if lines else []
+        lines += (_markdown if arguments.markdown else _text)(judged, old_skipped, limits)
+        codes.add(_exit_code(judged.comparison.verdict, arguments.require_verdict))
+        if target is not None:
+            codes.add(_write(target, judged))
+    try:
+        for line in lines:
+            say(line)
+    except BrokenPipeError:  # what was not read was judged all the same
+        drop_output()
+    return next(code for code in (Exit.FAIL, Exit.USAGE, Exit.PASS) if code in codes)
+
+
+def _check_words(parser: Parser, old: list[Path], new: list[str], separated: bool) -> None:
+    if not separated:
+        parser.error(f"there is no -- between OLD and NEW. {_SIDES}")
+    for side, given in (("OLD", old), ("NEW", new)):
+        if not given:
+            parser.error(f"{side} is empty: no file and no folder is given. {_SIDES}")
+    for word in new:
+        if word.startswith("-"):
+            parser.error(f"{word} after --: options go before OLD. {_SIDES}")
+
+
+def _limits(config: Path | None, default: Limits) -> LimitTable:
+    """The limits of the file given, else of the current folder's pyproject.toml."""
+    usual = Path("pyproject.toml")
+    if config is None and not usual.is_file():
+        return LimitTable(default)
+    return read_limits(config or usual, default)
+
+
+def _files(places: Iterable[Path]) -> list[Path]:
+    """The files meant: those given, and all sessions of the folders given.
+
+    Raises:
+        ValueError: A folder cannot be listed or holds no session.
+    """
+    files: list[Path] = []
+    for place in places:
+        if not place.is_dir():
+            files.append(place)
+            continue
+        try:
+            found = session_files(place)
+        except OSError as error:
+            raise ValueError(f"{place}: cannot be listed: {error.strerror or error}") from error
+        if not found:
+            raise ValueError(
+                f"{place}: there is no saved session in this folder; save one with "
+                "pytest benchmarks/ --benchmark-save=NAME"
+            )
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def _read_old(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
+    """The sessions of OLD, and the files of its folders that are none.
+
+    Raises:
+        ValueError: There is no session, or a file that was given by name is none.
+    """
+    sessions, skipped = read_files(_files(places))
+    wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
+    if wrong:
+        raise ValueError("\n".join(f"{skip.path}: {skip.reason}" for skip in wrong))
+    return sessions, skipped
+
+
+def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> None:
+    known = {session.digest: session for session in old}
+    for session in new:
+        if session.digest in known:
+            other = known[session.digest].path
+            same = "" if other == session.path else f" (on the side OLD it is {other})"
+            raise ValueError(
+                f"{session.path}: is on both sides{same}; a session cannot be judged by itself. "
+                "Name the files of OLD without it."
+            )
+
+
+def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
+    return [
+        f"session: {judged.session.path}",
+        *describe_baseline(judged.selection, skipped, limits),
+        *verdicts(judged.comparison),
+    ]
+
+
+def _markdown(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
+    return [
+        f"## {judged.session.path.name}",
+        "",
+        *(f"* {line}" for line in describe_baseline(judged.selection, skipped, limits)),
+        "",
+        *verdicts_markdown(judged.comparison),
+    ]
+
+
+def _exit_code(verdict: Verdict, require_verdict: bool) -> Exit:
+    if verdict is Verdict.PASS or (verdict is Verdict.INCONCLUSIVE and not require_verdict):
+        return Exit.PASS
+    return Exit.USAGE if verdict in (Verdict.INCOMPARABLE, Verdict.NO_BASELINE) else Exit.FAIL
+
+
+def _write(target: Path, judged: JudgedSession) -> Exit:
+    try:
+        baseline = [session.path for session in judged.selection.sessions]
+        write_verdict(target, judged.comparison, baseline, judged.session.path)
+    except OSError as error:
+        note(f"cnnprec compare: --verdict-json {target}: {error.strerror or error}")
+        return Exit.USAGE
+    return Exit.PASS

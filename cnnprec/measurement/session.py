@@ -1,0 +1,291 @@
+"""One session: whole seeded runs of every precision, and then timed turns.
+
+The runs show what is learned: every precision once, then every precision a second time, and so on,
+because a disturbance of the machine lasts for seconds. The turns show the speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from cnnprec.diagnosis.causes import diagnose_run
+from cnnprec.machine.gpu_watch import GpuWatch
+from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
+from cnnprec.measurement.prepare import Prepared
+from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
+from cnnprec.measurement.turns import Timing, steps_for
+from cnnprec.precision.precisions import Precision
+from cnnprec.records.record import Outcome, Record, Round, Turns
+from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
+from cnnprec.training.trainer import Trainer
+from cnnprec.workload.profiles import TrainingConfig
+
+
+class NotMeasuredError(RuntimeError):
+    """A precision was not measured because something else ended the session's turns."""
+
+
+@dataclasses.dataclass
+class Series:
+    """The runs of one precision.
+
+    Attributes:
+        precision: Which.
+        record: What is known so far.
+        trainer: The model; None before it is built and after the record is whole.
+        clock: Start and end of each timed run, in seconds of `time.perf_counter`.
+        error: What stopped it.
+    """
+
+    precision: Precision
+    record: Record
+    trainer: Trainer | None = None
+    clock: list[float] = dataclasses.field(default_factory=list)
+    error: BaseException | None = None
+
+
+class MeasuredSession:
+    """Trains the precisions of one session and times them.
+
+    An exception belongs to the precision in whose training it was raised; the others go on. What
+    is no `Exception`, such as a timeout of the test runner, ends the turns as well.
+
+    Args:
+        precisions: What to train, in this order in every turn.
+        config: How much to train.
+        prepared: Device and images.
+        order_seed: Of the orders inside the turns.
+        gpu: Index of the GPU to watch, where one is used.
+        on_record: Called with a record whenever it grew, so that an interrupted session can show
+            what it has.
+        show: Shows a progress line, or wipes it (None).
+    """
+
+    def __init__(
+        self,
+        precisions: Sequence[Precision],
+        config: TrainingConfig,
+        prepared: Prepared,
+        *,
+        order_seed: int = 0,
+        gpu: int = 0,
+        on_record: Callable[[Record], None] | None = None,
+        show: Callable[[Progress | TurnProgress | None], None] | None = None,
+    ) -> None:
+        self._precisions = precisions
+        self._config = config
+        self._prepared = prepared
+        self._order_seed = order_seed
+        self._gpu = gpu
+        self._on_record = on_record
+        self._line = ProgressLine(show, config)
+        self._series: dict[str, Series] = {}
+        self._runs = 0
+        self._turns = 0
+        self._ended_by: Series | None = None
+
+    def take(self, precision: Precision, *, timed: bool = True) -> Series:
+        """The series of one precision; the first call trains all of them.
+
+        Args:
+            precision: One of those given to the constructor.
+            timed: Whether clocks are read. Where they are not, one run shows that it works.
+
+        Returns:
+            The series, with the diagnosis of its first run that did not train. Its `error` says
+            what stopped it; without an error it has all its runs.
+        """
+        if not self._series:
+            self._runs = self._config.runs if timed else 1
+            self._turns = self._config.turns if timed else 0
+            try:
+                self._train(timed=timed)
+            finally:
+                self._line.wipe()
+        series = self._series[precision.name]
+        if series.error is None and not self._is_whole(series.record):
+            series.error = self._not_measured(series)
+        if series.trainer is not None and series.error is None:
+            with self._kept(series):
+                self._diagnose(series, series.trainer)
+        series.trainer = None
+        return series
+
+    def _train(self, *, timed: bool) -> None:
+        for precision in self._precisions:
+            self._series[precision.name] = self._start(precision)
+        for series in self._series.values():
+            with self._kept(series):
+                self._warm_up(series, timed=timed)
+            if self._ended_by is not None:
+                return
+        for run in range(self._runs):
+            for series in self._series.values():
+                if series.trainer is None or series.error is not None:
+                    continue
+                self._line.start_run(
+                    series.precision, run, runs=self._runs, precisions=len(self._series)
+                )
+                with self._kept(series):
+                    self._run(series, series.trainer, timed=timed)
+                if self._ended_by is not None:
+                    return
+        if self._turns:
+            self._time()
+
+    def _time(self) -> None:
+        """Times the precisions whose runs are whole, by turns."""
+        able = {
+            name: series
+            for name, series in self._series.items()
+            if series.trainer is not None and series.error is None
+        }
+        steps = {name: _steps(series.record) for name, series in able.items()}
+        workers = {}
+        for name, series in able.items():
+            with self._kept(series):
+                assert series.trainer is not None  # noqa: S101 - chosen so above
+                series.trainer.start_turns()
+                workers[name] = functools.partial(self._take, series, series.trainer, steps[name])
+        timing = Timing(workers, self._order_seed)
+        gc.collect()
+        with self._watched() as watch, without_collection():
+            timing.warm()
+            began = time.perf_counter()
+            for turn in range(self._turns):
+                timing.take()
+                for name in [n for n in timing.clock if able[n].error is not None]:
+                    timing.drop(name)
+                if self._ended_by is not None:
+                    return
+                took = time.perf_counter() - began
+                self._line.show_turn(turn + 1, self._turns, took)
+            state = watch.stop() if watch else None
+        for name in timing.clock:
+            series = able[name]
+            series.clock = [moment for pair in timing.clock[name] for moment in pair]
+            turns = Turns(
+                steps=steps[name],
+                seconds=timing.seconds(name),
+                calibrators=timing.calibrators(),
+                warm_up=timing.warm_up,
+                steady=timing.steady,
+                state=state,
+            )
+            self._keep(dataclasses.replace(series.record, turns=turns), series)
+
+    def _take(self, series: Series, trainer: Trainer, steps: int) -> None:
+        with self._kept(series):
+            trainer.take(steps)
+
+    def _is_whole(self, record: Record) -> bool:
+        turns = len(record.turns.seconds) if record.turns else 0
+        return len(record.rounds) == self._runs and turns == self._turns
+
+    def _start(self, precision: Precision) -> Series:
+        record = Record(
+            precision=precision,
+            config=self._config,
+            data=self._prepared.data_info,
+            environment=self._prepared.environment,
+            companions=tuple(sorted(p.name for p in self._precisions if p != precision)),
+            jit_compiled=False,
+            warm_up_seconds=None,
+            rounds=(),
+        )
+        return Series(precision, record)
+
+    def _warm_up(self, series: Series, *, timed: bool) -> None:
+        start = time.perf_counter()
+        trainer = Trainer(series.precision, self._config, self._prepared.dataset)
+        trainer.warm_up()
+        seconds = time.perf_counter() - start
+        series.trainer = trainer
+        series.record = dataclasses.replace(
+            series.record,
+            jit_compiled=trainer.jit_compiled,
+            warm_up_seconds=seconds if timed else None,
+        )
+
+    def _run(self, series: Series, trainer: Trainer, *, timed: bool) -> None:
+        trainer.reset(self._config.seed + len(series.record.rounds))
+        gc.collect()
+        resident_known = reset_peak_resident()
+        reset_peak_device_memory()
+        with self._watched() as watch, without_collection():
+            start, cpu_start = time.perf_counter(), time.process_time()
+            trainer.fit(self._line.update if self._line.shown else None)
+            cpu_end, end = time.process_time(), time.perf_counter()
+            state = watch.stop() if watch else None
+        device_bytes = peak_device_memory_bytes()
+        resident_bytes = peak_resident_bytes() if resident_known else None
+        done = Round(
+            run=trainer.finish(),
+            seconds=end - start if timed else None,
+            cpu_seconds=cpu_end - cpu_start if timed else None,
+            peak_memory_bytes=resident_bytes if device_bytes is None else device_bytes,
+            state=state,
+        )
+        if timed:
+            series.clock += [start, end]
+        self._keep(dataclasses.replace(series.record, rounds=(*series.record.rounds, done)), series)
+
+    def _diagnose(self, series: Series, trainer: Trainer) -> None:
+        runs = [entry.run for entry in series.record.rounds]
+        sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
+        if sick is not None and (diagnosis := diagnose_run(trainer, sick)) is not None:
+            self._keep(dataclasses.replace(series.record, diagnosis=str(diagnosis)), series)
+
+    def _keep(self, record: Record, series: Series) -> None:
+        series.record = record
+        if self._on_record is not None:
+            self._on_record(record)
+
+    @contextlib.contextmanager
+    def _kept(self, series: Series) -> Iterator[None]:
+        """Keeps what goes wrong for the one who asks for this series."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            series.error = error
+        except BaseException as error:
+            series.error = error
+            self._ended_by = series
+
+    def _not_measured(self, series: Series) -> NotMeasuredError:
+        ended = self._ended_by
+        why = (
+            "the session was interrupted"
+            if ended is None
+            else f"{type(ended.error).__name__} while {ended.precision} was trained: {ended.error}"
+        )
+        return NotMeasuredError(
+            f"{series.precision}: {len(series.record.rounds)} of {self._runs} runs were measured"
+            + (f" and not all of {self._turns} turns" if self._turns else "")
+            + f", then the session ended ({why}). Measure again."
+        )
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[GpuWatch | None]:
+        if self._prepared.environment.device_kind != "gpu":
+            yield None
+            return
+        watch = GpuWatch(self._gpu)
+        watch.start()
+        try:
+            yield watch
+        finally:
+            watch.stop()  # a training that failed has not
+
+
+def _steps(record: Record) -> int:
+    """Steps of a turn, from the fastest of the whole runs."""
+    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
+    return steps_for(min(times) / record.config.steps)

@@ -1,0 +1,66 @@
+"""Finding saved sessions: which files of a folder are meant, by name, number or pattern."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import re
+from pathlib import Path
+
+_NUMBERED = re.compile(r"(\d{4,})_(.+)")
+
+
+def session_files(folder: Path) -> list[Path]:
+    """All that has the name of a saved session, a folder of such a name included.
+
+    It looks into the subfolders too, one level deep. Several links to one folder, or to this
+    one, are one folder.
+    """
+    if not folder.exists():
+        return []
+    entries = sorted(folder.iterdir())
+    below: list[Path] = []
+    seen = {folder.resolve()}
+    # A folder's own name counts before those of the links to it.
+    for entry in sorted((e for e in entries if e.is_dir()), key=Path.is_symlink):
+        place = entry.resolve()
+        if place not in seen:
+            seen.add(place)
+            below += entry.glob("*.json")
+    return [entry for entry in entries if entry.suffix == ".json"] + sorted(below)
+
+
+def matching_files(folder: Path, pattern: str | None) -> list[Path]:
+    """Those of `session_files` that a pattern means, or the one file whose path it is.
+
+    Args:
+        folder: Where sessions are saved.
+        pattern: See `cnnprec.records.read_sessions.read_sessions`.
+    """
+    if not pattern:
+        return session_files(folder)
+    if re.fullmatch("[0-9]+", pattern):
+        return [path for path in session_files(folder) if session_number(path) == int(pattern)]
+    with contextlib.suppress(OSError):  # a glob may be longer than a name can be
+        if Path(pattern).is_file():
+            return [Path(pattern)]
+    glob = f"{pattern}*"
+    return [
+        path
+        for path in session_files(folder)
+        if fnmatch.fnmatchcase(session_name(path), pattern)
+        or fnmatch.fnmatchcase(path.name, glob)
+        or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
+    ]
+
+
+def session_name(path: Path) -> str:
+    """What was given to ``--benchmark-save``; for a file of another name its stem."""
+    numbered = _NUMBERED.fullmatch(path.stem)
+    return numbered[2] if numbered else path.stem
+
+
+def session_number(path: Path) -> int | None:
+    """The number that a file name begins with."""
+    numbered = _NUMBERED.fullmatch(path.stem)
+    return int(numbered[1]) if numbered else None

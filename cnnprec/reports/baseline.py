@@ -1,0 +1,51 @@
+"""The baseline of a comparison as text: what is compared with, what is left aside and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cnnprec.records.read_sessions import SavedSession, Skipped
+from cnnprec.text import count_of
+from cnnprec.verdicts.baseline import Selection
+from cnnprec.verdicts.limits import LimitTable
+
+
+def describe_baseline(
+    selection: Selection, skipped: Iterable[Skipped], limits: LimitTable, where: str = ""
+) -> list[str]:
+    """What is compared with, and what was left aside and why.
+
+    Args:
+        selection: The sessions that were chosen, and the others.
+        skipped: The files that are no session, or a copy of one.
+        limits: How much growth is too much; told where it differs by metric or precision.
+        where: Where the sessions lie, such as ``" of /baselines"``.
+    """
+    names = [session.path.name for session in selection.sessions]
+    lines = []
+    if names:
+        first_to_last = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
+        lines = [
+            f"baseline: {count_of(len(names), 'session')}{where}, {first_to_last}",
+            f"baseline: saved {_minute(selection.sessions[0])} to "
+            f"{_minute(selection.sessions[-1])} UTC",
+        ]
+    return [
+        *lines,
+        *(f"baseline: SKIPPED {skip.path.name}: {skip.reason}" for skip in skipped),
+        *set_aside(selection),
+        *([] if limits == LimitTable() else [f"limits: {limits}"]),
+    ]
+
+
+def set_aside(selection: Selection) -> list[str]:
+    """The sessions that are not compared with, a line each."""
+    lines = [f"baseline: not used {s.path.name}: {reason}" for s, reason in selection.unfit]
+    for session, found in selection.refused:
+        listed = "; ".join(str(difference) for difference in found)
+        lines.append(f"baseline: not comparable {session.path.name}: {listed}")
+    return lines
+
+
+def _minute(session: SavedSession) -> str:
+    return f"{session.saved_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,114 @@
+"""A finished comparison for programs: the JSON of ``--verdict-json`` and of saved sessions."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cnnprec.records.json_numbers import encode
+from cnnprec.records.write_whole import write_whole
+from cnnprec.verdicts.verdict import Comparison, Judgement
+
+VERSION = 1
+"""Version of the layout of the file."""
+
+
+def judgements(comparison: Comparison) -> list[dict[str, Any]]:
+    """All judgements as JSON types, with the figures of those that have some."""
+    rows: list[dict[str, Any]] = encode([_judgement(j) for j in comparison.judgements])
+    return rows
+
+
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    estimate = judgement.estimate
+    return {
+        "metric": judgement.metric.value,
+        "precision": judgement.precision,
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "quantity": judgement.quantity,
+        **{name: None if estimate is None else getattr(estimate, name) for name in _FIGURES},
+    }
+
+
+_FIGURES = ("ratio", "low", "high", "detectable", "count")
+
+
+def verdict_json(
+    comparison: Comparison, baseline: Iterable[Path], session: Path | None
+) -> dict[str, Any]:
+    """The whole result as JSON types.
+
+    Args:
+        comparison: What was found.
+        baseline: The files compared with.
+        session: The file judged; None if the session was not saved.
+    """
+    return {
+        "version": VERSION,
+        "verdict": comparison.verdict.value,
+        "basis": comparison.basis,
+        "changed": [
+            {"name": d.name, "baseline": d.baseline, "current": d.current}
+            for d in comparison.changed
+        ],
+        "judgements": judgements(comparison),
+        "baseline": [str(path) for path in baseline],
+        "session": None if session is None else str(session),
+    }
+
+
+def make_way(path: Path) -> None:
+    """Makes sure that the result can be written later, and removes that of an earlier run.
+
+    A file that stayed would say PASS where this run ends before its verdict.
+
+    Raises:
+        ValueError: The folder cannot be written, or there is something else of this name, such
+            as a saved session. The message names it and the remedy.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if not _is_ours(path):
+            raise ValueError(f"{path} is there and holds no verdict; give another name")
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error.strerror or error}. Make its folder writable or "
+            "give a file elsewhere."
+        ) from error
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the file may be replaced: it is not there, is empty, or holds a verdict."""
+    if not path.exists():
+        return True
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    try:
+        found = json.loads(content) if content else _OWN
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.keys() >= _OWN.keys()
+
+
+# What no other file of the suite has together.
+_OWN = {"version": VERSION, "basis": "", "judgements": []}
+
+
+def write_verdict(
+    path: Path, comparison: Comparison, baseline: Iterable[Path], session: Path | None
+) -> None:
+    """Writes the result, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    plain = verdict_json(comparison, baseline, session)
+    write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,198 @@
+"""Training by turns, with a stand-in for the trainer: what goes wrong belongs to its precision."""
+
+import dataclasses
+from typing import ClassVar
+
+import pytest
+
+from cnnprec.measurement import session as module
+from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
+from cnnprec.precision.precisions import PRECISIONS
+from tests.support.records import CONFIG, a_round, record
+
+NAMES = ("single", "half", "double")
+CHOSEN = [PRECISIONS[name] for name in NAMES]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """As much of `cnnprec.measurement.prepare.Prepared` as a session reads."""
+
+    dataset: object = None
+    data_info: object = record().data
+    environment: object = record().environment
+
+
+class FakeTrainer:
+    """Trains nothing and notes what it is asked to do."""
+
+    calls: ClassVar[list[str]] = []
+    raises: ClassVar[dict[str, BaseException]] = {}
+
+    def __init__(self, precision, config, dataset):
+        self.precision = precision
+        self.jit_compiled = False
+
+    def _do(self, what: str) -> None:
+        call = f"{what} {self.precision}"
+        self.calls.append(call)
+        if call in self.raises:
+            raise self.raises[call]
+
+    def warm_up(self):
+        self._do("warm_up")
+
+    def reset(self, seed):
+        self.seed = seed
+
+    def fit(self, on_progress):
+        self._do(f"fit {self.seed}")
+
+    def finish(self):
+        return a_round(seed=self.seed).run
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    monkeypatch.setattr(module, "Trainer", FakeTrainer)
+    monkeypatch.setattr(FakeTrainer, "calls", [])
+    monkeypatch.setattr(FakeTrainer, "raises", {})
+    return FakeTrainer
+
+
+def take_all(turns: MeasuredSession, timed: bool = True) -> dict:
+    return {name: turns.take(PRECISIONS[name], timed=timed) for name in NAMES}
+
+
+def test_every_precision_runs_once_before_any_runs_again(trainer):
+    found = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()))
+    assert trainer.calls == [
+        *(f"warm_up {name}" for name in NAMES),
+        *(f"fit 12 {name}" for name in NAMES),
+        *(f"fit 13 {name}" for name in NAMES),
+    ]
+    for name, series in found.items():
+        assert series.error is None
+        assert len(series.record.rounds) == CONFIG.runs == 2
+        assert len(series.clock) == 2 * CONFIG.runs
+        times = [b - a for a, b in zip(series.clock[::2], series.clock[1::2], strict=True)]
+        assert [entry.seconds for entry in series.record.rounds] == times
+        assert series.record.companions == tuple(sorted(set(NAMES) - {name}))
+
+
+def test_records_are_told_as_they_grow(trainer):
+    told = []
+    turns = MeasuredSession(
+        CHOSEN, CONFIG, Prepared(), on_record=lambda r: told.append(len(r.rounds))
+    )
+    take_all(turns)
+    assert told == [1, 1, 1, 2, 2, 2]
+
+
+def test_without_timing_one_run_shows_that_it_works(trainer):
+    for series in take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()), timed=False).values():
+        assert len(series.record.rounds) == 1
+        assert series.clock == []
+        assert series.record.rounds[0].seconds is None
+
+
+@pytest.mark.parametrize(("call", "runs"), [("warm_up half", 0), ("fit 13 half", 1)])
+def test_an_exception_belongs_to_its_precision_and_the_others_go_on(trainer, call, runs):
+    error = trainer.raises[call] = RuntimeError("out of memory")
+    found = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()))
+    assert found["half"].error is error
+    assert len(found["half"].record.rounds) == runs
+    for name in ("single", "double"):
+        assert found[name].error is None
+        assert len(found[name].record.rounds) == 2
+
+
+class Timeout(BaseException):
+    """As a test runner raises it: no `Exception`, so that nothing swallows it."""
+
+
+@pytest.mark.parametrize("kind", [Timeout, SystemExit, GeneratorExit])
+@pytest.mark.parametrize(
+    ("call", "whole"),
+    [("warm_up half", set()), ("fit 12 half", set()), ("fit 13 half", {"single"})],
+)
+def test_what_is_no_exception_ends_the_turns_and_no_precision_passes_unmeasured(
+    trainer, kind, call, whole
+):
+    error = trainer.raises[call] = kind("stop")
+    found = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()))
+    assert found["half"].error is error
+    assert trainer.calls[-1] == call
+    for name in ("single", "double"):
+        if name in whole:
+            assert found[name].error is None
+            assert len(found[name].record.rounds) == 2
+        else:
+            assert isinstance(found[name].error, NotMeasuredError)
+            assert f"{kind.__name__} while half was trained: stop" in str(found[name].error)
+            assert "of 2 runs were measured" in str(found[name].error)
+
+
+def test_an_interrupt_is_passed_on_at_once_and_leaves_nothing_that_passes(trainer):
+    trainer.raises["fit 12 half"] = KeyboardInterrupt()
+    turns = MeasuredSession(CHOSEN, CONFIG, Prepared())
+    with pytest.raises(KeyboardInterrupt):
+        turns.take(PRECISIONS["single"])
+    assert trainer.calls[-1] == "fit 12 half"
+    found = take_all(turns)
+    assert all(isinstance(series.error, NotMeasuredError) for series in found.values())
+    assert "interrupted" in str(found["double"].error)
+
+
+def test_timed_turns_follow_the_runs_and_are_kept(trainer, monkeypatch):
+    monkeypatch.setattr(FakeTrainer, "start_turns", lambda self: self._do("start"), raising=False)
+    monkeypatch.setattr(
+        FakeTrainer, "take", lambda self, steps: self._do(f"take {steps}"), raising=False
+    )
+    config = dataclasses.replace(CONFIG, turns=10)
+    found = take_all(MeasuredSession(CHOSEN, config, Prepared(), order_seed=3))
+    takes = [call for call in trainer.calls if call.startswith("take")]
+    assert not any(call.startswith("fit") for call in trainer.calls[-len(takes) :])
+    for name, series in found.items():
+        turns = series.record.turns
+        assert len(turns.seconds) == 10
+        assert len(series.clock) == 20
+        assert takes.count(f"take {turns.steps} {name}") == 10 + turns.warm_up
+        assert len(turns.calibrators) > 0
+    assert len({series.record.turns.calibrators for series in found.values()}) == 1
+
+
+def test_what_breaks_in_a_turn_belongs_to_its_precision(trainer, monkeypatch):
+    monkeypatch.setattr(FakeTrainer, "start_turns", lambda self: None, raising=False)
+
+    def take(self, steps):
+        if self.precision.name == "half":
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(FakeTrainer, "take", take, raising=False)
+    config = dataclasses.replace(CONFIG, turns=10)
+    found = take_all(MeasuredSession(CHOSEN, config, Prepared()))
+    assert "out of memory" in str(found["half"].error)
+    assert found["half"].record.turns is None
+    for name in ("single", "double"):
+        assert found[name].error is None
+        assert len(found[name].record.turns.seconds) == 10
+
+
+@pytest.mark.parametrize("kind", [Timeout, SystemExit])
+def test_turns_that_are_cut_short_leave_nothing_that_passes(trainer, monkeypatch, kind):
+    monkeypatch.setattr(FakeTrainer, "start_turns", lambda self: None, raising=False)
+    left = [20]
+
+    def take(self, steps):
+        left[0] -= 1
+        if left[0] < 0 and self.precision.name == "half":
+            raise kind("stop")
+
+    monkeypatch.setattr(FakeTrainer, "take", take, raising=False)
+    config = dataclasses.replace(CONFIG, turns=10)
+    found = take_all(MeasuredSession(CHOSEN, config, Prepared()))
+    assert isinstance(found["half"].error, kind)
+    for name in ("single", "double"):
+        assert isinstance(found[name].error, NotMeasuredError)
+        assert "not all of 10 turns" in str(found[name].error)

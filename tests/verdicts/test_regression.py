@@ -1,0 +1,142 @@
+"""The line through sessions: numbers by hand, limits, and coverage under simulated machines."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnprec.verdicts.estimate import paired, paired_given, predict, predict_given
+from cnnprec.verdicts.regression import SLOPE, WEIGHT, fit
+from cnnprec.verdicts.statistics import LEVEL
+
+LOGS = st.lists(st.floats(-3, 3), min_size=3, max_size=12)
+
+
+def test_line_equals_the_hand_computation():
+    # x about its mean: -1, 0, 1; y about its mean: -2, 0, 2. The prior pulls a slope of 2.
+    line = fit([1.0, 3.0, 5.0], [10.0, 11.0, 12.0])
+    spread = 2 + WEIGHT
+    slope = (4 + WEIGHT * SLOPE) / spread
+    assert line.slope == pytest.approx(slope)
+    assert (line.level, line.state, line.count, line.freedom) == (3.0, 11.0, 3, 2)
+    assert line.at(13.0) == pytest.approx(3 + 2 * slope)
+    assert line.leverage(13.0) == pytest.approx(1 / 3 + 4 / spread)
+    left = 2 * (2 - slope) ** 2 + WEIGHT * (slope - SLOPE) ** 2
+    assert line.variance == pytest.approx(left / 2)
+
+
+def test_sessions_that_met_one_state_leave_the_slope_to_the_prior():
+    line = fit([1.0, 1.1, 0.9, 1.0], [5.0] * 4)
+    assert line.slope == pytest.approx(SLOPE)
+    assert line.leverage(5.3) == pytest.approx(1 / 4 + 0.3**2 / WEIGHT)
+
+
+@given(LOGS, st.floats(-3, 3))
+def test_without_calibrators_it_is_the_interval_of_the_mean(logs, new):
+    times = [math.exp(value) for value in logs]
+    plain = predict(times, math.exp(new), tolerance=0.03)
+    line = fit(logs, None)
+    found = predict_given(
+        line, new, None, variance=line.variance, freedom=line.freedom, tolerance=0.03
+    )
+    for name in ("ratio", "low", "high", "detectable"):
+        assert getattr(found, name) == pytest.approx(getattr(plain, name), rel=1e-6)
+    assert found.p_value == pytest.approx(plain.p_value, abs=1e-6)
+
+
+@given(LOGS)
+def test_pairs_without_calibrators_are_those_of_the_paired_test(logs):
+    plain = paired([1.0] * len(logs), [math.exp(value) for value in logs], tolerance=0.03)
+    found = paired_given(logs, None, tolerance=0.03)
+    for name in ("ratio", "low", "high", "p_value", "check"):
+        assert getattr(found, name) == pytest.approx(getattr(plain, name), rel=1e-6, abs=1e-9)
+
+
+@given(LOGS, st.randoms())
+def test_order_of_the_sessions_does_not_matter(logs, shuffler):
+    states = [value / 2 for value in logs]
+    order = list(range(len(logs)))
+    shuffler.shuffle(order)
+    a, b = fit(logs, states), fit([logs[i] for i in order], [states[i] for i in order])
+    assert a.slope == pytest.approx(b.slope, abs=1e-9)
+    assert a.residuals == pytest.approx(b.residuals, abs=1e-9)
+
+
+def test_a_state_that_the_baseline_never_met_widens_the_interval_by_itself():
+    rng = np.random.default_rng(0)
+    states = list(rng.normal(0, 0.02, 8))
+    logs = [
+        0.8 * state + noise for state, noise in zip(states, rng.normal(0, 0.02, 8), strict=True)
+    ]
+    line = fit(logs, states)
+
+    def reach(state):
+        found = predict_given(
+            line, line.at(state), state, variance=line.variance, freedom=7, tolerance=0.0
+        )
+        return math.log(found.high / found.ratio)
+
+    assert reach(0.0) < reach(0.1) < reach(0.3)
+    assert reach(0.3) > 3 * reach(0.0)
+
+
+def walk(rng, count):
+    return np.cumsum(rng.normal(0, 0.03, count))
+
+
+def bursts(rng, count):
+    return np.where(rng.random(count) < 0.2, 0.15, 0.0) + rng.normal(0, 0.02, count)
+
+
+def two_speeds(rng, count):
+    return np.where(rng.random(count) < 0.5, 0.2, 0.0)
+
+
+def still(rng, count):
+    return np.zeros(count)
+
+
+@pytest.mark.parametrize("machine", [walk, bursts, two_speeds, still])
+@pytest.mark.parametrize("exposure", [0.3, 0.8, 1.3])
+def test_coverage_under_simulated_machines(machine, exposure):
+    """Eight sessions and a ninth: the bound of 5 % is exceeded in about 5 %.
+
+    The calibrators meet the machine's state with 1 % of noise of their own; a precision meets it
+    with an exposure of its own, whatever the prior says. Of 2,000 trials at 5 %, chance alone
+    gives up to 6.3 % in 99.5 % of all cases; noise in the calibrators and a prior that is off cost
+    more, and the limit of 8 % says how much more is accepted.
+    """
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(2000):
+        state = machine(rng, 9)
+        measured = state + rng.normal(0, 0.01, 9)
+        logs = exposure * state + rng.normal(0, 0.025, 9)
+        line = fit(list(logs[:8]), list(measured[:8]))
+        found = predict_given(
+            line,
+            logs[8],
+            measured[8],
+            variance=line.variance,
+            freedom=line.freedom,
+            tolerance=0.0,
+        )
+        alarms += found.p_value < LEVEL
+    assert alarms / 2000 <= 0.08
+
+
+def test_without_the_calibrators_a_walking_machine_alarms_more_often():
+    """The twin of the test above: the check can fail."""
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(2000):
+        state = walk(rng, 30)
+        logs = state + rng.normal(0, 0.025, 30)
+        line = fit(list(logs[:8]), None)
+        found = predict_given(
+            line, logs[29], None, variance=line.variance, freedom=7, tolerance=0.0
+        )
+        alarms += found.p_value < LEVEL
+    assert alarms / 2000 > 0.15
