@@ -90,7 +90,7 @@ def _machine(comparison: Comparison) -> list[str]:
         return ["the machine was as fast as in the baseline's sessions, by its calibrators"]
     return [
         f"the machine was {abs(slower):.0%} {'slower' if slower > 0 else 'faster'} than in the "
-        "baseline's sessions, by its calibrators; the ratios below are without that"
+        "baseline's sessions, by its calibrators; the verdicts allow for it"
     ]
 
 
