@@ -38,7 +38,7 @@ def quantile_2(p: float) -> float:
     return (2 * p - 1) * math.sqrt(2 / (4 * p * (1 - p)))
 
 
-# Numbers by hand. A relative error of 1e-12 is some 5,000 roundings of float64: far more than
-# a dozen operations make, far less than any slip in a formula.
+# Numbers by hand. SciPy 1.15, the newest for Python 3.10, finds quantiles of t to a relative
+# 1.5e-11 (1.17: to rounding), and a slip in a formula makes far more than 1e-9.
 def close(expected: float) -> object:
-    return pytest.approx(expected, rel=1e-12)
+    return pytest.approx(expected, rel=1e-9)
