@@ -39,6 +39,9 @@ LONGEST = (
     "test_layers.py",
 )
 
+# A fifth of the time of importing and collecting; `pytest_collection_finish` takes it back.
+gc.disable()
+
 # No deadlines: this runs on shared machines, where a pause of a second proves nothing.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", _COMMON, max_examples=30)
@@ -110,19 +113,25 @@ def model_of() -> Callable[[str], Any]:
 
 
 def pytest_collection_finish() -> None:
-    """Lets the garbage collector pass over what stays to the end: TensorFlow and all the tests.
+    """Lets the garbage collector work again, but not on what stays to the end.
 
-    Measuring collects before every run, and a session of pytest five times at its end. Each time
-    it took half a second to look at the million objects that are there before the first test.
+    That is TensorFlow and all the tests. Measuring collects before every run, and a session of
+    pytest five times at its end. Each time it took half a second to look at the million objects
+    that are there before the first test.
     """
-    gc.collect()
-    gc.freeze()
+    gc.enable()
+    _pass_over_what_is_there()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _pass_over_what_a_file_leaves() -> Iterator[None]:
     yield
-    pytest_collection_finish()
+    _pass_over_what_is_there()
+
+
+def _pass_over_what_is_there() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

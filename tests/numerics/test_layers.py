@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnnprec.numerics.arithmetic import arithmetic_for
@@ -158,6 +158,8 @@ def _dense_gradients(x: np.ndarray, kernel: np.ndarray, upstream: np.ndarray, dt
     exponent=st.integers(-20, 0),
     scale=st.integers(0, 12),
 )
+# One gradient lies between the last subnormal number and the first normal one, and is rounded up.
+@example(seed=124568548, dtype="float16", exponent=-15, scale=1)
 def test_loss_scaling_is_exact_and_never_adds_underflow(seed, dtype, exponent, scale):
     rng, fmt = np.random.default_rng(seed), FORMATS[dtype]
     shapes = ((8, 6), (6, 4), (8, 4))
@@ -171,7 +173,8 @@ def test_loss_scaling_is_exact_and_never_adds_underflow(seed, dtype, exponent, s
     assert np.all(np.isfinite(scaled))
     lost = [np.mean(np.abs(g) < fmt.smallest_normal) for g in (plain, scaled)]
     assert lost[1] <= lost[0]
-    normal = np.abs(plain) >= fmt.smallest_normal
+    # The smallest normal number itself may be a subnormal one that was rounded up to it.
+    normal = np.abs(plain) > fmt.smallest_normal
     np.testing.assert_array_equal(np.ldexp(scaled[normal], -scale), plain[normal])
 
 

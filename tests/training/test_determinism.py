@@ -25,7 +25,7 @@ from tests.training.test_trainer import TRAINABLE
 # A CPU has no TF32.
 NAMES = [name for name, precision in PRECISIONS.items() if not precision.tensor_float_32]
 # 10 steps a seed. What costs is tracing, which is why each model is traced once and reset.
-CONFIG = TrainingConfig("tiny", 80, 10, epochs=2, runs=1, batch_size=16)
+CONFIG = TrainingConfig("tiny", 40, 10, epochs=2, runs=1, batch_size=8)
 SEEDS = (12, 12, 13)
 
 
@@ -40,7 +40,9 @@ def main() -> None:
     from cnnprec.training.trainer import Trainer
 
     tf.config.experimental.enable_op_determinism()
-    data = load_dataset("synthetic", train_samples=80, test_samples=10)
+    data = load_dataset(
+        "synthetic", train_samples=CONFIG.train_samples, test_samples=CONFIG.test_samples
+    )
     for name in NAMES:
         trainer = Trainer(PRECISIONS[name], CONFIG, data)
         digests = []
