@@ -14,7 +14,7 @@ from cnnprec.records.read_sessions import SavedSession
 from cnnprec.records.record import Record
 from cnnprec.reports.verdicts import verdicts_markdown
 from cnnprec.text import markdown_table
-from cnnprec.verdicts.case import MEMORY, clocks, figure
+from cnnprec.verdicts.case import MEMORY, TIME, figure
 from cnnprec.verdicts.verdict import Comparison
 
 Pairs = Sequence[tuple[SavedSession, SavedSession]]
@@ -85,7 +85,7 @@ def as_markdown(
 def _figures(record: Record) -> dict[str, Any]:
     """What a session's verdicts rest on: the rounds, and the one figure of each size."""
     return {
-        "figures": {size.field: figure(record, size.field) for size in (*clocks(record), MEMORY)},
+        "figures": {size.field: figure(record, size.field) for size in (TIME, MEMORY)},
         "rounds": [
             {
                 "seed": entry.run.seed,

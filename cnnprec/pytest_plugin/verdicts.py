@@ -73,7 +73,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     due = due_judgements(
         [precision.name for precision in precisions],
         prepared.environment.device_kind,
-        suite.config.turns,
     )
     _keep_due(session, due)
     try:

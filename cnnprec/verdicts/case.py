@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from cnnprec.records.record import Record, TrainingRun
-from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.statistics import geometric_mean, standard_error
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
@@ -24,7 +23,7 @@ class GrowthLimit:
 
     Attributes:
         name: For people.
-        field: The field of `cnnprec.records.record.Round`, or `Turns.step_seconds`.
+        field: ``"step_seconds"``, or a field of `cnnprec.records.record.Round`.
         share: Its share of the error that one comparison may make. The shares of all that
             is tested add up to 1, whatever the device.
         metric: What it is a size of, and so which limits it has.
@@ -36,26 +35,19 @@ class GrowthLimit:
     metric: Metric = Metric.SPEED
 
 
-# On a CPU the CPU time of the process is the steadier clock: recorded sessions show it
-# (docs/evidence). It does not see a process that waits, so the wall time is tested too. Other
-# work on the machine looks the same, unless both sides ran next to each other: only then is
-# a slowdown of the wall time alone a failure. An accelerator's work does not show in CPU time.
-_CPU_TIME = GrowthLimit("CPU time", "cpu_seconds", share=0.7)
-_WALL_ON_CPU = GrowthLimit("wall time", "seconds", share=0.1)
-_WALL_TIME = GrowthLimit("wall time", "seconds", share=0.8)
-# Where there were timed turns, they are compared, given the calibrators: each precision by itself,
-# and once all of them together, which finds what slows them all.
-STEP_TIME = GrowthLimit("time per step", "step_seconds", share=0.7)
-ALL_STEPS = GrowthLimit("time per step of all", "step_seconds", share=0.1)
+# Each precision's time is compared by itself, and once the mean of all of them, which finds what
+# slows them all.
+TIME = GrowthLimit("time per step", "step_seconds", share=0.7)
+ALL_TIMES = GrowthLimit("time per step of all", "step_seconds", share=0.1)
 MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metric.MEMORY)
 
 
 def figure(record: Record, field: str) -> float | None:
-    """The session's one figure for a field of its rounds; None if a round lacks it.
+    """The session's one figure: the geometric mean over turns or rounds; None if one lacks it.
 
-    The geometric mean: the median and the minimum of rounds that have two speeds jump from one to
-    the other, which raises false alarms (docs/comparing.md). What a disturbed round does to the
-    mean shows in its standard error, which `cnnprec.verdicts.estimate.predict` takes into account.
+    The median and the minimum of rounds that have two speeds jump from one to the other, which
+    raises false alarms (docs/comparing.md). What a disturbed round does to the mean shows in its
+    standard error, which `cnnprec.verdicts.estimate.predict` takes into account.
     """
     values = _values(record, field)
     return geometric_mean(values) if values else None
@@ -63,17 +55,14 @@ def figure(record: Record, field: str) -> float | None:
 
 def _values(record: Record, field: str) -> list[float] | None:
     """A field of all turns or rounds; None if one lacks it or there is none."""
-    if field == STEP_TIME.field:
-        return None if record.turns is None else list(record.turns.step_seconds)
-    values = [getattr(entry, field) for entry in record.rounds]
+    if field != TIME.field:
+        values = [getattr(entry, field) for entry in record.rounds]
+    elif record.config.turns:
+        values = list(record.turns.step_seconds) if record.turns else []
+    else:
+        seconds = [entry.seconds for entry in record.rounds]
+        values = [None if s is None else s / record.config.steps for s in seconds]
     return None if not values or None in values else values
-
-
-def clocks(record: Record) -> tuple[GrowthLimit, ...]:
-    """The times that are compared; the first decides on the speed."""
-    if record.config.turns:
-        return (STEP_TIME,)
-    return (_CPU_TIME, _WALL_ON_CPU) if on_cpu(record) else (_WALL_TIME,)
 
 
 def on_cpu(record: Record) -> bool:
@@ -121,26 +110,15 @@ class Case:
         values = [value for value in known if value is not None]
         return values[: len(self.old)], values[len(self.old) :]
 
-    def log_steps(self) -> tuple[list[float], list[float]]:
-        """Logarithms of the times per step, of the old and of the new sessions."""
-        old, new = self.figures(STEP_TIME) or ([], [])
+    def logs(self, size: GrowthLimit) -> tuple[list[float], list[float]]:
+        """Logarithms of the figures of the old and of the new sessions; empty if not known."""
+        old, new = self.figures(size) or ([], [])
         return [math.log(value) for value in old], [math.log(value) for value in new]
 
-    def error(self) -> float:
-        """How well the new session's turns tell its time per step."""
-        values = _values(self.new[0], STEP_TIME.field)
+    def error(self, size: GrowthLimit) -> float:
+        """How well the new session's turns or rounds tell its figure."""
+        values = _values(self.new[0], size.field)
         return standard_error(values) if values else 0.0
-
-    def estimate(self, size: GrowthLimit, tolerance: float, level: float) -> Estimate:
-        """How the new figures compare with the old ones."""
-        figures, rounds = self.figures(size), _values(self.new[0], size.field)
-        if figures is None or rounds is None:
-            raise ValueError(f"{self.name}: a round has no {size.name}")
-        old, new = figures
-        if self.paired:
-            return paired(old, new, tolerance=tolerance, level=level)
-        error = standard_error(rounds)
-        return predict(old, new[0], tolerance=tolerance, level=level, new_error=error)
 
 
 def machine_state(record: Record) -> float | None:

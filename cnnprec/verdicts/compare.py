@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from cnnprec.verdicts.case import (
     ENOUGH,
     MEMORY,
+    TIME,
     Case,
     GrowthLimit,
     Records,
-    clocks,
     on_cpu,
     process_case,
 )
@@ -49,20 +49,17 @@ from cnnprec.verdicts.verdict import (
 )
 
 
-def due_judgements(
-    names: Iterable[str], device_kind: str, turns: int = 0
-) -> list[tuple[Metric, str]]:
+def due_judgements(names: Iterable[str], device_kind: str) -> list[tuple[Metric, str]]:
     """What is judged: metric and precision, whose name is empty for the session as a whole.
 
     Args:
         names: The precisions.
         device_kind: ``"cpu"``, where the memory is that of the whole process, or ``"gpu"``.
-        turns: How many timed turns there are; of several precisions all are judged together too.
     """
     names = list(names)
     metrics = [m for m in PRECISION_METRICS if m is not Metric.MEMORY or device_kind != "cpu"]
     due = [(metric, name) for name in names for metric in metrics]
-    if turns and len(names) > 1:
+    if len(names) > 1:
         due.append((Metric.SPEED, ""))
     if device_kind == "cpu":
         due.append((Metric.MEMORY, ""))
@@ -187,11 +184,7 @@ def _judge(
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
     shared = process if process is not None and on_cpu(process.new[0]) else None
-    families: dict[GrowthLimit, list[Case]] = {}
-    for case in cases:
-        for clock in clocks(case.new[0]):
-            families.setdefault(clock, []).append(case)
-    families[MEMORY] = list(cases) if shared is None else [shared]
+    families = {TIME: list(cases), MEMORY: list(cases) if shared is None else [shared]}
     found: dict[str, dict[GrowthLimit, Tested]] = {}
     for size, family in families.items():
         for name, result in tested(size, family, limits, level).items():
@@ -208,7 +201,7 @@ def _judge(
             judge_accuracy(case, accuracy_level),
             judge_numerics(case),
         ]
-    if len(cases) > 1 and cases[0].new[0].config.turns:
+    if len(cases) > 1:
         judgements.append(judge_all_speeds(cases, limits, level))
     if shared is not None:
         judgements.append(judge_growth(Metric.MEMORY, shared, MEMORY, found.get("", {})))

@@ -14,10 +14,7 @@ from cnnprec.verdicts.significance import sign_flip
 from cnnprec.verdicts.statistics import (
     LEVEL,
     ROUNDING,
-    checked_count,
     checked_level,
-    checked_times,
-    moments,
     or_infinite,
     t_quantile,
 )
@@ -54,50 +51,6 @@ class Estimate:
 
 
 def predict(
-    baseline: Sequence[float],
-    new: float,
-    *,
-    tolerance: float,
-    level: float = LEVEL,
-    new_error: float = 0.0,
-) -> Estimate:
-    """Compares one new session with the sessions of a baseline.
-
-    The prediction interval of Student's t with m - 1 degrees of freedom (Hahn and Meeker,
-    "Statistical Intervals", section 4.7), on logarithms, with the error
-    ``sqrt(max(s, new_error)**2 + s**2 / m)``: s is the standard deviation of the m sessions, and
-    the disagreement of the new session's own rounds widens the interval where few sessions agree
-    by luck. docs/comparing.md derives it, its detectable effect, and what holds without normality.
-
-    Args:
-        baseline: Positive finite times, one per session, at least 2, in any order.
-        new: Positive finite time of the new session, in the unit of ``baseline``.
-        tolerance: Relative slowdown that is accepted, 0 or more.
-        level: Error probability of the test and of each bound, above 0 and below 0.5.
-        new_error: `standard_error` of the rounds of the new session, 0 or more.
-
-    Returns:
-        The estimate. Where nothing varies (by more than 1e-12 of the time, which is
-        rounding) both bounds are the ratio and the p value is 0 if the ratio is above
-        1 + tolerance, else 1.
-
-    Raises:
-        ValueError: If an argument is not as said.
-    """
-    old = [math.log(value) for value in checked_times(baseline, "baseline times")]
-    (fresh,) = checked_times((new,), "new time")
-    count = checked_count(len(old), "baseline sessions")
-    mean, deviation = moments(old)
-    return _estimate(
-        math.log(fresh) - mean,
-        math.hypot(max(deviation, _checked_error(new_error)), deviation / math.sqrt(count)),
-        count,
-        limit=math.log(1 + _checked_tolerance(tolerance)),
-        level=checked_level(level),
-    )
-
-
-def predict_given(
     line: Regression,
     new: float,
     state: float | None,
@@ -110,7 +63,9 @@ def predict_given(
 ) -> Estimate:
     """Compares one new session with a line through the sessions of a baseline.
 
-    The further the machine's state is from those that the baseline met, the wider the interval.
+    The prediction interval of a regression (docs/comparing.md derives it and its detectable
+    effect). The further the machine's state is from those that the baseline met, the wider it is,
+    and so is it where the new session's own turns disagree more than the sessions do.
 
     Args:
         line: Through the baseline's sessions.
@@ -136,14 +91,19 @@ def predict_given(
     )
 
 
-def paired_given(
+def paired(
     ratios: Sequence[float],
     states: Sequence[float] | None,
     *,
     tolerance: float,
     level: float = LEVEL,
 ) -> Estimate:
-    """As `paired`, given how the machine's state differed within each pair.
+    """Compares sessions that were measured in pairs, old and new next to each other.
+
+    This is the one-sided paired t test, at the point where the machine's state did not differ
+    within the pairs. `Estimate.check` tests the same hypothesis by `sign_flip`, which needs
+    symmetry in place of normality. It has no p value below 2**-n: with fewer than 5 pairs it never
+    gets below 0.05.
 
     Args:
         ratios: Logarithms of new over old, at least 2.
@@ -159,53 +119,11 @@ def paired_given(
     return _estimate(
         expected,
         math.sqrt(line.variance * line.leverage(None if states is None else 0.0)),
-        checked_count(len(ratios), "pairs"),
+        len(ratios),
         freedom=line.freedom,
         limit=limit,
         level=checked_level(level),
         check=sign_flip([0.0 if abs(excess) <= ROUNDING else excess for excess in excesses]),
-    )
-
-
-def paired(
-    old: Sequence[float], new: Sequence[float], *, tolerance: float, level: float = LEVEL
-) -> Estimate:
-    """Compares sessions that were measured in pairs, old and new next to each other.
-
-    This is the one-sided paired t test on the n logarithms of the ratios, with n - 1 degrees
-    of freedom and standard error ``s / sqrt(n)``. `Estimate.detectable` is that of `predict`
-    with this standard error. `Estimate.check` tests the same hypothesis by `sign_flip`, which
-    needs symmetry in place of normality. It has no p value below 2**-n: with fewer than 5
-    pairs it never gets below 0.05.
-
-    Args:
-        old: Positive finite times, one per session, at least 2.
-        new: As many times in the same unit; ``new[i]`` was measured with ``old[i]``.
-        tolerance: Relative slowdown that is accepted, 0 or more.
-        level: Error probability of the test and of each bound, above 0 and below 0.5.
-
-    Returns:
-        The estimate, with ``check``. Ratios that do not vary are handled as in `predict`.
-
-    Raises:
-        ValueError: If an argument is not as said.
-    """
-    before = checked_times(old, "old times")
-    after = checked_times(new, "new times")
-    if len(before) != len(after):
-        raise ValueError(
-            f"{len(before)} old and {len(after)} new times are no pairs; give one new time "
-            "for each old one"
-        )
-    count = checked_count(len(before), "pairs")
-    limit = math.log(1 + _checked_tolerance(tolerance))
-    level = checked_level(level)
-    ratios = [math.log(b) - math.log(a) for a, b in zip(before, after, strict=True)]
-    mean, deviation = moments(ratios)
-    excesses = [ratio - limit for ratio in ratios]
-    check = sign_flip([0.0 if abs(excess) <= ROUNDING else excess for excess in excesses])
-    return _estimate(
-        mean, deviation / math.sqrt(count), count, limit=limit, level=level, check=check
     )
 
 

@@ -10,23 +10,19 @@ from collections.abc import Mapping, Sequence
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import (
-    ALL_STEPS,
+    ALL_TIMES,
     ENOUGH,
-    STEP_TIME,
+    TIME,
     Case,
     GrowthLimit,
-    clocks,
     judgement_on,
 )
-from cnnprec.verdicts.estimate import Estimate, paired_given, predict_given
+from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
 from cnnprec.verdicts.regression import fit
 from cnnprec.verdicts.significance import holm
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
-
-# Sessions that agree to the last digit have no variance, and zero has no logarithm.
-_TINY = 1e-18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,37 +78,45 @@ def _estimates(
 ) -> list[Estimate]:
     tolerances = [limits.of(size.metric, case.name).tolerance for case in family]
     both = list(zip(family, tolerances, strict=True))
-    if size.field != STEP_TIME.field:
-        return [case.estimate(size, tolerance, level) for case, tolerance in both]
     if any(case.paired for case in family):
-        return [_compare_logs(c, *c.log_steps(), 0.0, tolerance, level) for c, tolerance in both]
-    lines, states = [], []
-    for case in family:
-        known = case.states()
-        lines.append(fit(case.log_steps()[0], None if known is None else known[0]))
-        states.append(None if known is None else known[1][0])
-    freedom = min((line.freedom for line in lines), default=1)
-    variances, freedom_of_all = moderate([max(line.variance, _TINY) for line in lines], freedom)
+        return [
+            _compare_logs(case, _states(case, size), *case.logs(size), 0.0, tolerance, level)
+            for case, tolerance in both
+        ]
+    known = [_states(case, size) for case in family]
+    lines = [
+        fit(case.logs(size)[0], states and states[0])
+        for case, states in zip(family, known, strict=True)
+    ]
+    variances: Sequence[float] = [line.variance for line in lines]
+    freedoms = [float(line.freedom) for line in lines]
+    if size.metric is Metric.SPEED and lines:
+        variances, freedom = moderate(variances, min(line.freedom for line in lines))
+        freedoms = [freedom] * len(lines)
     return [
-        predict_given(
+        predict(
             line,
-            case.log_steps()[1][0],
-            state,
+            case.logs(size)[1][0],
+            states and states[1][0],
             variance=variance,
-            freedom=freedom_of_all,
+            freedom=freedom,
             tolerance=tolerance,
             level=level,
-            new_error=case.error(),
+            new_error=case.error(size),
         )
-        for (case, tolerance), line, state, variance in zip(
-            both, lines, states, variances, strict=True
+        for (case, tolerance), line, states, variance, freedom in zip(
+            both, lines, known, variances, freedoms, strict=True
         )
     ]
 
 
+def _states(case: Case, size: GrowthLimit) -> tuple[list[float], list[float]] | None:
+    """The machine's states, where the size depends on them: memory does not."""
+    return case.states() if size.metric is Metric.SPEED else None
+
+
 def judge_speed(case: Case, tested: Mapping[GrowthLimit, Tested]) -> Judgement:
     """Judges the times of a precision."""
-    clock, *others = clocks(case.new[0])
     problem = _missing_rounds(case)
     if problem:
         return judgement_on(Metric.SPEED, case, Verdict.INVALID, problem)
@@ -125,29 +129,15 @@ def judge_speed(case: Case, tested: Mapping[GrowthLimit, Tested]) -> Judgement:
             for reason in state.throttled
         }
     )
-    judgement = judge_growth(Metric.SPEED, case, clock, tested)
     if throttled:
-        return dataclasses.replace(
-            judgement,
-            verdict=Verdict.INCONCLUSIVE,
-            estimate=None,
-            quantity="",
-            reason=f"the GPU was slowed down during the measurement ({', '.join(throttled)}); "
+        return judgement_on(
+            Metric.SPEED,
+            case,
+            Verdict.INCONCLUSIVE,
+            f"the GPU was slowed down during the measurement ({', '.join(throttled)}); "
             "mend its cooling or power supply and measure again",
         )
-    for other in others:
-        if judgement.verdict is not Verdict.FAIL and other in tested and tested[other].rejected:
-            grown = judge_growth(Metric.SPEED, case, other, tested)
-            if case.paired:
-                return grown  # a busy machine slows both sides of a pair
-            return dataclasses.replace(
-                grown,
-                verdict=Verdict.INCONCLUSIVE,
-                reason=f"{other.name} grew and {clock.name} did not: the machine was busy with "
-                "other work, or the process waits for something. Measure on an idle machine, or "
-                f"by turns with cnnprec ab ({describe(tested[other].estimate)})",
-            )
-    return judgement
+    return judge_growth(Metric.SPEED, case, TIME, tested)
 
 
 def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
@@ -158,48 +148,48 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
         limits: How much slower is too slow.
         level: Error of the whole comparison.
     """
-    logs = [case.log_steps() for case in cases]
+    logs = [case.logs(TIME) for case in cases]
     sessions = min(len(old) for old, _ in logs)
     together = Case("", cases[0].old, cases[0].new)
     if sessions < (2 if together.paired else ENOUGH) or not all(new for _, new in logs):
-        return _untested(Metric.SPEED, together, ALL_STEPS)
+        return _untested(Metric.SPEED, together, ALL_TIMES)
     old = [statistics.fmean(row) for row in zip(*(o[:sessions] for o, _ in logs), strict=True)]
     new = [statistics.fmean(row) for row in zip(*(n for _, n in logs), strict=True)]
-    error = math.sqrt(math.fsum(case.error() ** 2 for case in cases)) / len(cases)
+    error = math.sqrt(math.fsum(case.error(TIME) ** 2 for case in cases)) / len(cases)
     allowed = limits.of(Metric.SPEED, "")
     shown, strict = (
-        _compare_logs(together, old, new, error, allowed.tolerance, chosen)
-        for chosen in (level, level * ALL_STEPS.share)
+        _compare_logs(together, together.states(), old, new, error, allowed.tolerance, chosen)
+        for chosen in (level, level * ALL_TIMES.share)
     )
     agreed = strict.check is None or strict.check <= level
     found = Tested(
-        ALL_STEPS,
+        ALL_TIMES,
         allowed,
         dataclasses.replace(shown, detectable=strict.detectable),
-        strict.p_value <= level * ALL_STEPS.share and agreed,
+        strict.p_value <= level * ALL_TIMES.share and agreed,
     )
-    return judge_growth(Metric.SPEED, together, ALL_STEPS, {ALL_STEPS: found})
+    return judge_growth(Metric.SPEED, together, ALL_TIMES, {ALL_TIMES: found})
 
 
 def _compare_logs(
     case: Case,
+    states: tuple[list[float], list[float]] | None,
     old: Sequence[float],
     new: Sequence[float],
     error: float,
     tolerance: float,
     level: float,
 ) -> Estimate:
-    """Compares logarithms of times, with the machine's state of the case's sessions."""
-    states = case.states()
+    """Compares logarithms of figures, given the machine's state of the sessions if it is known."""
     if case.paired:
         ratios = [b - a for a, b in zip(old, new, strict=True)]
         moved = None if states is None else [b - a for a, b in zip(*states, strict=True)]
-        return paired_given(ratios, moved, tolerance=tolerance, level=level)
-    line = fit(old, None if states is None else states[0])
-    return predict_given(
+        return paired(ratios, moved, tolerance=tolerance, level=level)
+    line = fit(old, states and states[0])
+    return predict(
         line,
         new[0],
-        None if states is None else states[1][0],
+        states and states[1][0],
         variance=line.variance,
         freedom=line.freedom,
         tolerance=tolerance,

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
+# Sessions that agree to the last digit have no variance, and zero has no logarithm.
+_TINY = 1e-18
+
 
 def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...], float]:
     """Draws variances towards their common value.
@@ -22,7 +25,7 @@ def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...
     independent ones: the degrees of freedom that are borrowed are at most twice a precision's own.
 
     Args:
-        variances: One for each precision, above 0.
+        variances: One for each precision.
         freedom: Degrees of freedom of each.
 
     Returns:
@@ -31,7 +34,8 @@ def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...
     if len(variances) < 3:
         return tuple(variances), float(freedom)
     logs = [
-        math.log(v) - float(special.digamma(freedom / 2)) + math.log(freedom / 2) for v in variances
+        math.log(max(v, _TINY)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
+        for v in variances
     ]
     mean = math.fsum(logs) / len(logs)
     scatter = math.fsum((value - mean) ** 2 for value in logs) / (len(logs) - 1)

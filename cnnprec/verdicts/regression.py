@@ -13,6 +13,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from cnnprec.verdicts.statistics import checked_count, moments
+
 SLOPE = 0.8
 """Prior mean of the slope: how much slower a training is where the calibrators are slower."""
 
@@ -70,15 +72,19 @@ def fit(times: Sequence[float], states: Sequence[float] | None) -> Regression:
     Args:
         times: Logarithms of the sessions' times, at least 2.
         states: Logarithms of their calibrators' times, in the same order; None to do without.
+
+    Raises:
+        ValueError: There are fewer than 2 sessions.
     """
-    level = math.fsum(times) / len(times)
-    apart = [time - level for time in times]
+    count = checked_count(len(times), "sessions")
+    level, deviation = moments(times)
     if states is None:
-        return Regression(len(times), level, None, 0.0, 0.0, math.fsum(a * a for a in apart))
-    state = math.fsum(states) / len(states)
+        return Regression(count, level, None, 0.0, 0.0, deviation * deviation * (count - 1))
+    apart = [time - level for time in times]
+    state, _ = moments(states)
     away = [value - state for value in states]
     spread = math.fsum(x * x for x in away) + WEIGHT
     slope = (math.fsum(x * y for x, y in zip(away, apart, strict=True)) + WEIGHT * SLOPE) / spread
     left = math.fsum((y - slope * x) ** 2 for x, y in zip(away, apart, strict=True))
     residuals = left + WEIGHT * (slope - SLOPE) ** 2
-    return Regression(len(times), level, state, slope, spread, residuals)
+    return Regression(count, level, state, slope, spread, residuals)

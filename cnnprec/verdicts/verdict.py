@@ -68,8 +68,8 @@ PRECISION_METRICS = (
 """What can be judged of a precision. Its memory is its own on a GPU alone."""
 
 SESSION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.COMPLETENESS)
-"""What can be judged of a session: the speed of all precisions together, where there were timed
-turns of several; the memory of the whole process, on a CPU; and that nothing is missing."""
+"""What can be judged of a session: the speed of all precisions together, where there are several;
+the memory of the whole process, on a CPU; and that nothing is missing."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,7 @@ PROFILES: Mapping[str, TrainingConfig] = MappingProxyType(
     {
         # Chosen so that all precisions together stay under two minutes on two CPU cores.
         "quick": TrainingConfig(
-            "quick", train_samples=640, test_samples=500, epochs=2, runs=3, batch_size=32
+            "quick", train_samples=640, test_samples=500, epochs=2, runs=3, batch_size=32, turns=60
         ),
         # The numbers of the notebook that this suite replaces.
         "notebook": TrainingConfig(

@@ -5,6 +5,11 @@ import math
 import pytest
 from hypothesis import strategies as st
 
+from cnnprec.verdicts import estimate
+from cnnprec.verdicts.estimate import Estimate
+from cnnprec.verdicts.regression import fit
+from cnnprec.verdicts.statistics import LEVEL
+
 TIMES = st.floats(1e-6, 1e6)
 BASELINES = st.lists(TIMES, min_size=2, max_size=12)
 TOLERANCES = st.floats(0, 1)
@@ -19,6 +24,29 @@ MOVED = 2.0**-44
 
 def exps(*logs: float) -> list[float]:
     return [math.exp(value) for value in logs]
+
+
+def predict(
+    baseline, new, *, tolerance: float, level: float = LEVEL, new_error: float = 0.0
+) -> Estimate:
+    """A new time compared with a baseline's, the machine's state unknown."""
+    line = fit([math.log(time) for time in baseline], None)
+    return estimate.predict(
+        line,
+        math.log(new),
+        None,
+        variance=line.variance,
+        freedom=line.freedom,
+        tolerance=tolerance,
+        level=level,
+        new_error=new_error,
+    )
+
+
+def paired(old, new, *, tolerance: float, level: float = LEVEL) -> Estimate:
+    """Times compared in pairs, the machine's state unknown."""
+    ratios = [math.log(b) - math.log(a) for a, b in zip(old, new, strict=True)]
+    return estimate.paired(ratios, None, tolerance=tolerance, level=level)
 
 
 # Student's t in closed form, an oracle that shares no code with scipy.

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
-from cnnprec.verdicts.compare import compare, compare_pairs, due_judgements
+from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.verdict import Comparison, Limits, Metric, Verdict
-from tests.support.histories import QUIET, history, on_gpu, pairs, session, timed, verdict
+from tests.support.histories import QUIET, history, on_gpu, session, timed, verdict
 from tests.support.records import record as make_record
 
 # Speed.
@@ -23,7 +23,7 @@ def test_clear_slowdown_fails_and_says_how_large_it_is():
     judgement = compare(history(), session(1.5)).of("speed", "single")
     assert judgement.verdict is Verdict.FAIL
     assert judgement.estimate.ratio == pytest.approx(1.5, rel=0.02)  # QUIET is within 1.5 %
-    assert "CPU time grew by more than 3%" in judgement.reason
+    assert "time per step grew by more than 3%" in judgement.reason
 
 
 def test_one_disturbed_round_is_neither_a_slowdown_nor_a_pass():
@@ -56,27 +56,6 @@ def test_too_few_sessions_are_inconclusive_and_say_how_many_are_missing(count):
     assert f"{ENOUGH} sessions needed, {count} found" in judgement.reason
     assert f"{ENOUGH - count} more time" in judgement.reason
     assert "ratio 9." in judgement.reason or "ratio 8.9" in judgement.reason
-
-
-def waiting(session: dict[str, Record]) -> dict[str, Record]:
-    """The session with twice the wall time and the same CPU time."""
-    record = session["single"]
-    rounds = tuple(dataclasses.replace(r, seconds=r.seconds * 2) for r in record.rounds)
-    return {"single": dataclasses.replace(record, rounds=rounds)}
-
-
-def test_wall_time_that_grew_alone_does_not_pass_and_says_what_it_can_mean():
-    judgement = compare(history(), waiting(session())).of("speed", "single")
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.quantity == "wall time"
-    assert "the machine was busy with other work, or the process waits" in judgement.reason
-
-
-def test_wall_time_that_grew_alone_fails_where_both_sides_ran_by_turns():
-    made = [(a, waiting(b)) for a, b in pairs(1.0, 0.01)]
-    judgement = compare_pairs(made).of("speed", "single")
-    assert judgement.verdict is Verdict.FAIL
-    assert judgement.quantity == "wall time"
 
 
 def test_untimed_session_is_invalid():
@@ -160,7 +139,8 @@ def test_more_precisions_make_each_test_stricter():
         current = {name: timed(make_record(name), [1.0] * 3) for name in names}
         return compare(sessions, current).of("speed", "single").estimate.detectable
 
-    assert many(1) < many(2) < many(5)
+    assert many(1) < many(2)
+    assert many(3) < many(5)  # from three on their variances borrow from each other
 
 
 # Memory.

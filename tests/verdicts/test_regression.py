@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnprec.verdicts.estimate import paired, paired_given, predict, predict_given
+from cnnprec.verdicts.estimate import predict
 from cnnprec.verdicts.regression import SLOPE, WEIGHT, fit
 from cnnprec.verdicts.statistics import LEVEL
 
@@ -33,27 +33,6 @@ def test_sessions_that_met_one_state_leave_the_slope_to_the_prior():
     assert line.leverage(5.3) == pytest.approx(1 / 4 + 0.3**2 / WEIGHT)
 
 
-@given(LOGS, st.floats(-3, 3))
-def test_without_calibrators_it_is_the_interval_of_the_mean(logs, new):
-    times = [math.exp(value) for value in logs]
-    plain = predict(times, math.exp(new), tolerance=0.03)
-    line = fit(logs, None)
-    found = predict_given(
-        line, new, None, variance=line.variance, freedom=line.freedom, tolerance=0.03
-    )
-    for name in ("ratio", "low", "high", "detectable"):
-        assert getattr(found, name) == pytest.approx(getattr(plain, name), rel=1e-6)
-    assert found.p_value == pytest.approx(plain.p_value, abs=1e-6)
-
-
-@given(LOGS)
-def test_pairs_without_calibrators_are_those_of_the_paired_test(logs):
-    plain = paired([1.0] * len(logs), [math.exp(value) for value in logs], tolerance=0.03)
-    found = paired_given(logs, None, tolerance=0.03)
-    for name in ("ratio", "low", "high", "p_value", "check"):
-        assert getattr(found, name) == pytest.approx(getattr(plain, name), rel=1e-6, abs=1e-9)
-
-
 @given(LOGS, st.randoms())
 def test_order_of_the_sessions_does_not_matter(logs, shuffler):
     states = [value / 2 for value in logs]
@@ -73,7 +52,7 @@ def test_a_state_that_the_baseline_never_met_widens_the_interval_by_itself():
     line = fit(logs, states)
 
     def reach(state):
-        found = predict_given(
+        found = predict(
             line, line.at(state), state, variance=line.variance, freedom=7, tolerance=0.0
         )
         return math.log(found.high / found.ratio)
@@ -115,7 +94,7 @@ def test_coverage_under_simulated_machines(machine, exposure):
         measured = state + rng.normal(0, 0.01, 9)
         logs = exposure * state + rng.normal(0, 0.025, 9)
         line = fit(list(logs[:8]), list(measured[:8]))
-        found = predict_given(
+        found = predict(
             line,
             logs[8],
             measured[8],
@@ -135,8 +114,6 @@ def test_without_the_calibrators_a_walking_machine_alarms_more_often():
         state = walk(rng, 30)
         logs = state + rng.normal(0, 0.025, 30)
         line = fit(list(logs[:8]), None)
-        found = predict_given(
-            line, logs[29], None, variance=line.variance, freedom=7, tolerance=0.0
-        )
+        found = predict(line, logs[29], None, variance=line.variance, freedom=7, tolerance=0.0)
         alarms += found.p_value < LEVEL
     assert alarms / 2000 > 0.15
