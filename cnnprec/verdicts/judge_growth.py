@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.records.record import Record
@@ -156,7 +156,7 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
     old = [statistics.fmean(row) for row in zip(*(o[:sessions] for o, _ in logs), strict=True)]
     new = [statistics.fmean(row) for row in zip(*(n for _, n in logs), strict=True)]
     error = math.sqrt(math.fsum(case.error(TIME) ** 2 for case in cases)) / len(cases)
-    allowed = limits.of(Metric.SPEED, "")
+    allowed = _mean_limits([limits.of(Metric.SPEED, case.name) for case in cases])
     shown, strict = (
         _compare_logs(together, together.states(), old, new, error, allowed.tolerance, chosen)
         for chosen in (level, level * ALL_TIMES.share)
@@ -169,6 +169,15 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
         strict.p_value <= level * ALL_TIMES.share and agreed,
     )
     return judge_growth(Metric.SPEED, together, ALL_TIMES, {ALL_TIMES: found})
+
+
+def _mean_limits(rows: Sequence[Limits]) -> Limits:
+    """What the mean of the logarithms may grow by, if each may grow by its own limits."""
+
+    def mean(shares: Iterable[float]) -> float:
+        return math.expm1(statistics.fmean(math.log1p(share) for share in shares))
+
+    return Limits(mean(row.tolerance for row in rows), mean(row.margin for row in rows))
 
 
 def _compare_logs(

@@ -123,7 +123,7 @@ class Judgement:
         verdict: The verdict.
         reason: One sentence, with the figures and, where there is one, the remedy.
         estimate: The statistics behind it; None where there are none.
-        quantity: What the estimate is about, such as ``"CPU time"``; empty without one.
+        quantity: What the estimate is about, such as ``"time per step"``; empty without one.
         notice: Whether a PASS is worth a sentence all the same.
     """
 

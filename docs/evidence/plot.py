@@ -26,8 +26,8 @@ def save(recording: Recording, path: Path) -> None:
 
 
 def _draw_rules(axes: Axes, recording: Recording) -> None:
-    """A line for each rule and baseline, from its false alarms to what it finds, by CPU time."""
-    rated = [(rule.name, count, rate(recording, rule, "CPU time", count)) for rule, count in WAYS]
+    """A line for each rule and baseline, from its false alarms to what it finds."""
+    rated = [(rule.name, count, rate(recording, rule, count)) for rule, count in WAYS]
     rows = [(name.replace("`", ""), count, r.drawn, r.power[0.10]) for name, count, r in rated]
     for count in BASELINES:
         share = alarms_drawn(recording, count).share
@@ -43,7 +43,7 @@ def _draw_rules(axes: Axes, recording: Recording) -> None:
     against = ("latest session" if count == 1 else f"{count} sessions" for count in counts)
     axes.set_yticks(places, [f"{name}, {text}" for name, text in zip(names, against, strict=True)])
     axes.invert_yaxis()
-    axes.set(xlim=(-2, 102), xlabel="% of the draws; dotted: 5 %", title="Rules, by CPU time")
+    axes.set(xlim=(-2, 102), xlabel="% of the draws; dotted: 5 %", title="Rules")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
     axes.grid(alpha=0.3, axis="x")
 

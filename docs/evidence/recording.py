@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnprec.records.read_sessions import SavedSession, read_sessions
-from cnnprec.records.record import Record
+from cnnprec.records.record import Record, Turns
 from cnnprec.verdicts.case import Records, figure
 from cnnprec.verdicts.comparability import differences
 
@@ -24,14 +24,17 @@ Floats = npt.NDArray[np.float64]
 
 DATA = Path(__file__).parent / "sessions.json"
 
-FEWEST = 60
-"""Sessions. A baseline of 20, 30 left out and one to judge are 51."""
+FEWEST = 50
+"""Sessions. A baseline of 16, 30 left out and one to judge are 47."""
 
 SHARED = ("schema_version", "config", "data", "environment", "jit_compiled")
 """What all records have in common."""
 
 COLUMNS = ("seconds", "cpu_seconds", "peak_memory_bytes", "run")
 """What is kept of a round; ``run`` is its place in the list of distinct runs."""
+
+TICK = 1e-4
+"""Seconds: the times of turns are kept in whole multiples, a thousandth of a turn."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +72,18 @@ def compact(sessions: Sequence[SavedSession]) -> dict[str, Any]:
     for session in sessions:
         _check_alike(session, first)
         rounds = {name: _rows(session.records[name], runs[name]) for name in first}
-        rows.append({"saved_at": session.saved_at.isoformat(), "rounds": rounds})
+        turns = {name: _ticks(session.records[name]) for name in first}
+        shared_turns = turns_of(next(iter(session.records.values())))
+        calibrators = dict(shared_turns.calibrators)
+        rows.append(
+            {
+                "saved_at": session.saved_at.isoformat(),
+                "rounds": rounds,
+                "turns": turns,
+                "calibrators": {name: round(value, 6) for name, value in calibrators.items()},
+                "warm_up": shared_turns.warm_up,
+            }
+        )
     if len(rows) < FEWEST:
         raise ValueError(f"{len(rows)} of at least {FEWEST} sessions; give a folder with more")
     plain = {name: record.to_dict() for name, record in first.items()}
@@ -115,6 +129,23 @@ def _rows(record: Record, runs: list[dict[str, Any]]) -> list[list[float]]:
     return rows
 
 
+def turns_of(record: Record) -> Turns:
+    """The timed turns of a record.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if record.turns is None:
+        raise ValueError(f"{record.precision}: no timed turns; record sessions with --turns")
+    return record.turns
+
+
+def _ticks(record: Record) -> list[int]:
+    """Steps of a turn, and then the times of the turns in multiples of `TICK`."""
+    turns = turns_of(record)
+    return [turns.steps, *(round(seconds / TICK) for seconds in turns.seconds)]
+
+
 def render(plain: Mapping[str, Any]) -> str:
     """The text of sessions.json: a line for each shared item and one for each session."""
     head = [f"{json.dumps(key)}: {json.dumps(plain[key])}" for key in plain if key != "sessions"]
@@ -128,7 +159,9 @@ def rebuild(plain: Mapping[str, Any]) -> Recording:
     The times of the warm-up and the diagnosis of a failed training are not kept.
     """
 
-    def record(name: str, rows: Sequence[Sequence[Any]]) -> Record:
+    def record(name: str, session: Mapping[str, Any]) -> Record:
+        rows = session["rounds"][name]
+        steps, *ticks = session["turns"][name]
         rounds = [dict(zip(plain["columns"], row, strict=True)) for row in rows]
         runs = plain["runs"][name]
         companions = sorted(other for other in plain["precisions"] if other != name)
@@ -139,13 +172,20 @@ def rebuild(plain: Mapping[str, Any]) -> Recording:
                 "companions": companions,
                 "warm_up_seconds": None,
                 "rounds": [{**entry, "run": runs[entry["run"]], "state": None} for entry in rounds],
+                "turns": {
+                    "steps": steps,
+                    "seconds": [tick * TICK for tick in ticks],
+                    "calibrators": list(session["calibrators"].items()),
+                    "warm_up": session["warm_up"],
+                    "steady": True,
+                    "state": None,
+                },
                 "diagnosis": None,
             }
         )
 
     sessions = tuple(
-        {name: record(name, rows) for name, rows in session["rounds"].items()}
-        for session in plain["sessions"]
+        {name: record(name, session) for name in session["rounds"]} for session in plain["sessions"]
     )
     return Recording(sessions, tuple(session["saved_at"] for session in plain["sessions"]))
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from recording import Floats, Recording
+from recording import Floats, Recording, turns_of
 
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special, stats  # type: ignore[import-untyped, unused-ignore]
 from trials import BASELINES, SEED, Trial, drawn, in_order
 
 from cnnprec.verdicts.case import Records
-
-CLOCKS: Mapping[str, str] = MappingProxyType({"wall time": "seconds", "CPU time": "cpu_seconds"})
 
 RULE_DRAWS = 150
 RULE_SLOWDOWNS = (0.10, 0.30)
@@ -78,9 +75,9 @@ class Rule(NamedTuple):
 
     name: str
     slower: Callable[[Floats, Floats], bool]
-    """Whether it calls the second list of rounds slower than the first."""
+    """Whether it calls the second list of turns slower than the first."""
     against: tuple[int, ...] = (1, *BASELINES)
-    """Of how many sessions it takes the rounds as its baseline; 1 is the latest alone."""
+    """Of how many sessions it takes the turns as its baseline; 1 is the latest alone."""
 
 
 RULES = (
@@ -95,7 +92,7 @@ WAYS = tuple((rule, count) for rule in RULES for count in rule.against)
 
 
 class Rated(NamedTuple):
-    """How a rule does on one clock; an alarm is a suite with any precision called slower."""
+    """How a rule does; an alarm is a suite with any precision called slower."""
 
     alarms: int
     trials: int
@@ -106,14 +103,14 @@ class Rated(NamedTuple):
 
 
 @functools.cache
-def rate(recording: Recording, rule: Rule, clock: str, sessions: int) -> Rated:
-    """Rates a rule against the pooled rounds of the last so many baseline sessions."""
+def rate(recording: Recording, rule: Rule, sessions: int) -> Rated:
+    """Rates a rule against the pooled turns of the last so many baseline sessions."""
     names = recording.precisions
     # The latest session is that of the same trials as those of five sessions.
     count = max(sessions, min(BASELINES))
 
     def rounds(some: Sequence[Records], name: str) -> Floats:
-        return np.array([getattr(e, CLOCKS[clock]) for s in some for e in s[name].rounds])
+        return np.concatenate([turns_of(s[name]).step_seconds for s in some])
 
     def slower(trial: Trial, name: str, factor: float = 1) -> bool:
         old, new = rounds(trial.baseline[-sessions:], name), rounds([trial.current], name)

@@ -9,11 +9,12 @@ from types import MappingProxyType
 import numpy as np
 import rules
 import trials
-from recording import Recording
+from recording import Floats, Recording
 
+from cnnprec.verdicts.case import TIME, figure, machine_state
+from cnnprec.verdicts.regression import fit
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Verdict
 
-RESAMPLES = 2000
 _CASES = tuple(itertools.product((DEFAULT_TOLERANCE, 0.0), trials.BASELINES))
 _VERDICTS = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
 
@@ -49,7 +50,6 @@ def recording_table(recording: Recording) -> str:
     """What was recorded, where and when."""
     record = recording.sessions[0][recording.precisions[0]]
     e, c = record.environment, record.config
-    busy = np.exp(np.mean(recording.logs("cpu_seconds") - recording.logs("seconds"), axis=0))
     onednn = "on" if e.onednn else "off"
     rows = {
         "sessions": len(recording.sessions),
@@ -58,28 +58,42 @@ def recording_table(recording: Recording) -> str:
         "instruction sets": " ".join(e.cpu_features or ("unknown",)),
         "software": f"TensorFlow {e.tensorflow} (oneDNN {onednn}), Keras {e.keras}, "
         f"Python {e.python}",
-        "work": f"profile {c.profile}: {c.runs} rounds of {c.train_samples} images x {c.epochs} "
-        "epochs",
+        "work": f"profile {c.profile}: {c.turns} turns after {c.runs} runs of {c.train_samples} "
+        f"images x {c.epochs} epochs",
         "precisions": ", ".join(recording.precisions),
-        "cores in use, least, median and most of the sessions": f"{busy.min():.2f}, "
-        f"{np.median(busy):.2f}, {busy.max():.2f}",
     }
     return _table(("what", "value"), [(what, str(value)) for what, value in rows.items()])
 
 
 def noise_table(recording: Recording) -> str:
-    """Standard deviation between sessions, by clock; sessions are resampled whole."""
-    size = len(recording.sessions)
-    picks = np.random.default_rng(trials.SEED).integers(0, size, (RESAMPLES, size))
-    rows = []
-    for clock, field in rules.CLOCKS.items():
-        values = recording.logs(field)
-        deviations = values.std(axis=1, ddof=1)
-        resampled = np.sqrt(values[:, picks].var(axis=2, ddof=1).mean(axis=0))
-        low, high = np.quantile(resampled, (0.025, 0.975)) * 100
-        total = f"{_percent(np.sqrt(np.mean(deviations**2)), 1)} ({low:.1f} to {high:.1f})"
-        rows.append((clock, *(_percent(value, 1) for value in deviations), total))
-    return _table(("clock", *recording.precisions, "all (95 % interval)"), rows)
+    """Standard deviation between sessions, before and after the calibrators, leave-one-out."""
+    states = np.array([machine_state(s[recording.precisions[0]]) for s in recording.sessions])
+    plain, given, lags, lags_given, slopes = [], [], [], [], []
+    for name in recording.precisions:
+        values = np.array([np.log(figure(s[name], TIME.field)) for s in recording.sessions])
+        left = []
+        for out in range(len(values)):
+            kept = np.arange(len(values)) != out
+            line = fit(list(values[kept]), list(states[kept]))
+            left.append(values[out] - line.at(states[out]))
+        slopes.append(fit(list(values), list(states)).slope)
+        plain.append(values.std(ddof=1))
+        given.append(np.std(left, ddof=1))
+        lags.append(_lag(values))
+        lags_given.append(_lag(np.array(left)))
+    rows = [
+        ("time per step", *(_percent(value, 1) for value in plain)),
+        ("given the calibrators", *(_percent(value, 1) for value in given)),
+        ("lag-1 autocorrelation", *(f"{value:.2f}" for value in lags)),
+        ("given the calibrators", *(f"{value:.2f}" for value in lags_given)),
+        ("slope", *(f"{value:.2f}" for value in slopes)),
+    ]
+    return _table(("between sessions", *recording.precisions), rows)
+
+
+def _lag(values: Floats) -> float:
+    apart = values - values.mean()
+    return float(np.sum(apart[1:] * apart[:-1]) / np.sum(apart**2))
 
 
 def in_order_table(recording: Recording) -> str:
@@ -105,9 +119,13 @@ def drawn_table(recording: Recording) -> str:
 def gaps_table(recording: Recording) -> str:
     """False alarms where time passes between the baseline and the session that it judges."""
     rows = []
-    for count in trials.BASELINES:
-        found = [trials.alarms_in_order(recording, count, gap=gap) for gap in trials.GAPS]
-        rows.append((str(count), *(f"{_hits(a)} = {_percent(a.share, 1)}" for a in found)))
+    for count, calibrated in itertools.product(trials.BASELINES, (True, False)):
+        found = [
+            trials.alarms_in_order(recording, count, gap=gap, calibrated=calibrated)
+            for gap in trials.GAPS
+        ]
+        shown = (f"{_hits(a)} = {_percent(a.share, 1)}" for a in found)
+        rows.append((f"{count}" if calibrated else f"{count}, no calibrators", *shown))
     return _table(("m", *(f"{gap} sessions between" for gap in trials.GAPS)), rows)
 
 
@@ -148,14 +166,14 @@ def calibration_table(recording: Recording) -> str:
 
 
 def rules_table(recording: Recording) -> str:
-    """The same trials under the rules of other tools; two figures are by wall and CPU time."""
+    """The same trials under the rules of other tools, on the times of the turns."""
     rows = []
     for rule, count in rules.WAYS:
-        rated = [rules.rate(recording, rule, clock, count) for clock in rules.CLOCKS]
+        rated = rules.rate(recording, rule, count)
         against = "latest session" if count == 1 else f"{count} sessions"
-        ordered = f"{' / '.join(str(r.alarms) for r in rated)} of {rated[0].trials}"
-        power = (_numbers(r.power[s] for r in rated) for s in rules.RULE_SLOWDOWNS)
-        rows.append((rule.name, against, ordered, _numbers(r.drawn for r in rated), *power))
+        power = (_numbers([rated.power[s]]) for s in rules.RULE_SLOWDOWNS)
+        ordered = f"{rated.alarms} of {rated.trials}"
+        rows.append((rule.name, against, ordered, _numbers([rated.drawn]), *power))
     for count in trials.BASELINES:
         ordered = _hits(trials.alarms_in_order(recording, count))
         shares = [trials.alarms_drawn(recording, count).share]

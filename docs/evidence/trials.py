@@ -1,7 +1,7 @@
 """Trials on recorded sessions, in which nothing changed but a slowdown put in on purpose.
 
-Every verdict is that of `cnnprec.compare`. All randomness is seeded. The draws of one number of
-baseline sessions are the same everywhere; what needs fewer of them takes the first.
+Every verdict is that of `cnnprec.verdicts.compare`. All randomness is seeded. The draws of one
+number of baseline sessions are the same everywhere; what needs fewer of them takes the first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from recording import Recording
+from recording import Recording, turns_of
 
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
@@ -22,7 +22,7 @@ from cnnprec.verdicts.case import Records
 from cnnprec.verdicts.compare import compare, compare_pairs
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Comparison, Limits, Verdict
 
-BASELINES = (5, 10, 20)
+BASELINES = (5, 8, 16)
 """Numbers of baseline sessions, written m in the tables."""
 
 GAPS = (0, 10, 30)
@@ -55,26 +55,34 @@ class Trial:
         """What the suite says."""
         return compare(self.baseline, self.current, limits=limits)
 
-    def slowed(
-        self,
-        factor: float,
-        names: Iterable[str],
-        clocks: Sequence[str] = ("seconds", "cpu_seconds"),
-    ) -> Trial:
-        """The same trial with clocks of these precisions multiplied in the new session."""
+    def slowed(self, factor: float, names: Iterable[str]) -> Trial:
+        """The same trial with the turns of these precisions longer in the new session."""
         changed = dict(self.current)
         for name in names:
-            rounds = tuple(
-                dataclasses.replace(entry, **{c: getattr(entry, c) * factor for c in clocks})
-                for entry in changed[name].rounds
+            turns = turns_of(changed[name])
+            longer = tuple(seconds * factor for seconds in turns.seconds)
+            changed[name] = dataclasses.replace(
+                changed[name], turns=dataclasses.replace(turns, seconds=longer)
             )
-            changed[name] = dataclasses.replace(changed[name], rounds=rounds)
         return Trial(self.baseline, changed)
+
+    def without_calibrators(self) -> Trial:
+        """The same trial as if no calibrator had run."""
+        return Trial(tuple(map(_bare, self.baseline)), _bare(self.current))
 
     def finds(self, slowdown: float, names: Sequence[str]) -> list[bool]:
         """Whether the speed of each of these precisions fails if all of them are slower."""
         judged = self.slowed(1 + slowdown, names).judge()
         return [judged.of("speed", name).verdict is Verdict.FAIL for name in names]
+
+
+def _bare(session: Records) -> Records:
+    return {
+        name: dataclasses.replace(
+            record, turns=record.turns and dataclasses.replace(record.turns, calibrators=())
+        )
+        for name, record in session.items()
+    }
 
 
 def in_order(recording: Recording, count: int, gap: int = 0) -> Iterator[Trial]:
@@ -145,11 +153,16 @@ class Alarms:
 
 @functools.cache
 def alarms_in_order(
-    recording: Recording, count: int, tolerance: float = DEFAULT_TOLERANCE, gap: int = 0
+    recording: Recording,
+    count: int,
+    tolerance: float = DEFAULT_TOLERANCE,
+    gap: int = 0,
+    calibrated: bool = True,
 ) -> Alarms:
     """Each session judged by those just before it, as a user meets it."""
     limits = Limits(tolerance=tolerance)
-    return Alarms(trial.judge(limits) for trial in in_order(recording, count, gap))
+    trials = in_order(recording, count, gap)
+    return Alarms((t if calibrated else t.without_calibrators()).judge(limits) for t in trials)
 
 
 @functools.cache
@@ -193,9 +206,6 @@ def calibration(recording: Recording, count: int) -> Mapping[str, tuple[float, f
     found: Counter[str] = Counter()
     for trial in drawn(recording, count, CALIBRATION_DRAWS):
         null = trial.judge()
-        if any(null.of("speed", name).quantity != "CPU time" for name in names):
-            # Wall time alone grew and its estimate is shown: shorten it to see CPU time's.
-            null = trial.slowed(0.5, names, ["seconds"]).judge()
         for name, effects in stated.items():
             effects.append(null.of("speed", name).estimate.detectable)
             found[name] += sum(trial.finds(effects[-1], [name]))

@@ -81,7 +81,7 @@ def test_equal_session_passes_and_a_slow_one_fails(files, capsys):
     assert text.startswith(f"session: {files.new}\nbaseline: 6 sessions, 0001_base.json to 0006_b")
     assert text.endswith("verdict: PASS\n")
     assert files.compare(files.put("new.json", session(2.0))) == 1
-    assert "FAIL single speed: CPU time grew by more than 3%" in shown(capsys)
+    assert "FAIL single speed: time per step grew by more than 3%" in shown(capsys)
 
 
 def test_noise_is_inconclusive_and_a_failure_where_a_verdict_is_required(files, capsys):
@@ -159,7 +159,7 @@ def test_markdown_holds_a_table_for_each_session(files, capsys):
     assert files.compare(files.new, second, options=["--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("## ")] == ["## new.json", "## second.json"]
-    assert sum(line.startswith("| single | CPU time | ") for line in lines) == 2
+    assert sum(line.startswith("| single | time per step | ") for line in lines) == 2
     assert "* baseline: 6 sessions, 0001_base.json to 0006_base.json" in lines
 
 
@@ -323,7 +323,7 @@ def test_verdict_json_holds_everything(files):
         *("metric", "precision", "verdict", "reason", "quantity"),
         *("ratio", "low", "high", "detectable", "count"),
     ]
-    assert (speed["quantity"], speed["count"]) == ("CPU time", 6)
+    assert (speed["quantity"], speed["count"]) == ("time per step", 6)
     assert speed["low"] < speed["ratio"] < speed["high"]
     assert rows["outcome", "single"]["ratio"] is None
     assert [path.name for path in target.parent.iterdir()] == ["verdict.json"]

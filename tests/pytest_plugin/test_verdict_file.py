@@ -30,7 +30,6 @@ def live_and_files(saved, tmp_path, *arguments: str) -> tuple[dict, dict, dict]:
     [
         ({}, "PASS"),
         ({"half": {"seconds": 4.0, "cpu_seconds": 6.0}}, "FAIL"),
-        ({"single": {"seconds": 4.0}}, "INCONCLUSIVE"),
         ({"half": {"bits": "b"}}, "FAIL"),
         ({"half": {"fails": True}}, "INVALID"),
     ],
@@ -43,6 +42,16 @@ def test_files_give_the_judgements_that_the_live_session_gave_and_saved(
     assert live == files
     assert live["verdict"] == kept["verdict"] == verdict
     assert live["judgements"] == kept["judgements"]
+
+
+def test_files_of_too_few_sessions_are_inconclusive_as_the_live_session_was(
+    saved, tmp_path, capsys
+):
+    for path in saved.files()[3:]:
+        path.unlink()
+    live, kept, files = live_and_files(saved, tmp_path)
+    assert live == files
+    assert live["verdict"] == kept["verdict"] == "INCONCLUSIVE"
 
 
 def test_options_mean_the_same_live_and_from_files(saved, tmp_path, capsys):
