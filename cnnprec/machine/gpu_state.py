@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+GPU_CYCLE = "gpu cycle"
+"""Name of the time of a clock cycle among the calibrators of a record."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GpuState:

@@ -65,9 +65,9 @@ class _Start:
 class GpuWatch:
     """Watches one GPU during one round after another.
 
-    NVML is asked in `start` and in `stop` and never in between, so that a round is not
-    disturbed. What the GPU or the driver does not tell is left out of the state; no answer of
-    NVML makes the watch fail.
+    NVML is asked in `start`, in `stop` and where the caller asks, never by itself, so that a round
+    is not disturbed. What the GPU or the driver does not tell is left out of the state; no answer
+    of NVML makes the watch fail.
 
     NVML stays open from `start` to `stop`. `stop` may be called again, so put one into a
     ``finally``.
@@ -105,6 +105,12 @@ class GpuWatch:
             )
             self._open = opened.pop_all()
 
+    def sm_clock_mhz(self) -> int | None:
+        """The clock of the multiprocessors now; None without a `start`, or if it is not told."""
+        if self._start is None:
+            return None
+        return _sm_clock(self._nvml, self._start.handle)
+
     def stop(self) -> GpuState | None:
         """Ends the round.
 
@@ -126,12 +132,17 @@ class GpuWatch:
                 new_ecc_errors=_growth(start.ecc_errors, _ecc_errors(nvml, handle)),
                 xid_errors=_xid_errors(nvml, start.events),
                 temperature_celsius=_ask_any(nvml, _TEMPERATURE, handle, nvml.NVML_TEMPERATURE_GPU),
-                sm_clock_mhz=ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+                sm_clock_mhz=_sm_clock(nvml, handle),
                 power_watts=None if milliwatts is None else milliwatts / 1000,
             )
         finally:
             self._open.close()
         return None if state == _TELLS_NOTHING else state
+
+
+def _sm_clock(nvml: Any, handle: Any) -> int | None:
+    clock = ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
+    return clock if isinstance(clock, int) else None
 
 
 def _policy_times(nvml: Any, handle: Any) -> dict[str, tuple[int, int]]:

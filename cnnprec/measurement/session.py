@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from cnnprec.diagnosis.causes import diagnose_run
+from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
 from cnnprec.measurement.prepare import Prepared
@@ -159,6 +160,8 @@ class MeasuredSession:
             began = time.perf_counter()
             for turn in range(self._turns):
                 timing.take()
+                if watch and (clock := watch.sm_clock_mhz()):
+                    timing.note(GPU_CYCLE, 1e-6 / clock)
                 for name in [n for n in timing.clock if able[n].error is not None]:
                     timing.drop(name)
                 if self._ended_by is not None:

@@ -81,6 +81,10 @@ class Timing:
                 self.clock[name].append((start, time.perf_counter()))
         self._turn += 1
 
+    def note(self, name: str, seconds: float) -> None:
+        """Keeps a time that tells the machine's state beside the calibrators'."""
+        self.calibrator_seconds.setdefault(name, []).append(seconds)
+
     def drop(self, name: str) -> None:
         """Leaves a precision out of the turns to come."""
         del self.clock[name]
@@ -90,7 +94,7 @@ class Timing:
         return tuple(end - start for start, end in self.clock[name])
 
     def calibrators(self) -> tuple[tuple[str, float], ...]:
-        """Name and geometric mean of the seconds of each calibrator."""
+        """Name and geometric mean of the seconds of each calibrator, and of what was noted."""
         return tuple(
             (name, statistics.geometric_mean(times))
             for name, times in self.calibrator_seconds.items()

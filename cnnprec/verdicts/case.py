@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.records.record import Record, TrainingRun
+from cnnprec.verdicts.regression import State
 from cnnprec.verdicts.statistics import geometric_mean, standard_error
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
@@ -96,10 +99,10 @@ class Case:
         whole = len(new) == len(self.new) and (len(old) == len(self.old) if self.paired else old)
         return (old, new) if whole else None
 
-    def states(self) -> tuple[list[float], list[float]] | None:
-        """Logarithms of the calibrators' times, old and new; None where they cannot be used.
+    def states(self) -> tuple[list[State], list[State]] | None:
+        """The machine's states, old and new; None where they cannot be used.
 
-        They rest on Python and NumPy: where these changed, another work is done in another time.
+        Calibrators rest on Python and NumPy: where these changed, another work is timed.
         """
         every = (*self.old, *self.new)
         known = [machine_state(record) for record in every]
@@ -121,12 +124,17 @@ class Case:
         return standard_error(values) if values else 0.0
 
 
-def machine_state(record: Record) -> float | None:
-    """Mean logarithm of the calibrators' seconds: how slow the machine was; None if not known."""
+def machine_state(record: Record) -> State | None:
+    """How slow the machine was; None if not known.
+
+    The mean logarithm of the calibrators' seconds, and on a GPU that tells it the logarithm of the
+    seconds of a clock cycle.
+    """
     if record.turns is None or not record.turns.calibrators:
         return None
-    times = [math.log(seconds) for _, seconds in record.turns.calibrators]
-    return math.fsum(times) / len(times)
+    times = {name: math.log(seconds) for name, seconds in record.turns.calibrators}
+    cycle = [times.pop(GPU_CYCLE)] if GPU_CYCLE in times else []
+    return (*([statistics.fmean(times.values())] if times else []), *cycle)
 
 
 def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:

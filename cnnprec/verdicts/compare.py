@@ -113,7 +113,7 @@ def compare(
         tuple(judgements),
         tuple(changed),
         f"{count} saved session{'s' if count != 1 else ''}",
-        machine=None if states is None else math.expm1(states[1][0] - statistics.fmean(states[0])),
+        machine=states and math.expm1(states[1][0][0] - statistics.fmean(s[0] for s in states[0])),
     )
 
 

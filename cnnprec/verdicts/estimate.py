@@ -9,7 +9,7 @@ from collections.abc import Sequence
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
-from cnnprec.verdicts.regression import Regression, fit
+from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
 from cnnprec.verdicts.statistics import (
     LEVEL,
@@ -53,7 +53,7 @@ class Estimate:
 def predict(
     line: Regression,
     new: float,
-    state: float | None,
+    state: State | None,
     *,
     variance: float,
     freedom: float,
@@ -70,7 +70,7 @@ def predict(
     Args:
         line: Through the baseline's sessions.
         new: Logarithm of the new session's time.
-        state: Logarithm of its calibrators' time; None to do without.
+        state: Of its machine; None to do without.
         variance: Of a session about the line, above or equal to 0.
         freedom: Degrees of freedom of the variance.
         tolerance: Relative slowdown that is accepted, 0 or more.
@@ -93,7 +93,7 @@ def predict(
 
 def paired(
     ratios: Sequence[float],
-    states: Sequence[float] | None,
+    states: Sequence[State] | None,
     *,
     tolerance: float,
     level: float = LEVEL,
@@ -107,18 +107,18 @@ def paired(
 
     Args:
         ratios: Logarithms of new over old, at least 2.
-        states: The same of the calibrators' times; None to do without.
+        states: New less old of the machine's states; None to do without.
         tolerance: Relative slowdown that is accepted, 0 or more.
         level: Error probability of the test and of each bound, above 0 and below 0.5.
     """
     line = fit(ratios, states)
     limit = math.log(1 + _checked_tolerance(tolerance))
-    expected = line.at(None if states is None else 0.0)
-    moved = [0.0] * len(ratios) if states is None else [line.slope * state for state in states]
+    still: State | None = None if states is None else [0.0] * len(line.state)
+    moved = [line.at(state) - line.at(still) for state in states or [still] * len(ratios)]
     excesses = [ratio - move - limit for ratio, move in zip(ratios, moved, strict=True)]
     return _estimate(
-        expected,
-        math.sqrt(line.variance * line.leverage(None if states is None else 0.0)),
+        line.at(still),
+        math.sqrt(line.variance * line.leverage(still)),
         len(ratios),
         freedom=line.freedom,
         limit=limit,

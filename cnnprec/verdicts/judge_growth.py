@@ -7,6 +7,8 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import (
@@ -20,7 +22,7 @@ from cnnprec.verdicts.case import (
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
-from cnnprec.verdicts.regression import fit
+from cnnprec.verdicts.regression import State, fit
 from cnnprec.verdicts.significance import holm
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
@@ -110,7 +112,7 @@ def _estimates(
     ]
 
 
-def _states(case: Case, size: GrowthLimit) -> tuple[list[float], list[float]] | None:
+def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | None:
     """The machine's states, where the size depends on them: memory does not."""
     return case.states() if size.metric is Metric.SPEED else None
 
@@ -182,7 +184,7 @@ def _mean_limits(rows: Sequence[Limits]) -> Limits:
 
 def _compare_logs(
     case: Case,
-    states: tuple[list[float], list[float]] | None,
+    states: tuple[list[State], list[State]] | None,
     old: Sequence[float],
     new: Sequence[float],
     error: float,
@@ -192,7 +194,7 @@ def _compare_logs(
     """Compares logarithms of figures, given the machine's state of the sessions if it is known."""
     if case.paired:
         ratios = [b - a for a, b in zip(old, new, strict=True)]
-        moved = None if states is None else [b - a for a, b in zip(*states, strict=True)]
+        moved = states and [tuple(np.subtract(b, a).tolist()) for a, b in zip(*states, strict=True)]
         return paired(ratios, moved, tolerance=tolerance, level=level)
     line = fit(old, states and states[0])
     return predict(

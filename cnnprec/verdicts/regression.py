@@ -1,25 +1,31 @@
-"""A time given the state of the machine: Bayesian linear regression with one slope.
+"""A time given the state of the machine: Bayesian linear regression.
 
-The logarithm of a session's time is a line in the logarithm of its calibrators' time, plus noise.
-The slope has a prior, because a few sessions that met one state of the machine say nothing about
-it; the level and the size of the noise have none. The prediction has Student's t distribution with
-n - 1 degrees of freedom, exactly so if the prior holds (Gelman et al., "Bayesian Data Analysis",
-third edition, sections 14.2 and 14.8). docs/comparing.md says where the prior comes from.
+The logarithm of a session's time is linear in the state of its machine, plus noise. A state is the
+mean logarithm of the calibrators' times and, on a GPU that tells it, the logarithm of the time of a
+clock cycle. The slopes have a prior, because a few sessions that met one state of the machine say
+nothing about them; the level and the size of the noise have none. The prediction has Student's t
+distribution with n - 1 degrees of freedom, exactly so if the prior holds (Gelman et al., "Bayesian
+Data Analysis", third edition, sections 14.2 and 14.8). docs/comparing.md derives it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from cnnprec.verdicts.statistics import checked_count, moments
 
+State = Sequence[float]
+"""How slow the machine was: one or more logarithms of times."""
+
 SLOPE = 0.8
-"""Prior mean of the slope: how much slower a training is where the calibrators are slower."""
+"""Prior mean of a slope: how much slower a training is where the calibrators are slower."""
 
 WEIGHT = 0.004
-"""Prior weight of the slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
+"""Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
 the prior standard deviation is 0.03 / sqrt(0.004), about 0.5."""
 
 
@@ -30,17 +36,18 @@ class Regression:
     Attributes:
         count: Number n of sessions.
         level: Mean of the logarithms of their times.
-        state: Mean of the logarithms of their calibrators' times; None where these are not used.
-        slope: Posterior mean of the slope; 0 without calibrators.
-        spread: Sum of squares of the calibrators' logarithms about their mean, with the prior's.
+        state: Means of their states; empty where these are not used.
+        slopes: Posterior means of the slopes, one for each number of a state.
+        spread: Sums of products of the states about their means, with the prior's,
+            ``[len(state), len(state)]``.
         residuals: Sum of squares of what the line leaves, with the prior's.
     """
 
     count: int
     level: float
-    state: float | None
-    slope: float
-    spread: float
+    state: tuple[float, ...]
+    slopes: tuple[float, ...]
+    spread: npt.NDArray[np.float64]
     residuals: float
 
     @property
@@ -53,38 +60,42 @@ class Regression:
         """Estimated variance of a session about the line."""
         return self.residuals / self.freedom
 
-    def at(self, state: float | None) -> float:
+    def at(self, state: State | None) -> float:
         """The expected logarithm of the time in this state of the machine."""
-        return self.level + self.slope * self._away(state)
+        return self.level + float(self._away(state) @ np.asarray(self.slopes))
 
-    def leverage(self, state: float | None) -> float:
+    def leverage(self, state: State | None) -> float:
         """Variance of `at` in this state, in units of the noise's."""
         away = self._away(state)
-        return 1 / self.count + (away * away / self.spread if away else 0.0)
+        return 1 / self.count + float(away @ np.linalg.solve(self.spread, away))
 
-    def _away(self, state: float | None) -> float:
-        return 0.0 if self.state is None or state is None else state - self.state
+    def _away(self, state: State | None) -> npt.NDArray[np.float64]:
+        if not self.state or state is None:
+            return np.zeros(len(self.state))
+        return np.subtract(state, self.state)
 
 
-def fit(times: Sequence[float], states: Sequence[float] | None) -> Regression:
+def fit(times: Sequence[float], states: Sequence[State] | None) -> Regression:
     """Fits the line.
 
     Args:
         times: Logarithms of the sessions' times, at least 2.
-        states: Logarithms of their calibrators' times, in the same order; None to do without.
+        states: Their machine's states, in the same order; None to do without.
 
     Raises:
         ValueError: There are fewer than 2 sessions.
     """
     count = checked_count(len(times), "sessions")
     level, deviation = moments(times)
-    if states is None:
-        return Regression(count, level, None, 0.0, 0.0, deviation * deviation * (count - 1))
-    apart = [time - level for time in times]
-    state, _ = moments(states)
-    away = [value - state for value in states]
-    spread = math.fsum(x * x for x in away) + WEIGHT
-    slope = (math.fsum(x * y for x, y in zip(away, apart, strict=True)) + WEIGHT * SLOPE) / spread
-    left = math.fsum((y - slope * x) ** 2 for x, y in zip(away, apart, strict=True))
-    residuals = left + WEIGHT * (slope - SLOPE) ** 2
-    return Regression(count, level, state, slope, spread, residuals)
+    if not states:
+        rest = deviation * deviation * (count - 1)
+        return Regression(count, level, (), (), np.zeros((0, 0)), rest)
+    apart = np.subtract(times, level)
+    means = tuple(moments(column)[0] for column in zip(*states, strict=True))
+    away = np.subtract(states, means)
+    prior = WEIGHT * np.eye(len(means))
+    spread = away.T @ away + prior
+    slopes = np.linalg.solve(spread, away.T @ apart + WEIGHT * SLOPE)
+    left = apart - away @ slopes
+    residuals = float(left @ left + WEIGHT * np.sum((slopes - SLOPE) ** 2))
+    return Regression(count, level, means, tuple(slopes.tolist()), spread, residuals)

@@ -76,7 +76,7 @@ def noise_table(recording: Recording) -> str:
             kept = np.arange(len(values)) != out
             line = fit(list(values[kept]), list(states[kept]))
             left.append(values[out] - line.at(states[out]))
-        slopes.append(fit(list(values), list(states)).slope)
+        slopes.append(fit(list(values), list(states)).slopes[0])
         plain.append(values.std(ddof=1))
         given.append(np.std(left, ddof=1))
         lags.append(_lag(values))

@@ -43,6 +43,15 @@ def test_round_without_trouble_is_told_in_the_units_of_the_names():
     assert not CALM.faulty
 
 
+def test_clock_is_told_between_start_and_stop_alone():
+    watch = GpuWatch(1, FakeNvml())
+    assert watch.sm_clock_mhz() is None
+    watch.start()
+    assert watch.sm_clock_mhz() == 1980
+    watch.stop()
+    assert watch.sm_clock_mhz() is None
+
+
 @pytest.mark.parametrize(
     ("policy", "name"),
     [

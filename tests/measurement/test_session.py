@@ -5,9 +5,11 @@ from typing import ClassVar
 
 import pytest
 
+from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.measurement import session as module
 from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
 from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.verdicts.case import machine_state
 from tests.support.records import CONFIG, a_round, record
 
 NAMES = ("single", "half", "double")
@@ -160,6 +162,33 @@ def test_timed_turns_follow_the_runs_and_are_kept(trainer, monkeypatch):
         assert takes.count(f"take {turns.steps} {name}") == 10 + turns.warm_up
         assert len(turns.calibrators) > 0
     assert len({series.record.turns.calibrators for series in found.values()}) == 1
+
+
+@pytest.mark.parametrize(("clocks", "cycle"), [([1000, 4000], 0.5e-9), ([None], None)])
+def test_clock_of_a_gpu_is_asked_in_every_turn_and_kept(trainer, monkeypatch, clocks, cycle):
+    class FakeWatch:
+        def __init__(self, index):
+            self.asked = 0
+
+        def start(self):
+            pass
+
+        def stop(self):
+            pass
+
+        def sm_clock_mhz(self):
+            self.asked += 1
+            return clocks[self.asked % len(clocks)]
+
+    monkeypatch.setattr(module, "GpuWatch", FakeWatch)
+    monkeypatch.setattr(FakeTrainer, "start_turns", lambda self: None, raising=False)
+    monkeypatch.setattr(FakeTrainer, "take", lambda self, steps: None, raising=False)
+    prepared = Prepared(environment=dataclasses.replace(record().environment, device_kind="gpu"))
+    found = take_all(MeasuredSession(CHOSEN, dataclasses.replace(CONFIG, turns=10), prepared))
+    calibrators = dict(found["single"].record.turns.calibrators)
+    assert calibrators.get(GPU_CYCLE) == (cycle and pytest.approx(cycle))
+    state = machine_state(found["single"].record)
+    assert len(state) == (1 if cycle is None else 2)
 
 
 def test_what_breaks_in_a_turn_belongs_to_its_precision(trainer, monkeypatch):

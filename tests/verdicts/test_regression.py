@@ -16,30 +16,39 @@ LOGS = st.lists(st.floats(-3, 3), min_size=3, max_size=12)
 
 def test_line_equals_the_hand_computation():
     # x about its mean: -1, 0, 1; y about its mean: -2, 0, 2. The prior pulls a slope of 2.
-    line = fit([1.0, 3.0, 5.0], [10.0, 11.0, 12.0])
+    line = fit([1.0, 3.0, 5.0], [(10.0,), (11.0,), (12.0,)])
     spread = 2 + WEIGHT
     slope = (4 + WEIGHT * SLOPE) / spread
-    assert line.slope == pytest.approx(slope)
-    assert (line.level, line.state, line.count, line.freedom) == (3.0, 11.0, 3, 2)
-    assert line.at(13.0) == pytest.approx(3 + 2 * slope)
-    assert line.leverage(13.0) == pytest.approx(1 / 3 + 4 / spread)
+    assert line.slopes == pytest.approx((slope,))
+    assert (line.level, line.state, line.count, line.freedom) == (3.0, (11.0,), 3, 2)
+    assert line.at((13.0,)) == pytest.approx(3 + 2 * slope)
+    assert line.leverage((13.0,)) == pytest.approx(1 / 3 + 4 / spread)
     left = 2 * (2 - slope) ** 2 + WEIGHT * (slope - SLOPE) ** 2
     assert line.variance == pytest.approx(left / 2)
 
 
+def test_two_numbers_of_a_state_have_a_slope_each():
+    # The second moves the time by 3 of its own and 5 of the first, without noise.
+    states = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+    line = fit([5 * a + 3 * b for a, b in states], states)
+    # About their means both have a sum of squares of 1 and no sum of products.
+    assert line.slopes == pytest.approx([(x + WEIGHT * SLOPE) / (1 + WEIGHT) for x in (5, 3)])
+    assert line.leverage((1.5, 0.5)) == pytest.approx(1 / 4 + 1 / (1 + WEIGHT))
+
+
 def test_sessions_that_met_one_state_leave_the_slope_to_the_prior():
-    line = fit([1.0, 1.1, 0.9, 1.0], [5.0] * 4)
-    assert line.slope == pytest.approx(SLOPE)
-    assert line.leverage(5.3) == pytest.approx(1 / 4 + 0.3**2 / WEIGHT)
+    line = fit([1.0, 1.1, 0.9, 1.0], [(5.0,)] * 4)
+    assert line.slopes == pytest.approx((SLOPE,))
+    assert line.leverage((5.3,)) == pytest.approx(1 / 4 + 0.3**2 / WEIGHT)
 
 
 @given(LOGS, st.randoms())
 def test_order_of_the_sessions_does_not_matter(logs, shuffler):
-    states = [value / 2 for value in logs]
+    states = [(value / 2, math.sin(value)) for value in logs]
     order = list(range(len(logs)))
     shuffler.shuffle(order)
     a, b = fit(logs, states), fit([logs[i] for i in order], [states[i] for i in order])
-    assert a.slope == pytest.approx(b.slope, abs=1e-9)
+    assert a.slopes == pytest.approx(b.slopes, abs=1e-9)
     assert a.residuals == pytest.approx(b.residuals, abs=1e-9)
 
 
@@ -49,11 +58,11 @@ def test_a_state_that_the_baseline_never_met_widens_the_interval_by_itself():
     logs = [
         0.8 * state + noise for state, noise in zip(states, rng.normal(0, 0.02, 8), strict=True)
     ]
-    line = fit(logs, states)
+    line = fit(logs, [(state,) for state in states])
 
     def reach(state):
         found = predict(
-            line, line.at(state), state, variance=line.variance, freedom=7, tolerance=0.0
+            line, line.at((state,)), (state,), variance=line.variance, freedom=7, tolerance=0.0
         )
         return math.log(found.high / found.ratio)
 
@@ -93,11 +102,11 @@ def test_coverage_under_simulated_machines(machine, exposure):
         state = machine(rng, 9)
         measured = state + rng.normal(0, 0.01, 9)
         logs = exposure * state + rng.normal(0, 0.025, 9)
-        line = fit(list(logs[:8]), list(measured[:8]))
+        line = fit(list(logs[:8]), [(state,) for state in measured[:8]])
         found = predict(
             line,
             logs[8],
-            measured[8],
+            (measured[8],),
             variance=line.variance,
             freedom=line.freedom,
             tolerance=0.0,
