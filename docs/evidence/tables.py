@@ -83,9 +83,9 @@ def noise_table(recording: Recording) -> str:
         lags_given.append(_lag(np.array(left)))
     rows = [
         ("time per step", *(_percent(value, 1) for value in plain)),
-        ("given the calibrators", *(_percent(value, 1) for value in given)),
-        ("lag-1 autocorrelation", *(f"{value:.2f}" for value in lags)),
-        ("given the calibrators", *(f"{value:.2f}" for value in lags_given)),
+        ("the same, given the state", *(_percent(value, 1) for value in given)),
+        ("autocorrelation of neighbours", *(f"{value:.2f}" for value in lags)),
+        ("the same, given the state", *(f"{value:.2f}" for value in lags_given)),
         ("slope", *(f"{value:.2f}" for value in slopes)),
     ]
     return _table(("between sessions", *recording.precisions), rows)

@@ -36,7 +36,7 @@ SLOWDOWNS = (0.03, 0.05, 0.10, 0.20, 0.30, 0.50)
 
 TOGETHER = (0.03, 0.05, 0.10, 0.30)
 
-ONE, EACH, ANY = "one alone, mean", "all at once, each", "all at once, at least one"
+ONE, EACH, ALL = "one alone, mean", "all at once, each", "all at once, their mean"
 
 SEED = 20261123
 ALARM_DRAWS = 800
@@ -70,10 +70,15 @@ class Trial:
         """The same trial as if no calibrator had run."""
         return Trial(tuple(map(_bare, self.baseline)), _bare(self.current))
 
-    def finds(self, slowdown: float, names: Sequence[str]) -> list[bool]:
-        """Whether the speed of each of these precisions fails if all of them are slower."""
+    def finds(self, slowdown: float, name: str) -> bool:
+        """Whether the speed of a precision fails if it is slower."""
+        return self.finds_all(slowdown, [name])[0] == [True]
+
+    def finds_all(self, slowdown: float, names: Sequence[str]) -> tuple[list[bool], bool]:
+        """Whether the speed of each, and that of all, fails if these precisions are slower."""
         judged = self.slowed(1 + slowdown, names).judge()
-        return [judged.of("speed", name).verdict is Verdict.FAIL for name in names]
+        failed = [judged.of("speed", name).verdict is Verdict.FAIL for name in (*names, "")]
+        return failed[:-1], failed[-1]
 
 
 def _bare(session: Records) -> Records:
@@ -180,18 +185,18 @@ def power(recording: Recording, count: int) -> Mapping[str, Mapping[float, float
     """
     names = recording.precisions
     rows = {f"{name} alone": SLOWDOWNS for name in names}
-    rows |= {ONE: SLOWDOWNS, EACH: TOGETHER, ANY: TOGETHER}
+    rows |= {ONE: SLOWDOWNS, EACH: TOGETHER, ALL: TOGETHER}
     found: dict[str, dict[float, list[float]]]
     found = {row: {slowdown: [] for slowdown in some} for row, some in rows.items()}
     for name, trial in zip(itertools.cycle(names), drawn(recording, count, POWER_DRAWS)):
         for slowdown in SLOWDOWNS:
-            (hit,) = trial.finds(slowdown, [name])
+            hit = trial.finds(slowdown, name)
             found[f"{name} alone"][slowdown].append(hit)
             found[ONE][slowdown].append(hit)
         for slowdown in TOGETHER:
-            hits = trial.finds(slowdown, names)
+            hits, mean = trial.finds_all(slowdown, names)
             found[EACH][slowdown].append(sum(hits) / len(hits))
-            found[ANY][slowdown].append(any(hits))
+            found[ALL][slowdown].append(mean)
     return {row: {s: sum(v) / len(v) for s, v in rates.items()} for row, rates in found.items()}
 
 
@@ -208,5 +213,5 @@ def calibration(recording: Recording, count: int) -> Mapping[str, tuple[float, f
         null = trial.judge()
         for name, effects in stated.items():
             effects.append(null.of("speed", name).estimate.detectable)
-            found[name] += sum(trial.finds(effects[-1], [name]))
+            found[name] += trial.finds(effects[-1], name)
     return {n: (float(np.median(e)), found[n] / len(e)) for n, e in stated.items()}
