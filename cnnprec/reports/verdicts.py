@@ -85,7 +85,8 @@ def _machine(comparison: Comparison) -> list[str]:
     """How fast the machine was, where its calibrators tell."""
     slower = comparison.machine
     if slower is None:
-        return []
+        why = comparison.why_no_machine
+        return [f"the calibrators were not used: {why}"] if why else []
     if abs(slower) < _ALIKE:
         return ["the machine was as fast as in the baseline's sessions, by its calibrators"]
     return [

@@ -100,18 +100,25 @@ class Case:
         return (old, new) if whole else None
 
     def states(self) -> tuple[list[State], list[State]] | None:
-        """The machine's states, old and new; None where they cannot be used.
-
-        Calibrators rest on Python and NumPy: where these changed, another work is timed.
-        """
-        every = (*self.old, *self.new)
-        known = [machine_state(record) for record in every]
-        software = {(r.environment.python, r.environment.numpy) for r in every}
-        rows = {tuple(name for name, _ in r.turns.calibrators) for r in every if r.turns}
-        if len(software) > 1 or len(rows) > 1 or None in known:
-            return None
+        """The machine's states, old and new; None where they cannot be used."""
+        known = [machine_state(record) for record in (*self.old, *self.new)]
         values = [value for value in known if value is not None]
+        if self.why_no_states() or len(values) < len(known):
+            return None
         return values[: len(self.old)], values[len(self.old) :]
+
+    def why_no_states(self) -> str:
+        """Why turns are compared without the calibrators; empty where they are used."""
+        every = [record for record in (*self.old, *self.new) if record.turns]
+        rows = {tuple(name for name, _ in r.turns.calibrators) for r in every if r.turns}
+        if len(rows) > 1:
+            return "not all sessions have the same calibrators"
+        # Calibrators rest on Python and NumPy: where these changed, another work is timed.
+        for name in ("python", "numpy"):
+            found = list(dict.fromkeys(getattr(record.environment, name) for record in every))
+            if len(found) > 1:
+                return f"they rest on {name}, which changed ({', '.join(found)})"
+        return ""
 
     def logs(self, size: GrowthLimit) -> tuple[list[float], list[float]]:
         """Logarithms of the figures of the old and of the new sessions; empty if not known."""

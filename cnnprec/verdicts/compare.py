@@ -113,6 +113,7 @@ def compare(
         tuple(judgements),
         tuple(changed),
         f"{count} saved session{'s' if count != 1 else ''}",
+        why_no_machine=cases[0].why_no_states() if cases else "",
         machine=states and math.expm1(states[1][0][0] - statistics.fmean(s[0] for s in states[0])),
     )
 

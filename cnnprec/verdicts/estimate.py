@@ -113,8 +113,8 @@ def paired(
     """
     line = fit(ratios, states)
     limit = math.log(1 + _checked_tolerance(tolerance))
-    still: State | None = None if states is None else [0.0] * len(line.state)
-    moved = [line.at(state) - line.at(still) for state in states or [still] * len(ratios)]
+    still = [0.0] * len(line.state)
+    moved = [line.at(state) - line.at(still) for state in states] if states else [0.0] * len(ratios)
     excesses = [ratio - move - limit for ratio, move in zip(ratios, moved, strict=True)]
     return _estimate(
         line.at(still),

@@ -147,6 +147,7 @@ class Comparison:
         paired: Whether both sides ran next to each other, so that the machine's drift cancels.
         machine: How much slower the machine itself was than in the baseline's sessions, by its
             calibrators: 0.14 is 14 %. None where they were not used.
+        why_no_machine: Why the calibrators there are were not used; empty otherwise.
     """
 
     judgements: tuple[Judgement, ...]
@@ -154,6 +155,7 @@ class Comparison:
     basis: str
     paired: bool = False
     machine: float | None = None
+    why_no_machine: str = ""
 
     @property
     def verdict(self) -> Verdict:

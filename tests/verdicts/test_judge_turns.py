@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cnnprec.records.record import Record, Turns
+from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, compare_pairs, due_judgements
 from cnnprec.verdicts.verdict import Metric, Verdict
 from tests.support.records import a_round, record
@@ -96,14 +97,21 @@ def test_a_state_far_from_the_baselines_is_inconclusive_rather_than_a_failure(rn
 
 
 @pytest.mark.parametrize(
-    "change", [{"numpy": "9.9"}, {"python": "3.99"}, {"calibrators": (("copy", 0.01),)}]
+    ("change", "why"),
+    [
+        ({"numpy": "9.9"}, "they rest on numpy, which changed (2.4.6, 9.9)"),
+        ({"python": "3.99"}, "they rest on python, which changed (3.11.7, 3.99)"),
+        ({"calibrators": (("copy", 0.01),)}, "not all sessions have the same calibrators"),
+    ],
 )
-def test_calibrators_of_other_software_or_kind_are_not_used(rng, change):
+def test_calibrators_of_other_software_or_kind_are_not_used_and_it_is_said(rng, change, why):
     found = compare(baseline(rng), session(rng, **change))
-    assert found.machine is None
+    assert (found.machine, found.why_no_machine) == (None, why)
+    assert f"the calibrators were not used: {why}" in verdicts(found)
     wide = found.of(Metric.SPEED, "single").estimate
-    narrow = compare(baseline(rng), session(rng)).of(Metric.SPEED, "single").estimate
-    assert wide.detectable > narrow.detectable
+    usual = compare(baseline(rng), session(rng))
+    assert usual.why_no_machine == ""
+    assert wide.detectable > usual.of(Metric.SPEED, "single").estimate.detectable
 
 
 def test_missing_turns_are_never_a_pass(rng):
