@@ -14,7 +14,6 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from cnnprec.verdicts.compare import fewest_pairs
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
@@ -43,35 +42,31 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
 
 
-EXIT_OF: Mapping[Verdict, Exit] = MappingProxyType(
-    {
-        Verdict.PASS: Exit.PASS,
-        Verdict.FAIL: Exit.FAIL,
-        Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
-        Verdict.NO_BASELINE: Exit.INCONCLUSIVE,
-        Verdict.INCOMPARABLE: Exit.USAGE,
-        Verdict.INVALID: Exit.INVALID,
-    }
-)
+EXIT_OF: Mapping[Verdict, Exit] = {
+    Verdict.PASS: Exit.PASS,
+    Verdict.FAIL: Exit.FAIL,
+    Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
+    Verdict.NO_BASELINE: Exit.INCONCLUSIVE,
+    Verdict.INCOMPARABLE: Exit.USAGE,
+    Verdict.INVALID: Exit.INVALID,
+}
 
 # Options that would take a session out of ab's hands, and why.
-_REFUSED_OPTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "--benchmark-json": "ab keeps every session itself",
-        "--benchmark-save": "ab keeps every session itself",
-        "--benchmark-autosave": "ab keeps every session itself",
-        "--order-seed": "ab gives both sides of a pair the same",
-        "--benchmark-compare": "ab compares A with B",
-        "--benchmark-compare-fail": "ab compares A with B",
-        "--benchmark-disable": "ab needs the times",
-        "--benchmark-skip": "ab needs the times",
-        "--collect-only": "ab needs the times",
-        "--co": "ab needs the times",
-        "-n": "benchmarks need the machine for themselves",
-        "--numprocesses": "benchmarks need the machine for themselves",
-        "--dist": "benchmarks need the machine for themselves",
-    }
-)
+_REFUSED_OPTIONS: Mapping[str, str] = {
+    "--benchmark-json": "ab keeps every session itself",
+    "--benchmark-save": "ab keeps every session itself",
+    "--benchmark-autosave": "ab keeps every session itself",
+    "--order-seed": "ab gives both sides of a pair the same",
+    "--benchmark-compare": "ab compares A with B",
+    "--benchmark-compare-fail": "ab compares A with B",
+    "--benchmark-disable": "ab needs the times",
+    "--benchmark-skip": "ab needs the times",
+    "--collect-only": "ab needs the times",
+    "--co": "ab needs the times",
+    "-n": "benchmarks need the machine for themselves",
+    "--numprocesses": "benchmarks need the machine for themselves",
+    "--dist": "benchmarks need the machine for themselves",
+}
 
 
 class AbError(Exception):
@@ -97,10 +92,8 @@ class Plan:
     Attributes:
         sides: A and B, by these names.
         looks: Numbers of pairs after which the figures are looked at, increasing.
-        tolerance: Relative slowdown up to which no failure is called.
-        margin: Relative slowdown that must be excluded for a PASS.
+        tolerance, margin: See `cnnprec.verdicts.verdict.Limits`.
         options: Options for pytest, the same on both sides.
-        version: `LAYOUT_VERSION`.
     """
 
     sides: dict[str, Side]
@@ -153,8 +146,7 @@ def parse_looks(text: str) -> tuple[int, ...]:
     """Reads a comma list of numbers of pairs, as given to ``--looks``.
 
     Raises:
-        ValueError: Not whole numbers, not increasing, the first below `FEWEST_PAIRS`, or so
-            few in all that no slowdown could ever be found.
+        ValueError: Not such numbers, or so few that no slowdown could ever be found.
     """
     wanted = (
         f"give increasing numbers of pairs, the first at least {FEWEST_PAIRS}, such as "
@@ -189,17 +181,7 @@ def make_plan(
     margin: float = DEFAULT_MARGIN,
     options: Sequence[str] = (),
 ) -> Plan:
-    """Resolves and checks what the user gave; starts nothing.
-
-    Args:
-        a_python: Path of A's interpreter, or its name on ``$PATH``.
-        a_checkout: Folder of A's checkout of this repository.
-        b_python: Likewise for B.
-        b_checkout: Likewise for B.
-        looks: See `parse_looks`.
-        tolerance: See `cnnprec.verdicts.verdict.Limits`.
-        margin: See `cnnprec.verdicts.verdict.Limits`.
-        options: Options for pytest.
+    """Resolves and checks what the user gave; starts nothing. The arguments are ab's options.
 
     Raises:
         AbError: There is no such interpreter or checkout, an option belongs to ab, or the

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.console import Commands, Parser, note, say
 from cnnprec.measurement.supported import supported_precisions
-from cnnprec.precision.precisions import Precision, parse_precisions
+from cnnprec.precision.precisions import parse_precisions
 from cnnprec.text import reported
 from cnnprec.workload.load_dataset import DATASET_CHOICES, load_dataset
 from cnnprec.workload.profiles import get_profile
@@ -48,13 +47,13 @@ def add_binades(commands: Commands[Parser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     profile = get_profile("quick")
-    size = profile.batch_size
+    size, out, steps = profile.batch_size, arguments.out, arguments.steps
     try:
-        _check(arguments.out, arguments.steps, arguments.precision)
+        _check(arguments)
         dataset = load_dataset(
             arguments.dataset,
             data_dir=arguments.data_dir,
-            train_samples=arguments.steps * size,
+            train_samples=steps * size,
             test_samples=1,
         )
     except (ValueError, ImportError) as error:
@@ -65,39 +64,33 @@ def _run(arguments: argparse.Namespace) -> int:
     from cnnprec.diagnosis.plots import binades
     from cnnprec.diagnosis.snapshots import collect
 
-    batches = [
-        (dataset.train_images[start : start + size], dataset.train_labels[start : start + size])
-        for start in range(0, arguments.steps * size, size)
-    ]
+    images = dataset.train_images.reshape(steps, size, *dataset.train_images.shape[1:])
+    batches = list(zip(images, dataset.train_labels.reshape(steps, size), strict=True))
     snapshots = [
         snapshot
         for precision in arguments.precision
         for snapshot in collect(precision, batches, seed=profile.seed)
     ]
-    binades(snapshots).savefig(arguments.out, dpi=_DPI)
-    say(f"{dataset.name} from {dataset.source}, batch {size}, after step {arguments.steps - 1}")
-    for line in ["", *table(snapshots), "", f"wrote {arguments.out}"]:
+    binades(snapshots).savefig(out, dpi=_DPI)
+    say(f"{dataset.name} from {dataset.source}, batch {size}, after step {steps - 1}")
+    for line in ["", *table(snapshots), "", f"wrote {out}"]:
         say(line)
     return Exit.PASS
 
 
-def _check(out: Path, steps: int, precisions: Sequence[Precision]) -> None:
-    # Before TensorFlow, which takes seconds to load.
+def _check(arguments: argparse.Namespace) -> None:
+    """Before TensorFlow, which takes seconds to load."""
     from cnnprec.diagnosis.plots import picture_types
 
-    if not 1 <= steps <= _MOST_STEPS:
-        raise ValueError(f"--steps {steps}: must be 1 to {_MOST_STEPS}")
-    known = picture_types()
+    out, known = arguments.out, picture_types()
+    if not 1 <= arguments.steps <= _MOST_STEPS:
+        raise ValueError(f"--steps {arguments.steps}: must be 1 to {_MOST_STEPS}")
     if out.suffix.removeprefix(".").lower() not in known:
-        raise ValueError(
-            f"--out {out}: no kind of picture; end the name in one of "
-            + ", ".join(f".{kind}" for kind in known)
-        )
+        endings = ", ".join(f".{kind}" for kind in known)
+        raise ValueError(f"--out {out}: no kind of picture; end the name in one of {endings}")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}; make it")
     if out.is_dir():
         raise ValueError(f"--out {out}: is a folder; name a file in it")
-    supported = supported_precisions("auto")
-    for precision in precisions:
-        if precision not in supported:
-            raise ValueError(f"--precision {precision}: this device cannot compute in it")
+    for precision in set(arguments.precision) - set(supported_precisions("auto")):
+        raise ValueError(f"--precision {precision}: this device cannot compute in it")

@@ -21,7 +21,7 @@ class Diagnosis:
 
     Attributes:
         cause: The root of it; None if nothing is wrong.
-        first: The first bad tensor that did harm; None if there is none.
+        first: The first bad tensor that did harm, if any.
         handled: Sightings in steps that a loss scaler skipped.
         evidence: The figures that prove the cause, as sentences without a full stop.
     """
@@ -36,14 +36,11 @@ class Diagnosis:
 
 
 def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
-    """Reads the reports of a run's first steps, in order, up to the first harm.
+    """Reads the reports that `replay` yields, up to the first harm.
 
     The root is looked for in the optimizer before it is looked for in the tensors: a step
     that moved a weight too far is the cause of the overflow that follows it. Only a state
     that was bad before its step comes first, because then the optimizer had no chance.
-
-    Args:
-        reports: What `replay` yields. Nothing is asked of it after the first harm.
     """
     skipped: list[bool] = []
     handled: list[Sighting] = []
@@ -53,8 +50,10 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
     frozen = False
     for report in reports:
         skipped.append(report.skipped)
-        handled += [bad for bad in report.bad if bad.handled]
-        first = next((bad for bad in report.bad if not bad.handled), None)
+        if report.harmless:
+            handled += report.bad
+        elif report.bad:
+            first = report.bad[0]
         if root is None and first is not None and first.phase is Phase.STATE:
             root = Cause.OUTSIDE
         if root is None and report.blew_up:
@@ -97,14 +96,8 @@ def diagnose_run(trainer: Trainer, run: TrainingRun) -> Diagnosis | None:
     """Replays the beginning of a run that did not train and tells why it did not.
 
     The replay is eager: the same formulas from the same start, though not always rounded alike.
-
-    Args:
-        trainer: The one that trained the run. Its model is left in the middle of the replay;
-            `reset` it before another run.
-        run: The run.
-
-    Returns:
-        None if the run trained, or broke later than is worth replaying.
+    The trainer's model is left in the middle of it. None if the run trained, or broke later than
+    is worth replaying.
     """
     if run.outcome is Outcome.TRAINED or (run.first_bad_step or 0) > _LATEST_REPLAYED:
         return None

@@ -1,20 +1,4 @@
-"""Which dtype every tensor of a training step should have, and which it has.
-
-Expected dtypes follow from the precision alone:
-
-========================= ==========================================================
-tensor                    dtype
-========================= ==========================================================
-weight, gradient, slot    the precision's variable dtype
-computation, activation   the precision's compute dtype (a float32 softmax apart)
-loss                      float64 where the compute dtype is float64, else float32
-counter                   an integer type, whatever the precision
-loss scale                float32
-========================= ==========================================================
-
-A gradient has the dtype of its variable, not of the computation: Keras casts the variable
-inside the layer, and the gradient of that cast casts back.
-"""
+"""Which dtype every tensor of a training step should have, and which it has."""
 
 from __future__ import annotations
 
@@ -37,8 +21,7 @@ class Mismatch:
     Attributes:
         layer: Name of the layer; ``"optimizer"`` or ``"loss"`` for what belongs to none.
         tensor: What it is, such as ``"activation"`` or ``"kernel gradient"``.
-        expected: The dtype it should have.
-        actual: The dtype it has.
+        expected, actual: Names of dtypes.
     """
 
     layer: str
@@ -55,7 +38,9 @@ def audit_dtypes(
 ) -> tuple[Mismatch, ...]:
     """Compares every dtype of a training step with what the precision asks for.
 
-    One step on two black images is computed eagerly, and no weight is changed.
+    One step on two black images is computed eagerly, and no weight is changed. Weights,
+    gradients and slots have the precision's variable dtype, computations and activations its
+    compute dtype, the loss at least float32.
 
     Args:
         model: A model of `cnnprec.training.model.build_model`.
@@ -63,7 +48,7 @@ def audit_dtypes(
         softmax_dtype: As given to `build_model`.
 
     Returns:
-        All mismatches, in the order of the layers; empty if there are none.
+        All mismatches, in the order of the layers.
     """
     return tuple(
         Mismatch(layer, tensor, expected, str(actual))
@@ -87,15 +72,14 @@ def _pairs(
     weights = zip(weight_names(model), model.trainable_variables, step.gradients, strict=True)
     for (layer_name, name), variable, gradient in weights:
         yield layer_name, name, stored, variable.dtype
+        # Keras casts the variable inside the layer, and the gradient of that cast casts back.
         yield layer_name, f"{name} gradient", stored, gradient.dtype.name
     yield "loss", "loss", precision.loss_dtype, step.loss.dtype.name
     for variable in model.optimizer.variables:
         if len(variable.shape):
             expected = stored
         elif variable.name in ("learning_rate", "dynamic_scale"):
-            # Keras keeps scalars in floatx and casts them where they are used.
-            expected = "float32"
+            expected = "float32"  # Keras keeps scalars in floatx and casts them where they are used
         else:
-            # Both count exactly; Keras counts in the second.
-            expected = variable.dtype if variable.dtype in ("int32", "int64") else "int64"
+            expected = variable.dtype if variable.dtype == "int32" else "int64"  # a counter
         yield "optimizer", variable.name, expected, variable.dtype

@@ -1,20 +1,14 @@
 """How many numbers lie in each binade, and how many a dtype has lost.
 
-A float is ``m * 2**e`` with ``1 <= m < 2``; its binade is ``e``. A histogram over binades
-shows at a glance what a dtype can hold: float16 keeps all its digits from 2**-14 on, loses
-them one by one down to 2**-24, and rounds everything smaller to zero.
-
-NumPy only: this module never imports TensorFlow. That is also what makes it exact.
-TensorFlow flushes float32 and bfloat16 subnormals to zero, even in a cast to float64.
+A float is ``m * 2**e`` with ``1 <= m < 2``; its binade is ``e``. NumPy only, which also makes it
+exact: TensorFlow flushes float32 and bfloat16 subnormals to zero, even in a cast to float64.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +17,15 @@ from cnnprec.precision.formats import get_format
 from cnnprec.precision.precisions import Precision
 from cnnprec.text import Word, aligned
 
-FloatArray = npt.NDArray[np.float64]
-
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Counts of one tensor, or of several taken together.
+    """Counts of elements.
 
     Attributes:
         dtype: The dtype that the elements were stored in. It decides what is subnormal.
         binades: Count of the finite nonzero elements by binary exponent, in its order.
-        zero: Elements that are zero, of either sign.
-        infinite: Elements that are infinite, of either sign.
-        nan: Elements that are NaN.
+        zero, infinite, nan: Counts of the others, of either sign.
     """
 
     dtype: str
@@ -63,11 +53,7 @@ class Histogram:
         return count / self.elements if count else 0.0
 
     def percent(self, count: int) -> str:
-        """A count in percent of all elements, with one decimal.
-
-        Only none at all is ``0%`` and only all is ``100%``: what rounds to them is ``<0.1%`` or
-        ``>99.9%``.
-        """
+        """A count in percent of all elements; only none at all is ``0%``, only all ``100%``."""
         share = self.share(count)
         if share in (0, 1):
             return f"{share:.0%}"
@@ -80,9 +66,30 @@ class Histogram:
         """The smallest binade, that of the median, and the largest; empty without any."""
         if not self.binades:
             return ()
-        running = list(itertools.accumulate(self.binades.values()))
-        middle = next(e for e, n in zip(self.binades, running, strict=True) if n > running[-1] // 2)
-        return min(self.binades), middle, max(self.binades)
+        exponents = np.repeat(list(self.binades), list(self.binades.values()))
+        return min(self.binades), int(exponents[exponents.size // 2]), max(self.binades)
+
+
+def histogram(values: npt.ArrayLike, dtype: str) -> Histogram:
+    """Counts the elements of an array by binade.
+
+    Args:
+        values: Real numbers of any shape, as they were stored or cast to a wider dtype.
+        dtype: Name of the dtype they were stored in.
+    """
+    array = np.asarray(values).astype(np.float64).ravel()
+    finite = array[np.isfinite(array)]
+    nonzero = finite[finite != 0]
+    nan = int(np.count_nonzero(np.isnan(array)))
+    # frexp gives m in [1/2, 1), so its exponent is one more. It is exact for subnormals too.
+    exponents, counts = np.unique(np.frexp(nonzero)[1] - 1, return_counts=True)
+    return Histogram(
+        dtype,
+        dict(zip(exponents.tolist(), counts.tolist(), strict=True)),
+        zero=finite.size - nonzero.size,
+        infinite=array.size - finite.size - nan,
+        nan=nan,
+    )
 
 
 class Kind(Word):
@@ -107,15 +114,14 @@ class Snapshot:
         dtype: Name of the dtype that they are stored in during training.
         values: float64 ``[n]``, which holds the numbers of every other dtype exactly. All
             kinds but activations have one number per weight, in the same order.
-        loss_scale: The loss scale that the step was computed with; None without loss
-            scaling.
+        loss_scale: What the step was computed with; None without loss scaling.
         skipped: Whether loss scaling skipped the step because a gradient overflowed.
     """
 
     precision: Precision
     kind: Kind
     dtype: str
-    values: FloatArray
+    values: npt.NDArray[np.float64]
     loss_scale: float | None = None
     skipped: bool = False
 
@@ -125,41 +131,10 @@ class Snapshot:
         return histogram(self.values, self.dtype)
 
 
-def histogram(values: npt.ArrayLike, dtype: str) -> Histogram:
-    """Counts the elements of an array by binade.
-
-    Args:
-        values: Real numbers of any shape, as they were stored or cast to a wider dtype.
-        dtype: Name of the dtype they were stored in, which decides what is subnormal.
-    """
-    array = np.asarray(values).astype(np.float64).ravel()
-    finite = array[np.isfinite(array)]
-    nonzero = finite[finite != 0]
-    nan = int(np.count_nonzero(np.isnan(array)))
-    # frexp gives m in [1/2, 1), which makes its exponent one more than ours. It is exact
-    # for subnormals too, where a logarithm would not be.
-    exponents = np.frexp(nonzero)[1].astype(np.int64) - 1
-    lowest = int(exponents.min(initial=0))
-    # Sorting a million numbers, as numpy.unique does, takes ten times as long.
-    counts = np.bincount(exponents - lowest)
-    return Histogram(
-        dtype,
-        MappingProxyType({lowest + int(e): int(counts[e]) for e in np.flatnonzero(counts)}),
-        zero=finite.size - nonzero.size,
-        infinite=array.size - finite.size - nan,
-        nan=nan,
-    )
-
-
 def table(snapshots: Sequence[Snapshot]) -> list[str]:
-    """The counts as text: one row per snapshot, shares in percent of all its elements.
+    """The counts as lines of text: one row per snapshot, shares in percent of all its elements.
 
-    The columns ``<2^-14`` and ``<2^-24`` are the shares of numbers that are not zero but
-    would be subnormal or below the smallest number in float16, whatever dtype holds them.
-    ``binades`` is the smallest, the median's and the largest exponent.
-
-    Returns:
-        Lines without line ends, the headings first.
+    ``<2^-14`` and ``<2^-24`` would be subnormal and zero in float16, whatever dtype holds them.
     """
     words = ("precision", "kind", "dtype")
     shares = ("zero", "subnormal", "<2^-14", "<2^-24", "Inf", "NaN")

@@ -1,9 +1,7 @@
 """Where a training broke, and why: the first bad tensor and the numbers that explain it.
 
-Nothing is watched while training runs; the loss of each step is noted anyway
-(`cnnprec.training.step_log`). A run that went wrong is replayed from its seed, which gives the same
-numbers again, one step at a time and with every tensor looked at. So watching costs
-nothing where nothing is wrong, and the look afterwards can be thorough.
+A run that went wrong is replayed from its seed, one step at a time and with every tensor looked
+at. So watching costs nothing where nothing is wrong, and the look afterwards can be thorough.
 
 A tensor is bad if it holds a NaN, an infinity, or a number within a factor of two of the
 largest finite one of its dtype: from there on sums overflow. Tensors are looked at in the
@@ -12,7 +10,6 @@ order in which a step computes them; the first bad one is where the trouble bega
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,16 +17,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from cnnprec.diagnosis.sighting import PASSING, Phase, Sighting, StepReport
-from cnnprec.diagnosis.step import (
-    FloatArray,
-    as_float64,
-    compute_step,
-    dtype_name,
-    slots_of,
-    weight_names,
-)
-from cnnprec.precision.formats import get_format
+from cnnprec.diagnosis.sighting import Phase, Sighting, StepReport
+from cnnprec.diagnosis.step import as_float64, compute_step, dtype_name, slots_of, weight_names
+from cnnprec.precision.formats import Real, get_format
 from cnnprec.precision.hyperparameters import Finding, Severity, check_optimizer
 
 
@@ -50,7 +40,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     names, slots = weight_names(model), slots_of(adam, variables)
     seen: list[Sighting] = []
 
-    def look(phase: Phase, layer: str, tensor: str, value: Any, dtype: str = "") -> FloatArray:
+    def look(phase: Phase, layer: str, tensor: str, value: Any, dtype: str = "") -> Real:
         numbers = as_float64(value)
         limit = get_format(dtype or dtype_name(value)).max_finite / 2
         nan, infinite = (int(np.count_nonzero(f(numbers))) for f in (np.isnan, np.isinf))
@@ -59,7 +49,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
             seen.append(Sighting(step, phase, layer, tensor, nan, infinite, huge, numbers.size))
         return numbers
 
-    def look_at_weights(phase: Phase, kind: str, values: list[Any]) -> list[FloatArray]:
+    def look_at_weights(phase: Phase, kind: str, values: list[Any]) -> list[Real]:
         return [
             look(phase, layer_name, name + kind, value, dtype_name(variable))
             for (layer_name, name), value, variable in zip(names, values, variables, strict=True)
@@ -87,7 +77,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     iterations = int(adam.iterations.numpy())
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
     skipped = optimizer is not adam and int(adam.iterations.numpy()) == iterations
-    moments: dict[str, list[FloatArray]] = {}
+    moments: dict[str, list[Real]] = {}
     for slot in slots:
         numbers = look(Phase.SLOT, slot.layer, slot.name, slot.variable)
         moments.setdefault(slot.kind, []).append(numbers)
@@ -100,8 +90,6 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     if optimizer is not adam and not skipped:
         # Scaled gradients near overflow are what loss scaling aims at.
         seen = [bad for bad in seen if bad.phase is not Phase.GRADIENT or bad.nan or bad.infinite]
-    # A skipped step does no harm, unless the weights or slots were bad before it.
-    harmless = skipped and all(bad.phase in PASSING for bad in seen)
     changes = np.concatenate(updates, axis=None)
     moved = int(np.count_nonzero(changes))
     pushed = sum(int(np.count_nonzero(as_float64(gradient))) for gradient in gradients)
@@ -114,7 +102,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     largest = float(np.abs(changes[np.isfinite(changes)]).max(initial=0))
     return StepReport(
         step=step,
-        bad=tuple(dataclasses.replace(bad, handled=harmless) for bad in seen),
+        bad=tuple(seen),
         skipped=skipped,
         second_moment_zero=zero,
         largest_update=largest / bound if bound else None,
@@ -138,8 +126,7 @@ def _freezing(optimizer: keras.optimizers.Optimizer, dtype: str) -> tuple[Findin
 def _update_bound(optimizer: keras.optimizers.Optimizer) -> float | None:
     """The furthest that one step of Adam can move a weight in exact arithmetic.
 
-    ``lr * max(1, (1 - beta_1) / sqrt(1 - beta_2))``: Kingma and Ba, arXiv:1412.6980,
-    section 2.1.
+    Source: Kingma and Ba, arXiv:1412.6980, section 2.1.
     """
     if not isinstance(optimizer, keras.optimizers.Adam):
         return None

@@ -33,7 +33,7 @@ class Phase(Word):
 
 
 # Phases whose tensors are gone after the step.
-PASSING = frozenset({Phase.FORWARD, Phase.LOSS, Phase.GRADIENT})
+_PASSING = frozenset({Phase.FORWARD, Phase.LOSS, Phase.GRADIENT})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +41,12 @@ class Sighting:
     """A bad tensor.
 
     Attributes:
-        step: The step, counted from 0.
-        phase: Part of the step.
-        layer: Name of the layer; ``"loss"`` for the loss.
+        step: Counted from 0.
+        layer: Its name; ``"loss"`` for the loss.
         tensor: Such as ``"activation"``, ``"kernel gradient"`` or ``"bias velocity"``.
         nan, infinite, huge: How many elements are NaN, infinite, and finite but within a
             factor of two of overflow.
-        elements: How many elements the tensor has.
-        handled: Whether loss scaling skipped the step, so that no harm was done.
+        elements: How many there are.
     """
 
     step: int
@@ -59,7 +57,6 @@ class Sighting:
     infinite: int
     huge: int
     elements: int
-    handled: bool = False
 
     def __str__(self) -> str:
         kinds = (("NaN", self.nan), ("infinite", self.infinite), ("near overflow", self.huge))
@@ -75,17 +72,17 @@ class StepReport:
     """What one step did, in numbers that tell a healthy step from a sick one.
 
     Attributes:
-        step: The step, counted from 0.
+        step: Counted from 0.
         bad: Bad tensors in the order of computation.
         skipped: Whether a loss scaler skipped the step.
         second_moment_zero: Fraction of all weights whose first moment is not zero while the
-            second is; None for optimizers that keep no second moment.
-        largest_update: Largest ``|change|`` of a weight over what the optimizer can do in
-            exact arithmetic; None for optimizers without such a bound.
+            second is; None without a second moment.
+        largest_update: Largest ``|change|`` of a weight over what Adam can do in exact
+            arithmetic; None for other optimizers.
         should_move: Fraction of all weights that a nonzero gradient pushes.
         moved: Fraction of all weights that changed.
-        freezing: Where no weight changed, the hyper-parameters that make every update zero
-            because the dtype of the weights cannot hold them.
+        freezing: Where no weight changed, the hyper-parameters that the dtype turns into ones
+            that make every update zero.
     """
 
     step: int
@@ -96,6 +93,11 @@ class StepReport:
     should_move: float
     moved: float
     freezing: tuple[Finding, ...] = ()
+
+    @property
+    def harmless(self) -> bool:
+        """Whether a scaler skipped the step and nothing bad is left of it."""
+        return self.skipped and all(bad.phase in _PASSING for bad in self.bad)
 
     @property
     def frozen(self) -> bool:

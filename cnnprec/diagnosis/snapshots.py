@@ -1,20 +1,16 @@
-"""The numbers inside a training step: weights, activations, gradients, moments, updates.
-
-A fresh model is trained eagerly for a few steps, and the last of them is kept whole. The
-step is the one that `cnnprec.diagnosis.replay.replay` reports on.
-"""
+"""The numbers inside a training step: weights, activations, gradients, moments, updates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from cnnprec.diagnosis.histograms import Kind, Snapshot
 from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.step import FloatArray, as_float64, compute_step, slots_of
+from cnnprec.diagnosis.step import as_float64, compute_step, slots_of
+from cnnprec.precision.formats import Real
 from cnnprec.precision.precisions import Precision
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.model import build_model, initial_weights
@@ -37,28 +33,22 @@ def collect(
     """
     model = build_model(precision, jit="off")
     model.set_weights(initial_weights(model, seed))
+    optimizer, variables = model.optimizer, model.trainable_variables
     with tensor_float_32(precision.tensor_float_32):
         for _ in replay(model, batches[:-1]):
             pass
-        return _last_step(model, precision, *batches[-1])
-
-
-def _last_step(
-    model: keras.Sequential, precision: Precision, images: Any, labels: Any
-) -> tuple[Snapshot, ...]:
-    optimizer, variables = model.optimizer, model.trainable_variables
-    scale = float(optimizer.dynamic_scale.numpy()) if precision.loss_scaling else None
-    before = [as_float64(variable) for variable in variables]
-    # The replay keeps no tensor of its step, so they are computed apart, and before it.
-    tensors = compute_step(model, images, labels)
-    (report,) = replay(model, [(images, labels)])
+        scale = float(optimizer.dynamic_scale.numpy()) if precision.loss_scaling else None
+        before = [as_float64(variable) for variable in variables]
+        # The replay keeps no tensor of its step, so they are computed apart, and before it.
+        tensors = compute_step(model, *batches[-1])
+        (report,) = replay(model, batches[-1:])
     after = [as_float64(variable) for variable in variables]
     with np.errstate(invalid="ignore", over="ignore"):
         updates = [new - old for new, old in zip(after, before, strict=True)]
     gradients = [as_float64(gradient) for gradient in tensors.gradients]
     slots = slots_of(getattr(optimizer, "inner_optimizer", optimizer), variables)
 
-    def moments(kind: str) -> list[FloatArray]:
+    def moments(kind: str) -> list[Real]:
         return [as_float64(slot.variable) for slot in slots if slot.kind == kind]
 
     outputs = zip(model.layers, tensors.activations, strict=True)

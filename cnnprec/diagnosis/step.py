@@ -7,10 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-FloatArray = npt.NDArray[np.float64]
+from cnnprec.precision.formats import Real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +31,7 @@ class Step:
 
 
 def compute_step(model: keras.Sequential, images: Any, labels: Any) -> Step:
-    """One forward and one backward pass, eagerly; no weight is changed.
-
-    Args:
-        model: A compiled model whose optimizer is built.
-        images: The model's input, ``[batch, 28, 28, 1]``.
-        labels: Integers ``[batch]``.
-    """
+    """One forward and one backward pass of a compiled model, eagerly; no weight is changed."""
     activations = []
     with tf.GradientTape() as tape:
         tensor = tf.convert_to_tensor(images)
@@ -81,7 +74,7 @@ def weight_names(model: keras.Sequential) -> list[tuple[str, str]]:
     return [(v.path.split("/")[-2], v.name) for v in model.trainable_variables]
 
 
-def as_float64(value: Any) -> FloatArray:
+def as_float64(value: Any) -> Real:
     """The numbers of a tensor or variable; float64 holds those of every other type exactly."""
     # NumPy's cast: TensorFlow's may flush subnormal numbers to zero.
     return np.asarray(value).astype(np.float64)

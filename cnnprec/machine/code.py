@@ -10,11 +10,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def code_digest() -> str:
-    """Digest of this project's source files: the package, and the benchmarks beside it.
-
-    Unlike a commit it exists without a repository, and a commit of documents or baselines
-    does not change it.
-    """
+    """Digest of this project's source files: the package, and the benchmarks beside it."""
     digest = hashlib.sha256()
     for folder in (_PACKAGE, _PACKAGE.parent / "benchmarks"):
         for path in sorted(folder.rglob("*.py")):

@@ -35,26 +35,18 @@ def _cpu_info() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name with the numbers of its design.
+    """Name and numbers of the processor's design, such as ``"AMD EPYC family 26 model 2"``.
 
-    Virtual machines often give the same name to processors that differ, so the name alone
-    tells little.
-
-    Returns:
-        Such as ``"AMD EPYC family 26 model 2"``.
+    Virtual machines often give the same name to processors that differ.
     """
     info = _cpu_info()
     name = info.get("model name") or platform.processor() or platform.machine()
-    return " ".join(
-        [name, *(f"{word} {info[key]}" for key, word in _CPU_NUMBERS.items() if key in info)]
-    )
+    numbers = (f"{word} {info[key]}" for key, word in _CPU_NUMBERS.items() if key in info)
+    return " ".join([name, *numbers])
 
 
 def cpu_features() -> tuple[str, ...] | None:
-    """Sets of instructions that decide which kernels run, such as ``("avx2", "avx512f")``.
-
-    A hypervisor may hide some of what the processor has. None where the system does not tell.
-    """
+    """Those of `_CPU_FEATURES` that can be used; None where the system does not tell."""
     info = _cpu_info()
     flags = info.get("flags", info.get("Features"))
     if flags is None:

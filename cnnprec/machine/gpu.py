@@ -20,7 +20,6 @@ class Gpu:
     memory_bytes: int | None
     compute_capability: tuple[int, int] | None
     driver: str | None
-    cuda: str | None
     vbios: str | None
     power_limit_watts: float | None
     mig_mode: str | None
@@ -30,14 +29,9 @@ def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
     """Returns the GPUs that CUDA programs of this process may use, in CUDA's order.
 
     ``CUDA_VISIBLE_DEVICES`` is obeyed where it holds indices or UUIDs. NVML counts in the
-    order of the PCI bus; CUDA does so only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. The two
-    can differ on a machine with GPUs of different models.
-
-    Args:
-        nvml: In place of the module ``pynvml``, for tests.
+    order of the PCI bus, CUDA only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
     """
-    if nvml is None:
-        nvml = pynvml
+    nvml = nvml or pynvml
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:
@@ -49,7 +43,7 @@ def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
 
 
 def visible_gpus(nvml: Any) -> list[Any]:
-    """Handles of the GPUs that CUDA programs of this process may use, in CUDA's order."""
+    """Handles of the GPUs of `query_gpus`."""
     count = ask(nvml, nvml.nvmlDeviceGetCount) or 0
     # A GPU that fell off the bus has no handle any more, and CUDA cannot use it either.
     answers = [ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
@@ -74,7 +68,6 @@ def visible_gpus(nvml: Any) -> list[Any]:
 def _describe(nvml: Any, handle: Any) -> Gpu:
     memory = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     capability = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
-    cuda = ask(nvml, nvml.nvmlSystemGetCudaDriverVersion)
     milliwatts = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     mig = ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
     return Gpu(
@@ -82,8 +75,6 @@ def _describe(nvml: Any, handle: Any) -> Gpu:
         memory_bytes=None if memory is None else int(memory.total),
         compute_capability=None if capability is None else (capability[0], capability[1]),
         driver=_text(ask(nvml, nvml.nvmlSystemGetDriverVersion)),
-        # NVML gives 12050 for 12.5.
-        cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         vbios=_text(ask(nvml, nvml.nvmlDeviceGetVbiosVersion, handle)),
         power_limit_watts=None if milliwatts is None else milliwatts / 1000,
         mig_mode=None if mig is None else ("on" if mig[0] else "off"),

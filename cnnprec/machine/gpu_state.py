@@ -13,14 +13,11 @@ class GpuState:
     """What a GPU went through during one round.
 
     Attributes:
-        throttled: Names of the reasons for which the GPU was slowed down, such as
-            ``"thermal"``; empty if it was not.
-        new_ecc_errors: Uncorrected memory errors that were counted during the round; None
-            where the GPU does not count them.
-        xid_errors: Numbers of the Xid errors that the driver reported during the round.
-        temperature_celsius: At the end of the round; None where it is not reported.
-        sm_clock_mhz: Clock of the multiprocessors at the end of the round, likewise.
-        power_watts: Power drawn at the end of the round, likewise.
+        throttled: The reasons for which the GPU was slowed down, such as ``"thermal"``.
+        new_ecc_errors: Uncorrected memory errors; None where the GPU does not count them.
+        xid_errors: Numbers of the Xid errors that the driver reported.
+        temperature_celsius, sm_clock_mhz, power_watts: At the end of the round; None where
+            they are not reported. The clock is that of the multiprocessors.
     """
 
     throttled: tuple[str, ...]

@@ -11,9 +11,8 @@ import pynvml
 from cnnprec.machine.gpu import ask, visible_gpus
 from cnnprec.machine.gpu_state import GpuState
 
-# The policies that keep a GPU below the clocks it could run at, and what each is called.
-# Not here: low utilization, which slows nothing down that has work to do, and sync boost,
-# which ties several GPUs together while one is trained on.
+# The policies that keep a GPU below the clocks it could run at, and what each is called. Not low
+# utilization, which slows no work down, nor sync boost, which ties several GPUs together.
 _POLICIES = (
     ("thermal", "NVML_PERF_POLICY_THERMAL"),
     ("power", "NVML_PERF_POLICY_POWER"),
@@ -21,13 +20,11 @@ _POLICIES = (
     ("reliability", "NVML_PERF_POLICY_RELIABILITY"),
 )
 
-# A GPU that stood still for 1 % of a round made it 1 % longer, and one that only ran slower
-# made it longer by less. Rounds differ by about as much anyway. Not 0, because a healthy GPU
-# reaches for its limits: it raises its clocks until one of them is touched for a moment.
+# A GPU that stood still for 1 % of a round made it 1 % longer; rounds differ by as much anyway.
+# Not 0, because a healthy GPU raises its clocks until a limit is touched for a moment.
 _THROTTLED_SHARE = 0.01
 
-# Not here: idle, clocks that someone set, and the software's power cap, which the policy
-# "power" tells for the whole round.
+# Not idle, clocks that someone set, nor the power cap, which the policy "power" tells.
 _SLOWDOWNS = (
     ("thermal", "nvmlClocksEventReasonSwThermalSlowdown"),
     ("thermal", "nvmlClocksEventReasonHwThermalSlowdown"),
@@ -40,15 +37,12 @@ _CLOCK_REASONS = (
     "nvmlDeviceGetCurrentClocksEventReasons",
     "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
 )
-
 _TEMPERATURE = (
     "nvmlDeviceGetTemperature",
     "nvmlDeviceGetTemperatureV",  # the newer name; CUDA 14 drops the other
 )
-
 # Keeps a driver that never says "no more events" from holding up the session.
 _MOST_EVENTS = 100
-
 _TELLS_NOTHING = GpuState((), None, (), None, None, None)
 
 
@@ -67,19 +61,15 @@ class GpuWatch:
 
     NVML is asked in `start`, in `stop` and where the caller asks, never by itself, so that a round
     is not disturbed. What the GPU or the driver does not tell is left out of the state; no answer
-    of NVML makes the watch fail.
+    of NVML makes the watch fail. NVML stays open from `start` to `stop`, which may be called
+    again, so put one into a ``finally``.
 
-    NVML stays open from `start` to `stop`. `stop` may be called again, so put one into a
-    ``finally``.
+    Args:
+        index: Position of the GPU in `query_gpus`.
+        nvml: In place of the module ``pynvml``, for tests.
     """
 
     def __init__(self, index: int, nvml: Any = None) -> None:
-        """Chooses the GPU; NVML is not asked yet.
-
-        Args:
-            index: Position of the GPU in `query_gpus`.
-            nvml: In place of the module ``pynvml``, for tests.
-        """
         self._index = index
         self._nvml = pynvml if nvml is None else nvml
         self._start: _Start | None = None
@@ -112,12 +102,7 @@ class GpuWatch:
         return _sm_clock(self._nvml, self._start.handle)
 
     def stop(self) -> GpuState | None:
-        """Ends the round.
-
-        Returns:
-            What the GPU went through since `start`; None if NVML does not know this GPU or
-            tells nothing of it, and without a `start`.
-        """
+        """What the GPU went through since `start`; None if NVML tells nothing of it."""
         start, self._start = self._start, None
         if start is None:
             return None

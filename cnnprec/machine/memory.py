@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-
 _STATUS = Path("/proc/self/status")
 
 
@@ -16,9 +15,8 @@ def reset_peak_resident() -> bool:
     """Starts a new span: the kernel's high-water mark falls to the present use.
 
     Returns:
-        Whether the kernel did so. Where it does not (anything but Linux, some
-        containers), a later peak would include everything since the process started, so
-        `peak_resident_bytes` must not be trusted.
+        Whether the kernel did so. Where it does not (anything but Linux, some containers),
+        `peak_resident_bytes` counts from the start of the process.
     """
     with contextlib.suppress(OSError):
         # proc(5): writing 5 resets the peak resident set size (VmHWM).

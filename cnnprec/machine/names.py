@@ -13,11 +13,7 @@ class DeviceError(ValueError):
 
 
 def check_device_name(name: str) -> str:
-    """Returns `name` if it is a device name: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
-
-    Raises:
-        DeviceError: It is none.
-    """
+    """Returns `name` if it is a device name, or raises a DeviceError that says what is."""
     if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", name):
         raise DeviceError(
             f"unknown device {name!r}: choose auto, cpu, gpu or gpu:N (such as gpu:0)"
@@ -34,12 +30,10 @@ def machine_id(device: str) -> str:
     """A folder name for results that may be compared: the device's model and count.
 
     Args:
-        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
+        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``; the CPU stands for a GPU that is not there.
 
     Returns:
-        Such as ``"cpu-AMD-EPYC-family-26-model-2-x2"`` or ``"gpu-NVIDIA-H200-x1"``. A GPU
-        that was asked for and is not there is answered with the CPU's name; choosing the device
-        reports it.
+        Such as ``"cpu-AMD-EPYC-family-26-model-2-x2"`` or ``"gpu-NVIDIA-H200-x1"``.
     """
     gpus = () if device == "cpu" else query_gpus()
     index = gpu_index(device)

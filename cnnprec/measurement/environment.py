@@ -63,4 +63,4 @@ def _gpu(device: str) -> Gpu | None:
         return gpus[int(index)]
     # TensorFlow sees a GPU that NVML does not (another vendor's): keep what it tells.
     details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
-    return Gpu(details.get("device_name", "unknown GPU"), *[None] * 7)
+    return Gpu(details.get("device_name", "unknown GPU"), *[None] * 6)

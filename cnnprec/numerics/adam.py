@@ -25,7 +25,6 @@ class AdamUpdate:
     Every dtype holds the hyper-parameters exactly, so that only rounding is measured.
 
     Attributes:
-        shape: Shape of the variable.
         output: ``"weight"``, ``"momentum"`` or ``"velocity"`` after the step.
         steps_before: Number of steps that the optimizer counts as done.
     """
@@ -40,16 +39,14 @@ class AdamUpdate:
     epsilon = 2.0**-13
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws weight, gradient and slots; v stays normal in float16."""
         return {
             "x": draw_normal(rng, self.shape, dtype),
             "gradient": draw_normal(rng, self.shape, dtype),
             "momentum": round_to(rng.standard_normal(self.shape) / 4, dtype),
-            "velocity": round_to(rng.uniform(2.0**-6, 1, self.shape), dtype),
+            "velocity": round_to(rng.uniform(2.0**-6, 1, self.shape), dtype),  # normal in float16
         }
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Builds the optimizer; each run sets the state before its step."""
         variable = keras.Variable(inputs["x"], dtype=dtype)
         optimizer = keras.optimizers.Adam(
             self.learning_rate, self.beta_1, self.beta_2, self.epsilon
@@ -69,8 +66,8 @@ class AdamUpdate:
         return step
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """Running error analysis of Adam as Keras writes it (Kingma & Ba, section 2)."""
         of = functools.partial(Tracked.of, arithmetic=arithmetic)
+        # Adam as Keras writes it (Kingma & Ba, section 2).
         gradient, m, v = of(inputs["gradient"]), of(inputs["momentum"]), of(inputs["velocity"])
         m = m + (gradient - m) * (1 - self.beta_1)
         v = v + (gradient * gradient - v) * (1 - self.beta_2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -18,8 +17,7 @@ def gamma(terms: int, unit_roundoff: float) -> float:
     """Higham's gamma_n = n u / (1 - n u): relative error of n roundings in a row.
 
     Raises:
-        ValueError: ``terms`` is negative, or ``terms * unit_roundoff`` reaches 1, where
-            the analysis says nothing.
+        ValueError: ``n u`` is negative or reaches 1, where the analysis says nothing.
     """
     product = terms * unit_roundoff
     if terms < 0 or product >= 1:
@@ -30,26 +28,13 @@ def gamma(terms: int, unit_roundoff: float) -> float:
     return product / (1.0 - product)
 
 
-@dataclasses.dataclass(frozen=True)
-class Accumulator:
-    """Where the partial sums of a dot product are kept.
-
-    Attributes:
-        unit_roundoff: Largest relative error of one addition.
-    """
-
-    unit_roundoff: float
-
-
-ACCUMULATORS: Mapping[str, Accumulator] = MappingProxyType(
-    {
-        "float32": Accumulator(2.0**-24),
-        # Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
-        "tensor_core": Accumulator(2.0**-23),
-        "float64": Accumulator(2.0**-53),
-    }
-)
-"""Every accumulator by name."""
+# Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
+ACCUMULATORS: Mapping[str, float] = {
+    "float32": 2.0**-24,
+    "tensor_core": 2.0**-23,
+    "float64": 2.0**-53,
+}
+"""Largest relative error of one addition, by where the partial sums of a dot product are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,22 +43,16 @@ class Arithmetic:
 
     Attributes:
         format: Format of operands and results.
-        accumulator: Where dot products and sums keep their partial sums.
+        accumulator: Unit roundoff of the partial sums of dot products and sums.
         tensor_float_32: Whether operands of float32 products may be rounded to TF32.
         flushes_subnormals: Whether results below the smallest normal number may become
-            zero. TensorFlow sets this mode for float32 and float64 on CPUs; float16 keeps
-            its subnormals.
+            zero, as TensorFlow on CPUs makes them.
     """
 
     format: FloatFormat
-    accumulator: Accumulator
+    accumulator: float
     tensor_float_32: bool = False
     flushes_subnormals: bool = False
-
-    @property
-    def unit_roundoff(self) -> float:
-        """Unit roundoff u of the results."""
-        return self.format.unit_roundoff
 
     @property
     def underflow(self) -> float:
@@ -99,12 +78,9 @@ def arithmetic_for(
     """The rules that TensorFlow's documentation lets one expect for a dtype.
 
     Args:
-        dtype: Name of the format.
+        dtype: Name of the format; a ValueError names the known ones.
         tensor_cores: Whether products of float16, bfloat16 and TF32 run on tensor cores.
         tensor_float_32: Whether TF32 is allowed; matters for float32 only.
-
-    Raises:
-        ValueError: The dtype is unknown.
     """
     fmt = get_format(dtype)
     tf32 = tensor_float_32 and dtype == "float32"

@@ -51,11 +51,7 @@ def exactly(values: Real, dtype: str) -> Enclosure:
 
 
 def contraction(
-    left: Real,
-    right: Real,
-    arithmetic: Arithmetic,
-    *,
-    bias: Real | None = None,
+    left: Real, right: Real, arithmetic: Arithmetic, *, bias: Real | None = None
 ) -> Enclosure:
     """Encloses a matrix product, the form of every dense and convolution result.
 
@@ -64,23 +60,20 @@ def contraction(
     Args:
         left: Array ``(m, k)``.
         right: Array ``(k, n)``.
-        arithmetic: The rules to hold the result to.
+        arithmetic: The rules to hold the result, ``(m, n)``, to.
         bias: Array ``(n,)``, or None.
-
-    Returns:
-        Enclosure of shape ``(m, n)``.
     """
     terms = left.shape[1]
     reference = arithmetic.reference_dtype
     exact = left.astype(reference) @ right.astype(reference)
     magnitude = np.abs(left).astype(np.float64) @ np.abs(right).astype(np.float64)
-    u = arithmetic.unit_roundoff
-    relative = gamma(terms, arithmetic.accumulator.unit_roundoff)
+    u = arithmetic.format.unit_roundoff
+    relative = gamma(terms, arithmetic.accumulator)
     if arithmetic.tensor_float_32:
         relative += 2 * 2.0**-11 + 2.0**-22
-    lost = arithmetic.underflow + terms * FORMATS["float32"].smallest_normal * (
-        arithmetic.format.name in ("bfloat16", "float32")
-    )
+    lost = arithmetic.underflow
+    if arithmetic.format.name in ("bfloat16", "float32"):
+        lost += terms * FORMATS["float32"].smallest_normal
     bound = u * np.abs(exact).astype(np.float64) + (1 + u) * relative * magnitude + lost
     reference_error = gamma(terms + 1, arithmetic.reference_unit_roundoff) * magnitude
     if bias is not None:
@@ -97,27 +90,15 @@ def summation(
     """Encloses a sum or mean over some axes, whatever the order of the additions.
 
     Source: docs/bounds.md, "Sums and means".
-
-    Args:
-        values: Array of any shape.
-        axes: Axes to reduce.
-        arithmetic: The rules to hold the result to.
-        mean: Whether to divide by the number of terms.
-
-    Returns:
-        Enclosure with the reduced axes removed.
     """
-    kept = [axis for axis in range(values.ndim) if axis not in axes]
     terms = math.prod(values.shape[axis] for axis in axes)
-    columns = values.transpose(*axes, *kept).reshape(terms, -1)
-    shape = tuple(values.shape[axis] for axis in kept)
     reference = arithmetic.reference_dtype
     divisor = terms if mean else 1
-    exact = columns.astype(reference).sum(axis=0) / reference(divisor)
-    magnitude = np.abs(columns).astype(np.float64).sum(axis=0) / divisor
-    u = arithmetic.unit_roundoff
+    exact = values.astype(reference).sum(axis=axes) / reference(divisor)
+    magnitude = np.abs(values).astype(np.float64).sum(axis=axes) / divisor
+    u = arithmetic.format.unit_roundoff
     count = terms if mean else terms - 1
     bound = u * np.abs(exact).astype(np.float64) + arithmetic.underflow
-    bound = bound + (1 + u) * gamma(count, arithmetic.accumulator.unit_roundoff) * magnitude
+    bound = bound + (1 + u) * gamma(count, arithmetic.accumulator) * magnitude
     bound = bound + gamma(terms + 1, arithmetic.reference_unit_roundoff) * magnitude
-    return Enclosure(exact, SAFETY * bound).reshape(shape)
+    return Enclosure(np.asarray(exact), np.asarray(SAFETY * bound))

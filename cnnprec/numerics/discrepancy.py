@@ -22,9 +22,8 @@ class Discrepancy:
             for rounding to nearest. NaN if there is no finite element.
         outward_mean_error: The same with the sign of the exact value taken out: positive
             if magnitudes are too large, negative if they are truncated.
-        worst_index: Index of the element with the largest error over bound.
-        worst_computed: That element as computed.
-        worst_exact: That element of the exact result.
+        worst_index: Index of the element with the largest error over bound, then that element
+            as computed and of the exact result.
     """
 
     max_error_over_bound: float
@@ -36,11 +35,7 @@ class Discrepancy:
 
 
 def discrepancy(computed: Real, enclosure: Enclosure) -> Discrepancy:
-    """Compares a computed array, of any floating dtype, with its enclosure.
-
-    Raises:
-        ValueError: The shapes differ, or there is no element.
-    """
+    """Compares a computed array, of any floating dtype, with its enclosure of the same shape."""
     exact, bound = enclosure.exact, enclosure.bound
     if computed.shape != exact.shape or computed.size == 0:
         raise ValueError(

@@ -1,7 +1,8 @@
 """The layers that the CNN uses, as operations of probes, with their gradients.
 
 The ``output`` of an operation is ``"forward"`` or one of its gradients: ``"input_gradient"``
-and, for layers with weights, ``"kernel_gradient"`` or ``"bias_gradient"``.
+and, for layers with weights, ``"kernel_gradient"`` or ``"bias_gradient"``. The ``shape`` is that
+of its input.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -57,10 +58,8 @@ class Conv2D:
     """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients.
 
     Attributes:
-        shape: Input shape ``(n, h, w, c)``.
         filters: Number of output channels.
         kernel_size: Height and width of the kernel.
-        output: See above.
         activation: Activation of the forward pass, ``None`` or ``"relu"``. ReLU moves no
             two numbers apart, so it keeps the bound.
         post_relu: Whether the input is drawn as the output of a ReLU.
@@ -77,7 +76,6 @@ class Conv2D:
     one_sided_upstream: bool = False
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws input, kernel, bias and upstream gradient, standard normal."""
         n, h, w, c = self.shape
         height, width = self.kernel_size
         draw = draw_activations if self.post_relu else draw_normal
@@ -90,14 +88,13 @@ class Conv2D:
         }
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the layer, and the tape for a gradient."""
         make = functools.partial(
             keras.layers.Conv2D, self.filters, self.kernel_size, activation=self.activation
         )
         return _run_weighted(make, self, inputs, dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """Encloses the result through im2col, so that each output is one dot product."""
+        # Through im2col, so that each output is one dot product.
         x, kernel, upstream = inputs["x"], inputs["kernel"], inputs["upstream"]
         height, width = self.kernel_size
         if self.output == "input_gradient":
@@ -114,20 +111,13 @@ class Conv2D:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Keras' Dense with bias, or one of its gradients.
-
-    Attributes:
-        shape: Input shape ``(n, k)``.
-        units: Number of outputs.
-        output: See above.
-    """
+    """Keras' Dense with bias on ``(n, k)``, or one of its gradients."""
 
     shape: tuple[int, ...]
     units: int
     output: str = "forward"
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws input, kernel, bias and upstream gradient."""
         return {
             "x": draw_activations(rng, self.shape, dtype),
             "kernel": draw_normal(rng, (self.shape[1], self.units), dtype),
@@ -136,12 +126,10 @@ class Dense:
         }
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the layer, and the tape for a gradient."""
         make = functools.partial(keras.layers.Dense, self.units)
         return _run_weighted(make, self, inputs, dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """Encloses the matrix product that the output is."""
         if self.output == "input_gradient":
             return contraction(inputs["upstream"], inputs["kernel"].T, arithmetic)
         return _enclose_product(inputs["x"], inputs["kernel"], inputs, self.output, arithmetic)
@@ -149,51 +137,55 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class BiasAdd:
-    """`keras.ops.add` of a vector to the last axis, as Conv2D and Dense add their bias.
-
-    Attributes:
-        shape: Input shape; the bias has the length of its last axis.
-    """
+    """`keras.ops.add` of a vector to the last axis, as Conv2D and Dense add their bias."""
 
     shape: tuple[int, ...]
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws input and bias."""
-        return {
-            "x": draw_normal(rng, self.shape, dtype),
-            "bias": draw_normal(rng, self.shape[-1:], dtype),
-        }
+        shapes = {"x": self.shape, "bias": self.shape[-1:]}
+        return {name: draw_normal(rng, shape, dtype) for name, shape in shapes.items()}
 
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:  # noqa: ARG002
-        """Adds the bias."""
+    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         return lambda: keras.ops.add(inputs["x"], inputs["bias"])
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """One addition, one rounding: |error| <= u |x + b|."""
         total = Tracked.of(inputs["x"], arithmetic) + Tracked.of(inputs["bias"], arithmetic)
         return total.enclosure
 
 
 @dataclasses.dataclass(frozen=True)
-class MaxPooling2D:
-    """Keras' 2x2 MaxPooling2D, or the gradient with respect to its input.
+class _WithoutWeights:
+    """What operations of an input alone share."""
+
+    shape: tuple[int, ...]
+    output: str = "forward"
+
+    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
+        return {name: draw_normal(rng, self.shape, dtype) for name in ("x", "upstream")}
+
+    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
+        return runner(self._function(inputs, dtype), inputs, self.output)
+
+    def _function(self, inputs: Tensors, dtype: str) -> Any:
+        """What makes the output of the input."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPooling2D(_WithoutWeights):
+    """Keras' 2x2 MaxPooling2D of ``(n, h, w, c)``, or the gradient with respect to its input.
 
     Both copy numbers, so both are exact. The gradient goes to the largest element of each
     window; among equals to the first in row-major order. Odd rows and columns at the end
     belong to no window.
 
     Attributes:
-        shape: Input shape ``(n, h, w, c)``.
-        output: See above.
         ties: Whether windows hold equal maxima; otherwise all four values differ.
     """
 
-    shape: tuple[int, ...]
-    output: str = "forward"
     ties: bool = False
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws input and upstream gradient."""
         n, h, w, c = self.shape
         upstream = draw_normal(rng, (n, h // 2, w // 2, c), dtype)
         if self.ties:
@@ -209,13 +201,10 @@ class MaxPooling2D:
         sign = rng.choice([-1.0, 1.0], (n, 1, 1, c))
         return {"x": sign * np.ldexp(significand, (start + place) % 4), "upstream": upstream}
 
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the layer, and the tape for the gradient."""
-        layer = keras.layers.MaxPooling2D((2, 2), dtype=dtype)
-        return runner(layer, inputs, self.output)
+    def _function(self, inputs: Tensors, dtype: str) -> Any:
+        return keras.layers.MaxPooling2D((2, 2), dtype=dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """Picks the first maximum of each window."""
         x, dtype = inputs["x"], arithmetic.format.name
         height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
         # Where the four values of all windows lie, in row-major order.
@@ -229,63 +218,34 @@ class MaxPooling2D:
         return exactly(gradient, dtype)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Activation:
-    """One of Keras' activations, or its gradient.
-
-    Attributes:
-        shape: Input shape ``(n, ...)``.
-        output: See above.
-    """
-
-    shape: tuple[int, ...]
-    output: str = "forward"
-    name: ClassVar[str]
-
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws input and upstream gradient."""
-        return {
-            "x": draw_normal(rng, self.shape, dtype),
-            "upstream": draw_normal(rng, self.shape, dtype),
-        }
-
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the layer, and the tape for the gradient."""
-        layer = keras.layers.Activation(self.name, dtype=dtype)
-        return runner(layer, inputs, self.output)
+class _Activation(_WithoutWeights):
+    def _function(self, inputs: Tensors, dtype: str) -> Any:
+        return keras.layers.Activation(type(self).__name__.lower(), dtype=dtype)
 
 
 class Relu(_Activation):
     """ReLU, or its gradient, which is 0 at 0; every tenth element of the input is zero."""
 
-    name = "relu"
-
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws input and upstream gradient."""
         inputs = super().draw(rng, dtype)
         inputs["x"].reshape(-1)[::10] = 0.0
         return inputs
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """ReLU and its gradient copy numbers or give zero, so they are exact."""
         copied = inputs["x" if self.output == "forward" else "upstream"]
         return exactly(np.where(inputs["x"] > 0, copied, 0.0), arithmetic.format.name)
 
 
-def _exponentials(logits: Tracked) -> Tracked:
-    """exp(z - max z) for each row: the stable form that every softmax uses."""
-    largest = Tracked.of(logits.exact.max(axis=1, keepdims=True), logits.arithmetic)
-    return (logits - largest).exp()
+def _shifted(logits: Tracked) -> Tracked:
+    """Subtracts the largest of each row: the stable form that every softmax uses."""
+    return logits - Tracked.of(logits.exact.max(axis=1, keepdims=True), logits.arithmetic)
 
 
 class Softmax(_Activation):
-    """Softmax over the last axis of a matrix, or its gradient."""
-
-    name = "softmax"
+    """Softmax over the last axis of a matrix, or its gradient, (dy - sum(dy p)) p."""
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """Running error analysis of e / sum(e) and of (dy - sum(dy p)) p."""
-        e = _exponentials(Tracked.of(inputs["x"], arithmetic))
+        e = _shifted(Tracked.of(inputs["x"], arithmetic)).exp()
         p = e / e.sum(axis=1)
         if self.output == "forward":
             return p.enclosure
@@ -293,20 +253,13 @@ class Softmax(_Activation):
         return ((upstream - (upstream * p).sum(axis=1)) * p).enclosure
 
 
-@dataclasses.dataclass(frozen=True)
-class CrossEntropy:
-    """Keras' SparseCategoricalCrossentropy per sample, from logits, or its gradient.
+class CrossEntropy(_WithoutWeights):
+    """Keras' SparseCategoricalCrossentropy per sample, from logits ``(n, classes)``.
 
-    Attributes:
-        shape: Input shape ``(n, classes)``.
-        output: See above.
+    It is log(sum e) - (z_label - max z); or its gradient, (p - onehot) dy.
     """
 
-    shape: tuple[int, ...]
-    output: str = "forward"
-
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws logits, labels and one upstream factor per sample."""
         n, classes = self.shape
         return {
             "x": 4.0 * draw_normal(rng, self.shape, dtype),
@@ -314,21 +267,18 @@ class CrossEntropy:
             "upstream": draw_normal(rng, (n,), dtype),
         }
 
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the loss in the given dtype, and the tape for the gradient."""
+    def _function(self, inputs: Tensors, dtype: str) -> Any:
         loss = keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="none", dtype=dtype
         )
-        return runner(lambda x: loss(inputs["labels"], x), inputs, self.output)
+        return lambda x: loss(inputs["labels"], x)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """Running error analysis of log(sum e) - (z_label - max) and (p - onehot) dy."""
         x, labels = inputs["x"], inputs["labels"]
-        logits = Tracked.of(x, arithmetic)
-        e = _exponentials(logits)
+        shifted = _shifted(Tracked.of(x, arithmetic))
+        e = shifted.exp()
         total = e.sum(axis=1)
         if self.output == "forward":
-            shifted = logits - Tracked.of(x.max(axis=1, keepdims=True), arithmetic)
             return (total.log() - shifted.at(labels)).enclosure.reshape((x.shape[0],))
         onehot = np.eye(x.shape[1])[labels]
         upstream = Tracked.of(inputs["upstream"][:, None], arithmetic)

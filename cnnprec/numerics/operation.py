@@ -21,10 +21,7 @@ Tensors = Mapping[str, Any]
 
 
 class Operation(Protocol):
-    """What a probe runs, and what it should give.
-
-    Implementations are frozen dataclasses, so that a probe stays a row of data.
-    """
+    """What a probe runs, and what it should give; a frozen dataclass."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,11 +31,7 @@ class Operation(Protocol):
         """Draws inputs that the dtype represents exactly."""
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Builds what is needed and returns a function that runs the operation.
-
-        The function takes nothing, returns a tensor, can be traced by `tf.function`, and
-        gives the same result each time.
-        """
+        """Builds what is needed; the function returned can be traced, and run again and again."""
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Returns the exact result and the bound on the error."""
@@ -54,10 +47,7 @@ def draw_normal(
 def draw_activations(
     rng: np.random.Generator, shape: tuple[int, ...], dtype: str
 ) -> NDArray[np.float64]:
-    """Numbers as they come out of ReLU: half of them zero, none negative.
-
-    One-sided sums grow with every term, which shows lossy accumulation best.
-    """
+    """Numbers as they come out of ReLU, whose sums show lossy accumulation best."""
     return np.maximum(draw_normal(rng, shape, dtype), 0.0)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -21,29 +20,20 @@ from cnnprec.precision.formats import FORMATS, FloatFormat, get_format, round_to
 
 @dataclasses.dataclass(frozen=True)
 class Reduction:
-    """`tf.reduce_sum` or `tf.reduce_mean` over some axes of random numbers.
-
-    Attributes:
-        shape: Input shape.
-        axes: Axes to reduce.
-        mean: Whether to take the mean.
-    """
+    """`tf.reduce_sum` or `tf.reduce_mean` over some axes of random, one-sided numbers."""
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     mean: bool = False
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws one-sided numbers, as they come out of ReLU."""
         return {"x": draw_activations(rng, self.shape, dtype)}
 
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:  # noqa: ARG002
-        """Reduces."""
+    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
         reduce = tf.reduce_mean if self.mean else tf.reduce_sum
         return lambda: reduce(inputs["x"], axis=list(self.axes))
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """See `cnnprec.numerics.bounds.summation`."""
         return summation(inputs["x"], self.axes, arithmetic, mean=self.mean)
 
 
@@ -51,9 +41,7 @@ class Reduction:
 class Counting:
     """The sum of n equal terms, by one of the routes that a CNN sums by.
 
-    Terms are chosen so that an accumulator of 24 bits holds every partial sum exactly, in any
-    order, and one of 16 bits does not; docs/bounds.md shows it ("Sums of equal terms"). So the
-    result must be the exact sum, rounded once.
+    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms").
 
     Attributes:
         route: Key of `COUNTING_ROUTES`.
@@ -70,40 +58,29 @@ class Counting:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array of terms."""
-        return COUNTING_ROUTES[self.route].shape(self.count)
+        shape, _, _ = COUNTING_ROUTES[self.route]
+        return shape(self.count)
 
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:  # noqa: ARG002
-        """Returns the terms; nothing is random."""
+    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         x = np.full((self.count, math.prod(self.shape) // self.count), self.term)
         if self.first is not None:
             x[0] = self.first
         return {"x": x.reshape(self.shape)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Sums by the route."""
-        return lambda: COUNTING_ROUTES[self.route].compute(inputs["x"], dtype)
+        _, compute, _ = COUNTING_ROUTES[self.route]
+        return lambda: compute(inputs["x"], dtype)
 
-    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:  # noqa: ARG002
-        """The exact sum, rounded once."""
+    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         name = arithmetic.format.name
-        shape = COUNTING_ROUTES[self.route].result
+        _, _, shape = COUNTING_ROUTES[self.route]
         first = self.term if self.first is None else self.first
         total = first + (self.count - 1) * self.term
         return exactly(np.full(shape, round_to(np.asarray(total), name)), name)
 
 
-@dataclasses.dataclass(frozen=True)
-class _CountingRoute:
-    """How to sum: the shape of n terms, the computation in a dtype, the shape of the result."""
-
-    shape: Callable[[int], tuple[int, ...]]
-    compute: Callable[[Any, str], Any]
-    result: tuple[int, ...]
-
-
 def _reduce(*axes: int) -> Callable[[Any, str], Any]:
-    return lambda x, dtype: tf.reduce_sum(x, axis=list(axes))  # noqa: ARG005
+    return lambda x, dtype: tf.reduce_sum(x, axis=list(axes))
 
 
 def _by_layer(make: Callable[..., keras.layers.Layer], output: str) -> Callable[[Any, str], Any]:
@@ -132,27 +109,26 @@ def _conv(side: int, output: str) -> Callable[[Any, str], Any]:
     return _by_layer(functools.partial(keras.layers.Conv2D, 4, side), output)
 
 
-COUNTING_ROUTES: Mapping[str, _CountingRoute] = MappingProxyType(
-    {
-        "sum-all": _CountingRoute(lambda n: (n // 64, 64), _reduce(0, 1), ()),
-        "sum-axis-0": _CountingRoute(lambda n: (n, 8), _reduce(0), (8,)),
-        "sum-axis-1": _CountingRoute(lambda n: (8, n), _reduce(1), (8,)),
-        "sum-axes-012": _CountingRoute(lambda n: (n // 64, 8, 8, 8), _reduce(0, 1, 2), (8,)),
-        "sum-axes-12": _CountingRoute(lambda n: (2, n // 64, 64, 4), _reduce(1, 2), (2, 4)),
-        "sum-axes-13": _CountingRoute(lambda n: (2, n // 64, 4, 64), _reduce(1, 3), (2, 4)),
-        "dense-forward": _CountingRoute(lambda n: (4, n), _dense("forward"), (4, 8)),
-        "dense-kernel-gradient": _CountingRoute(
-            lambda n: (n, 4), _dense("kernel_gradient"), (4, 8)
-        ),
-        "conv2d-forward": _CountingRoute(
-            lambda n: (1, 8, 8, n // 64), _conv(8, "forward"), (1, 1, 1, 4)
-        ),
-        "conv2d-kernel-gradient": _CountingRoute(
-            lambda n: (n // 64, 8, 8, 2), _conv(1, "kernel_gradient"), (1, 1, 2, 4)
-        ),
-        "bias-gradient": _CountingRoute(lambda n: (n // 64, 8, 8, 8), _bias_gradient, (8,)),
-    }
-)
+COUNTING_ROUTES: Mapping[
+    str, tuple[Callable[[int], tuple[int, ...]], Callable[[Any, str], Any], tuple[int, ...]]
+] = {
+    "sum-all": (lambda n: (n // 64, 64), _reduce(0, 1), ()),
+    "sum-axis-0": (lambda n: (n, 8), _reduce(0), (8,)),
+    "sum-axis-1": (lambda n: (8, n), _reduce(1), (8,)),
+    "sum-axes-012": (lambda n: (n // 64, 8, 8, 8), _reduce(0, 1, 2), (8,)),
+    "sum-axes-12": (lambda n: (2, n // 64, 64, 4), _reduce(1, 2), (2, 4)),
+    "sum-axes-13": (lambda n: (2, n // 64, 4, 64), _reduce(1, 3), (2, 4)),
+    "dense-forward": (lambda n: (4, n), _dense("forward"), (4, 8)),
+    "dense-kernel-gradient": (lambda n: (n, 4), _dense("kernel_gradient"), (4, 8)),
+    "conv2d-forward": (lambda n: (1, 8, 8, n // 64), _conv(8, "forward"), (1, 1, 1, 4)),
+    "conv2d-kernel-gradient": (
+        lambda n: (n // 64, 8, 8, 2),
+        _conv(1, "kernel_gradient"),
+        (1, 1, 2, 4),
+    ),
+    "bias-gradient": (lambda n: (n // 64, 8, 8, 8), _bias_gradient, (8,)),
+}
+"""How to sum, by name: the shape of n terms, the computation in a dtype, the result's shape."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,12 +147,10 @@ class Cast:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Random casts take 4,096 numbers, the others as many as there are edges."""
         edges = _CAST_EDGES.get(self.kind)
         return (4096,) if edges is None else (len(edges(FORMATS["float32"])),)
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        """Draws values over the common normal range, or takes the edges of ``dtype``."""
         if self.kind == "random":
             # From float16's smallest subnormal to its largest binade but one, so that
             # nothing overflows or leaves the normal range of the wider formats.
@@ -190,11 +164,9 @@ class Cast:
         return {"x": round_to(x, self.source)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Casts."""
         return lambda: tf.cast(inputs["x"], dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """`round_to` rounds once, without any library's cast."""
         name = arithmetic.format.name
         return exactly(round_to(inputs["x"], name), name)
 
@@ -224,6 +196,7 @@ def _near_ties(fmt: FloatFormat) -> tuple[float, ...]:
     return (1 + u + hair, -1 - u - hair, 1 + 3 * u - hair, almost)
 
 
-_CAST_EDGES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = MappingProxyType(
-    {"edges": _edges, "double-rounding": _near_ties}
-)
+_CAST_EDGES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = {
+    "edges": _edges,
+    "double-rounding": _near_ties,
+}

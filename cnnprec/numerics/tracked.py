@@ -20,13 +20,13 @@ class Tracked:
     """A number with a bound on the error that its computed counterpart has so far.
 
     Running error analysis (Higham, section 3.3; docs/bounds.md has the rule of each operation):
-    it turns a formula such as Adam's update into an enclosure mechanically.
+    it turns a formula such as Adam's update into an enclosure mechanically. An operation whose
+    result may not exist raises a ValueError.
 
     Attributes:
         exact: float64 or longdouble array, computed in `Arithmetic.reference_dtype`.
         error: float64 array: largest distance of the computed number from ``exact``.
-        arithmetic: The rules each operation follows. The unit roundoff of the reference
-            is added to that of the format, so ``error`` covers both sides.
+        arithmetic: The rules each operation follows.
     """
 
     exact: Real
@@ -44,14 +44,17 @@ class Tracked:
         """The value and its error bound."""
         return Enclosure(self.exact, SAFETY * np.asarray(self.error, np.float64))
 
+    @property
+    def _roundoff(self) -> float:
+        """That of the format and that of the reference, so that the error covers both sides."""
+        return self.arithmetic.format.unit_roundoff + self.arithmetic.reference_unit_roundoff
+
     def _result(self, exact: Real, error: Real, roundoffs: int = 1) -> Tracked:
         """Adds the rounding of one operation to the propagated error."""
-        arithmetic = self.arithmetic
-        u = arithmetic.unit_roundoff + arithmetic.reference_unit_roundoff
         propagated = np.asarray(error, np.float64)
         size = np.abs(exact).astype(np.float64) + propagated
-        total = propagated + roundoffs * u * size + arithmetic.underflow
-        return Tracked(exact, np.asarray(total), arithmetic)
+        total = propagated + roundoffs * self._roundoff * size + self.arithmetic.underflow
+        return Tracked(exact, np.asarray(total), self.arithmetic)
 
     def _lift(self, other: Tracked | float) -> Tracked:
         return other if isinstance(other, Tracked) else Tracked.of(other, self.arithmetic)
@@ -74,11 +77,6 @@ class Tracked:
         return self._result(self.exact * right.exact, error)
 
     def __truediv__(self, other: Tracked | float) -> Tracked:
-        """Divides.
-
-        Raises:
-            ValueError: The error of the divisor reaches its size, so zero is possible.
-        """
         right = self._lift(other)
         size = np.abs(right.exact)
         if np.any(right.error >= size):
@@ -88,11 +86,7 @@ class Tracked:
         return self._result(quotient, error)
 
     def sqrt(self) -> Tracked:
-        """Square root, correctly rounded as IEEE 754 demands.
-
-        Raises:
-            ValueError: A negative argument is possible.
-        """
+        """Square root, correctly rounded as IEEE 754 demands."""
         if np.any(self.error > self.exact):
             raise ValueError("the argument of sqrt may be negative.")
         root = np.sqrt(self.exact)
@@ -106,22 +100,14 @@ class Tracked:
         return self._result(value, value * np.expm1(self.error), _ELEMENTARY_ROUNDOFFS)
 
     def log(self) -> Tracked:
-        """Natural logarithm.
-
-        Raises:
-            ValueError: A non-positive argument is possible.
-        """
+        """Natural logarithm."""
         if np.any(self.error >= self.exact):
             raise ValueError("the argument of log may be zero or negative.")
         error = -np.log1p(-self.error / self.exact)
         return self._result(np.log(self.exact), error, _ELEMENTARY_ROUNDOFFS)
 
     def power(self, exponent: int) -> Tracked:
-        """Power of an exact base.
-
-        Raises:
-            ValueError: The base carries an error already.
-        """
+        """Power of an exact base."""
         if np.any(self.error > 0):
             raise ValueError("power needs an exact base.")
         value = self.exact**exponent
@@ -133,16 +119,12 @@ class Tracked:
         exact = self.exact.sum(axis=axis, keepdims=True)
         error = self.error.sum(axis=axis, keepdims=True)
         size = np.abs(self.exact).astype(np.float64) + self.error
-        u = self.arithmetic.unit_roundoff + self.arithmetic.reference_unit_roundoff
-        error = error + gamma(terms - 1, u) * size.sum(axis=axis, keepdims=True)
+        error = error + gamma(terms - 1, self._roundoff) * size.sum(axis=axis, keepdims=True)
         error = error + terms * self.arithmetic.underflow
         return Tracked(exact, error, self.arithmetic)
 
     def at(self, index: NDArray[np.int64]) -> Tracked:
         """Picks ``index[i]`` from each row i of a matrix; shape ``(rows, 1)``."""
         where = index.reshape(-1, 1)
-        return Tracked(
-            np.take_along_axis(self.exact, where, axis=1),
-            np.take_along_axis(self.error, where, axis=1),
-            self.arithmetic,
-        )
+        exact, error = (np.take_along_axis(x, where, axis=1) for x in (self.exact, self.error))
+        return Tracked(exact, error, self.arithmetic)

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -37,49 +36,34 @@ def _by_weight(make: Callable[..., keras.layers.Layer], rank: int, output: str) 
     return route
 
 
-_dense = functools.partial(keras.layers.Dense, 1)
-
-_conv = functools.partial(keras.layers.Conv2D, 1, 1)
-
-
-def _through_max_pooling(x: Any, other: Any, dtype: str) -> Any:  # noqa: ARG001
+def _through_max_pooling(x: Any, other: Any, dtype: str) -> Any:
     tiled = tf.tile(x[:, None, None, None], [1, 2, 2, 1])
     return keras.layers.MaxPooling2D((2, 2), dtype=dtype)(tiled)[:, 0, 0, 0]
 
 
-def _through_relu(x: Any, other: Any, dtype: str) -> Any:  # noqa: ARG001
-    return keras.layers.Activation("relu", dtype=dtype)(x)
-
-
-def _through_bias(x: Any, other: Any, dtype: str) -> Any:  # noqa: ARG001
-    return keras.ops.add(x[:, None], other[:1])[:, 0]
-
-
-def _through_sum(x: Any, other: Any, dtype: str) -> Any:  # noqa: ARG001
-    return tf.reduce_sum(tf.stack([x, other], axis=1), axis=1)
-
-
-_ADDING_ROUTES: Mapping[str, _Route] = MappingProxyType(
-    {"bias": _through_bias, "sum": _through_sum}
-)
+_dense = functools.partial(keras.layers.Dense, 1)
+_conv = functools.partial(keras.layers.Conv2D, 1, 1)
+_ADDING_ROUTES: Mapping[str, _Route] = {
+    "bias": lambda x, other, dtype: keras.ops.add(x[:, None], other[:1])[:, 0],
+    "sum": lambda x, other, dtype: tf.reduce_sum(tf.stack([x, other], axis=1), axis=1),
+}
 """Routes that compute x + other."""
 
-COPYING_ROUTES: Mapping[str, _Route] = MappingProxyType(
-    {"max-pooling": _through_max_pooling, "relu": _through_relu}
-)
+COPYING_ROUTES: Mapping[str, _Route] = {
+    "max-pooling": _through_max_pooling,
+    "relu": lambda x, other, dtype: keras.layers.Activation("relu", dtype=dtype)(x),
+}
 """Routes that return x where it is positive."""
 
-ROUTES: Mapping[str, _Route] = MappingProxyType(
-    {
-        # x * other, as a contraction of one term.
-        "dense": _by_weight(_dense, 1, "forward"),
-        "dense-input-gradient": _by_weight(_dense, 1, "input_gradient"),
-        "conv2d": _by_weight(_conv, 3, "forward"),
-        "conv2d-input-gradient": _by_weight(_conv, 3, "input_gradient"),
-        **_ADDING_ROUTES,
-        **COPYING_ROUTES,
-    }
-)
+ROUTES: Mapping[str, _Route] = {
+    # x * other, as a contraction of one term.
+    "dense": _by_weight(_dense, 1, "forward"),
+    "dense-input-gradient": _by_weight(_dense, 1, "input_gradient"),
+    "conv2d": _by_weight(_conv, 3, "forward"),
+    "conv2d-input-gradient": _by_weight(_conv, 3, "input_gradient"),
+    **_ADDING_ROUTES,
+    **COPYING_ROUTES,
+}
 
 
 def _last_bits(fmt: FloatFormat) -> tuple[float, ...]:
@@ -93,47 +77,36 @@ def _subnormals(fmt: FloatFormat) -> tuple[float, ...]:
     return (tiny, 3 * tiny, fmt.smallest_normal - tiny)
 
 
-VALUES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = MappingProxyType(
-    {
-        "mantissa": _last_bits,
-        "subnormal": _subnormals,
-        "largest": lambda fmt: (fmt.max_finite,),
-        "overflow": lambda fmt: (fmt.max_finite,),  # is doubled; the others are left as they are
-        "infinity": lambda fmt: (math.inf,),  # noqa: ARG005
-        "nan": lambda fmt: (math.nan,),  # noqa: ARG005
-    }
-)
+VALUES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = {
+    "mantissa": _last_bits,
+    "subnormal": _subnormals,
+    "largest": lambda fmt: (fmt.max_finite,),
+    "overflow": lambda fmt: (fmt.max_finite,),  # is doubled; the others are left as they are
+    "infinity": lambda fmt: (math.inf,),
+    "nan": lambda fmt: (math.nan,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """Chosen values through one operation, with the result known in advance.
-
-    Attributes:
-        route: Key of `ROUTES`.
-        kind: Key of `VALUES`.
-    """
+    """Values of a kind of `VALUES` through one of `ROUTES`, with the result known in advance."""
 
     route: str
     kind: str
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One value, or a few, as a vector."""
         return (len(VALUES[self.kind](FORMATS["float32"])),)
 
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:  # noqa: ARG002
-        """Returns the values and the neutral or doubling second operand."""
+    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         x = np.array(VALUES[self.kind](get_format(dtype)))
         neutral, doubling = (0.0, x) if self.route in _ADDING_ROUTES else (1.0, 2.0)
         return {"x": x, "other": np.full(x.shape, doubling if self.kind == "overflow" else neutral)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the route."""
         return lambda: ROUTES[self.route](inputs["x"], inputs["other"], dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        """The expected values; a subnormal may be zero where the mode says so."""
         fmt, x = arithmetic.format, inputs["x"]
         if self.kind == "mantissa" and arithmetic.tensor_float_32:
             # TF32 keeps 11 significand bits and may round the operand to either neighbour.
@@ -152,15 +125,12 @@ class MaxPoolingNan:
 
     shape: tuple[int, ...] = (1, 2, 2, 1)
 
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:  # noqa: ARG002
-        """Returns the window."""
+    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         return {"x": np.array([1.0, math.nan, 2.0, 3.0]).reshape(self.shape)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Runs the layer."""
         layer = keras.layers.MaxPooling2D((2, 2), dtype=dtype)
         return lambda: layer(inputs["x"])
 
-    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:  # noqa: ARG002
-        """The largest number, the NaN ignored."""
+    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         return exactly(np.full((1, 1, 1, 1), 3.0), arithmetic.format.name)

@@ -21,10 +21,8 @@ class FloatFormat:
     """A binary floating-point format.
 
     Attributes:
-        name: The dtype's name, such as ``"float16"``.
         significand_bits: Bits of the significand, the hidden one included.
-        min_exponent: Exponent of the smallest normal number.
-        max_exponent: Exponent of the largest finite number.
+        min_exponent, max_exponent: Exponents of the smallest normal and the largest number.
     """
 
     name: str
@@ -59,10 +57,8 @@ class FloatFormat:
 
     @property
     def flushes_subnormals(self) -> bool:
-        """Whether TensorFlow on CPUs may make results below the smallest normal number zero.
-
-        It does so for float32 and float64, and computes bfloat16 in float32.
-        """
+        """Whether TensorFlow on CPUs may make results below the smallest normal number zero."""
+        # It does so for float32 and float64, and computes bfloat16 in float32.
         return self.name != "float16"
 
     def cast(self, value: float) -> float:
@@ -73,44 +69,27 @@ class FloatFormat:
         return value
 
 
-FORMATS: Mapping[str, FloatFormat] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            FloatFormat("float16", 11, -14, 15),
-            FloatFormat("bfloat16", 8, -126, 127),
-            FloatFormat("float32", 24, -126, 127),
-            FloatFormat("float64", 53, -1022, 1023),
-        )
-    }
+_ROWS = (
+    FloatFormat("float16", 11, -14, 15),
+    FloatFormat("bfloat16", 8, -126, 127),
+    FloatFormat("float32", 24, -126, 127),
+    FloatFormat("float64", 53, -1022, 1023),
 )
+FORMATS: Mapping[str, FloatFormat] = MappingProxyType({row.name: row for row in _ROWS})
 """Every format by dtype name."""
 
 
 def get_format(dtype: str) -> FloatFormat:
-    """Returns the format of a dtype name.
-
-    Raises:
-        ValueError: The name is none of `FORMATS`.
-    """
-    try:
-        return FORMATS[dtype]
-    except KeyError:
+    """Returns the format of a dtype name; a ValueError lists those of `FORMATS`."""
+    if dtype not in FORMATS:
         raise ValueError(
             f"no floating-point format {dtype!r}; known formats: {', '.join(FORMATS)}."
-        ) from None
+        )
+    return FORMATS[dtype]
 
 
 def spacing(values: Real, dtype: str) -> NDArray[np.float64]:
-    """Gap from each number to its neighbour of larger magnitude in the format.
-
-    Args:
-        values: Finite numbers of any shape, read as float64.
-        dtype: Name of the format.
-
-    Returns:
-        One ulp of each number as float64; the smallest subnormal for zero.
-    """
+    """Gap from each finite number to its neighbour of larger magnitude in the format."""
     fmt = get_format(dtype)
     _, exponent = np.frexp(np.asarray(values, np.float64))
     # frexp's fraction lies in [1/2, 1), so the binary exponent is one less.
@@ -123,17 +102,9 @@ def spacing(values: Real, dtype: str) -> NDArray[np.float64]:
 def round_to(values: Real, dtype: str) -> NDArray[np.float64]:
     """Rounds to the nearest number of a format, ties to even, in one step.
 
-    This is the reference for casts. It does not use the casts of NumPy, ml_dtypes or
-    TensorFlow: of these, ml_dtypes and TensorFlow round float64 to float32 first, and so
-    round twice.
-
-    Args:
-        values: Numbers of any shape, exact in float64. NaN and infinities pass.
-        dtype: Name of the format to round to.
-
-    Returns:
-        float64 array of numbers representable in the format: subnormals are kept, and
-        magnitudes that round above the largest finite number become infinite.
+    This is the reference for casts; ml_dtypes and TensorFlow round float64 to float32 first,
+    and so round twice. Subnormals are kept, magnitudes that round above the largest finite
+    number become infinite, NaN and infinities pass.
     """
     fmt = get_format(dtype)
     exact: NDArray[np.float64] = np.array(values, np.float64)

@@ -1,8 +1,4 @@
-"""What a training precision is, which ones exist, and how their names are read.
-
-A precision is a row of data. Code elsewhere reads its fields; it never asks for
-its name.
-"""
+"""What a training precision is, which ones exist, and how their names are read."""
 
 from __future__ import annotations
 
@@ -19,18 +15,14 @@ class Precision:
 
     Attributes:
         name: The name used on the command line, in records and in tables.
-        variable_dtype: Type of weights, biases and optimizer slots, such as
-            ``"float32"``.
+        variable_dtype: Type of weights, biases and optimizer slots, such as ``"float32"``.
         compute_dtype: Type of activations and gradients inside the layers.
-        loss_scaling: Whether the optimizer is wrapped in dynamic loss scaling.
-            Only float16 needs it: its smallest normal number is 2**-14, while
-            bfloat16 has the exponent range of float32.
-        tensor_float_32: Whether a GPU may round the operands of float32 matrix
-            products and convolutions to TF32 (10 stored significand bits).
-            TensorFlow allows it by default, so every other precision has to
-            switch it off.
-        optimizer_overrides: Hyper-parameters of Adam that differ from Keras'
-            defaults, as ``(name, value)`` pairs.
+        loss_scaling: Whether the optimizer is wrapped in dynamic loss scaling. Only float16
+            needs it; bfloat16 has the exponent range of float32.
+        tensor_float_32: Whether a GPU may round the operands of float32 matrix products and
+            convolutions to TF32, which TensorFlow allows by default.
+        optimizer_overrides: Hyper-parameters of Adam that differ from Keras' defaults, as
+            ``(name, value)`` pairs.
         note: One line for people: what to expect of this precision and why.
     """
 
@@ -43,22 +35,14 @@ class Precision:
     note: str = ""
 
     @property
-    def mixed(self) -> bool:
-        """Whether the layers compute in another type than they store."""
-        return self.variable_dtype != self.compute_dtype
-
-    @property
     def policy_name(self) -> str:
         """The name of the Keras dtype policy, such as ``"mixed_float16"``."""
-        return f"mixed_{self.compute_dtype}" if self.mixed else self.compute_dtype
+        mixed = self.variable_dtype != self.compute_dtype
+        return f"mixed_{self.compute_dtype}" if mixed else self.compute_dtype
 
     @property
     def loss_dtype(self) -> str:
-        """The type the loss is computed in: as exact as the network, never below float32.
-
-        A Keras loss computes in float32 unless told otherwise, whatever the layers do. That
-        would round the gradients of a float64 model.
-        """
+        """The type the loss is computed in; Keras' own, float32, would round double's gradients."""
         return "float64" if self.compute_dtype == "float64" else "float32"
 
     def __str__(self) -> str:
@@ -93,9 +77,8 @@ _ROWS = (
         "half_stable",
         "float16",
         "float16",
-        # The smallest power of ten that float16 holds as a normal number. Keras'
-        # 1e-7 is subnormal there and lets m / (sqrt(v) + epsilon) reach 500 when
-        # v has underflowed to zero.
+        # The smallest power of ten that float16 holds as a normal number. Keras' 1e-7 is
+        # subnormal there and lets m / (sqrt(v) + epsilon) reach 500 where v underflowed.
         optimizer_overrides=(("epsilon", 1e-4),),
         note="half with an epsilon that float16 can hold",
     ),
@@ -103,8 +86,7 @@ _ROWS = (
         "bfloat16_stable",
         "bfloat16",
         "bfloat16",
-        # 255/256, the largest bfloat16 below 1. Keras' 0.999 rounds to 1, which
-        # makes the bias-corrected learning rate zero.
+        # 255/256, the largest bfloat16 below 1. Keras' 0.999 rounds to 1.
         optimizer_overrides=(("beta_2", 0.99609375),),
         note="bfloat16 with a beta_2 that bfloat16 can hold",
     ),
@@ -113,28 +95,19 @@ _ROWS = (
 PRECISIONS: Mapping[str, Precision] = MappingProxyType({row.name: row for row in _ROWS})
 """Every precision by name, in the order of the tables."""
 
+_OTHER_NAMES = {
+    "double": ("float64", "fp64", "f64"),
+    "single": ("float32", "fp32", "f32"),
+    "tf32": ("tensorfloat32", "tensor_float_32"),
+    "half": ("float16", "fp16", "f16"),
+    "mixed_half": ("mixed", "mixed_float16", "mixed_fp16"),
+    "bfloat16": ("bf16",),
+    "mixed_bfloat16": ("mixed_bf16",),
+    "half_stable": ("fp16_stable", "float16_stable"),
+    "bfloat16_stable": ("bf16_stable",),
+}
 ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        "float64": "double",
-        "fp64": "double",
-        "f64": "double",
-        "float32": "single",
-        "fp32": "single",
-        "f32": "single",
-        "tensorfloat32": "tf32",
-        "tensor_float_32": "tf32",
-        "float16": "half",
-        "fp16": "half",
-        "f16": "half",
-        "mixed": "mixed_half",
-        "mixed_float16": "mixed_half",
-        "mixed_fp16": "mixed_half",
-        "bf16": "bfloat16",
-        "mixed_bf16": "mixed_bfloat16",
-        "fp16_stable": "half_stable",
-        "float16_stable": "half_stable",
-        "bf16_stable": "bfloat16_stable",
-    }
+    {alias: name for name, aliases in _OTHER_NAMES.items() for alias in aliases}
 )
 """Other spellings of the names, as users of NumPy, TensorFlow and CUDA know them."""
 
@@ -143,7 +116,7 @@ def get_precision(name: str) -> Precision:
     """Returns the precision of this name or alias; case and ``-``/``_`` do not matter.
 
     Raises:
-        ValueError: The name is unknown. The message lists the names that exist.
+        ValueError: The name is unknown.
     """
     key = name.strip().lower().replace("-", "_")
     key = ALIASES.get(key, key)
@@ -161,8 +134,7 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
     The order is kept; a precision named twice counts once.
 
     Raises:
-        ValueError: The list is empty or holds an empty or unknown name. Every unknown
-            name is reported at once.
+        ValueError: A name is empty or unknown. Every unknown name is reported at once.
     """
     names = text.split(",")
     if not text.strip() or any(not name.strip() for name in names):

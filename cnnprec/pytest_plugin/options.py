@@ -13,7 +13,7 @@ import cnnprec
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import check_device_name
 from cnnprec.measurement.supported import supported_precisions
-from cnnprec.precision.hyperparameters import check_precision, fatal
+from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
@@ -272,5 +272,5 @@ def _predictions(session: Session) -> list[str]:
     return [
         f"{precision.name}: {finding.message}"
         for precision in session.precisions
-        for finding in fatal(check_precision(precision))
+        for finding in check_precision(precision)
     ]

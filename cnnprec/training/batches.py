@@ -16,11 +16,7 @@ _ENDLESS = 2**62
 
 
 def check_dataset(config: TrainingConfig, dataset: Dataset) -> None:
-    """Checks that the dataset holds what the config trains on.
-
-    Raises:
-        ValueError: It has fewer images.
-    """
+    """Raises a ValueError where the dataset has another size than the config trains on."""
     for kind, wanted, found in (
         ("training", config.train_samples, len(dataset.train_labels)),
         ("test", config.test_samples, len(dataset.test_labels)),
@@ -41,8 +37,8 @@ def _tensor(array: npt.NDArray[np.uint8]) -> Any:
     """A tensor on the array's own memory, or on a copy of it where that is not aligned.
 
     The array must not change afterwards. `tf.convert_to_tensor` holds on to twice the memory
-    of a large array (TensorFlow 2.21: 90 MB for the 47 MB of Fashion-MNIST). DLPack hands
-    over memory as it is; TensorFlow aborts the process where it is not aligned.
+    of a large array (docs/performance.md). DLPack hands over memory as it is; TensorFlow aborts
+    the process where it is not aligned.
     """
     owner = array.base
     if (
@@ -65,8 +61,7 @@ def shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int
     """An endless dataset of ``(uint8 [batch, 28, 28, 1], uint8 [batch])``.
 
     Each epoch is another pseudo-random permutation of the images, computed from the seed
-    and the epoch by a stateless function: no shuffle buffer, no copy, the same batches on
-    every machine.
+    and the epoch by a stateless function, so the batches are the same on every machine.
     """
     size = config.batch_size
     last = len(labels) - 1
@@ -84,9 +79,8 @@ def shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int
         return tf.gather(images, chosen), tf.gather(labels, chosen)
 
     options = tf.data.Options()
-    # Autotuning a pipeline of one map is useless and harmful: in TensorFlow 2.21 the end of
-    # an epoch waits for the tuner's sleeping thread, whose periods double from 10 ms on, so
-    # that the time of an epoch is rounded up to the next of those (docs/performance.md).
+    # In TensorFlow 2.21 the end of an epoch waits for the tuner's sleeping thread, which rounds
+    # the time of an epoch up (docs/performance.md).
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 1
     return tf.data.Dataset.range(_ENDLESS).map(batch).prefetch(2).with_options(options)

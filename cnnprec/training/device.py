@@ -24,8 +24,7 @@ def select_device(name: str) -> str:
         ``"cpu"`` or ``"gpu:N"``.
 
     Raises:
-        DeviceError: There is no such device, or TensorFlow has already been set up with
-            another one.
+        DeviceError: There is no such device, or TensorFlow already uses another one.
     """
     check_device_name(name)
     gpus = tf.config.list_physical_devices("GPU")
@@ -34,13 +33,11 @@ def select_device(name: str) -> str:
         return "cpu"
     index = int(name.partition(":")[2] or 0)
     if index >= len(gpus):
+        known = ", ".join(f"gpu:{number}" for number in range(len(gpus))) or "no GPU"
         raise DeviceError(
-            f"--device {name}: TensorFlow sees {_gpu_names(len(gpus))}. Check the driver with "
-            "nvidia-smi, install the CUDA libraries with pip install 'cnnprec[cuda]', or use "
-            "--device cpu."
+            f"--device {name}: TensorFlow sees {known}. Check the driver with nvidia-smi, install "
+            "the CUDA libraries with pip install 'cnnprec[cuda]', or use --device cpu."
         )
-    # Taking all memory at once would hide how much a precision needs.
-    _configure(lambda: tf.config.experimental.set_memory_growth(gpus[index], True))
     _make_visible([gpus[index]])
     return f"gpu:{index}"
 
@@ -79,18 +76,13 @@ def peak_device_memory_bytes() -> int | None:
 
 
 def _make_visible(gpus: list[tf.config.PhysicalDevice]) -> None:
-    if tf.config.get_visible_devices("GPU") != gpus:
-        _configure(lambda: tf.config.set_visible_devices(gpus, "GPU"))
-
-
-def _configure(change: object) -> None:
     try:
-        change()  # type: ignore[operator]
+        for gpu in gpus:
+            # Taking all memory at once would hide how much a precision needs.
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if tf.config.get_visible_devices("GPU") != gpus:
+            tf.config.set_visible_devices(gpus, "GPU")
     except RuntimeError as error:
         raise DeviceError(
             f"TensorFlow is already running in this process with another device: {error}"
         ) from error
-
-
-def _gpu_names(count: int) -> str:
-    return "no GPU" if not count else ", ".join(f"gpu:{index}" for index in range(count))

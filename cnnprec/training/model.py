@@ -1,7 +1,6 @@
 """The TensorFlow tutorial CNN for Fashion-MNIST, in any precision.
 
-Dtypes are set layer by layer. The global dtype policy is never touched, so models of
-different precisions live side by side, also in threads.
+Dtypes are set layer by layer; the global dtype policy is never touched.
 """
 
 from __future__ import annotations
@@ -22,11 +21,7 @@ IMAGE_SHAPE = (SIDE, SIDE, 1)
 
 @keras.saving.register_keras_serializable("cnnprec")
 class PixelsToUnit(keras.layers.Layer):  # type: ignore[misc]
-    """Turns pixels 0..255 into numbers 0..1 of the compute dtype.
-
-    Input: uint8 ``[batch, 28, 28, 1]``. Output: compute dtype, same shape. The images stay
-    uint8 until they are on the device: a fourth of the bytes to copy, an eighth of the
-    memory that the notebook's float64 images take.
+    """Turns pixels 0..255, uint8 of any shape, into numbers 0..1 of the compute dtype.
 
     All 256 pixel values and 255 itself are exact in every float dtype, so the quotient is
     the correctly rounded ``pixel / 255``. Multiplying by a rounded 1/255 would not be.
@@ -52,8 +47,7 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
         """Has ``fit`` and single turns share one traced function, whatever their number of steps.
 
-        Keras' own is traced for one number. The pipeline is endless, so that no end of the data has
-        to be looked for.
+        The pipeline is endless, so that no end of the data has to be looked for.
         """
         known: Any = self.train_function
         if known is not None and not force:
@@ -90,12 +84,7 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
 
 
 def build_optimizer(precision: Precision) -> keras.optimizers.Optimizer:
-    """Adam with Keras' defaults and the precision's overrides.
-
-    With `Precision.loss_scaling` it comes wrapped in dynamic loss scaling. Keras'
-    ``compile`` does that by itself only under a global float16 policy, not for layers that
-    carry their own.
-    """
+    """Adam with Keras' defaults and the precision's overrides, and its loss scaling if any."""
     adam = keras.optimizers.Adam(**dict(precision.optimizer_overrides))
     if precision.loss_scaling:
         return keras.mixed_precision.LossScaleOptimizer(adam)
@@ -119,10 +108,9 @@ def build_model(
     Args:
         precision: Types of weights and computations, such as ``"mixed_half"``.
         softmax_dtype: Type of the softmax, such as ``"float32"``, which is TensorFlow's
-            advice for mixed precision. None computes it in the compute dtype, as the
-            notebook did.
-        optimizer: Used in place of `build_optimizer`'s. Nothing wraps it: it comes with loss
-            scaling where the precision asks for that, and without where it does not.
+            advice for mixed precision. None computes it in the compute dtype.
+        optimizer: Used in place of `build_optimizer`'s. It comes with loss scaling where the
+            precision asks for that, and without where it does not.
         jit: One of `cnnprec.workload.profiles.JIT_CHOICES`.
         steps_per_execution: Training steps per call into TensorFlow.
 
@@ -131,22 +119,18 @@ def build_model(
         probabilities ``[batch, 10]`` of the softmax dtype.
 
     Raises:
-        ValueError: The precision is unknown; or the optimizer given is wrapped in loss scaling and
-            the precision has none, or the other way round, or it is wrapped twice.
+        ValueError: The precision is unknown, or the optimizer has another loss scaling.
     """
     precision = get_precision(precision) if isinstance(precision, str) else precision
     if optimizer is not None:
         _check_optimizer(precision, optimizer)
     dtype = keras.DTypePolicy(precision.policy_name)
     layers = keras.layers
-    head = (
-        [layers.Dense(CLASSES, activation="softmax", dtype=dtype, name="dense2")]
-        if softmax_dtype is None
-        else [
-            layers.Dense(CLASSES, dtype=dtype, name="dense2"),
-            layers.Activation("softmax", dtype=softmax_dtype, name="softmax"),
-        ]
-    )
+    if softmax_dtype is None:
+        head = [layers.Dense(CLASSES, activation="softmax", dtype=dtype, name="dense2")]
+    else:
+        softmax = layers.Activation("softmax", dtype=softmax_dtype, name="softmax")
+        head = [layers.Dense(CLASSES, dtype=dtype, name="dense2"), softmax]
     model = TutorialCNN(
         [
             keras.Input(IMAGE_SHAPE, dtype="uint8"),
@@ -174,23 +158,14 @@ def build_model(
     return model
 
 
-def check_wrapping(optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuses loss scaling inside loss scaling, which would scale the loss by both factors.
-
-    Raises:
-        ValueError: A ``LossScaleOptimizer`` wraps another one.
-    """
+def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer) -> None:
     scaler = keras.mixed_precision.LossScaleOptimizer
-    if isinstance(optimizer, scaler) and isinstance(optimizer.inner_optimizer, scaler):
+    wrapped = isinstance(optimizer, scaler)
+    if wrapped and isinstance(optimizer.inner_optimizer, scaler):
         raise ValueError(
             "the optimizer is a LossScaleOptimizer around another LossScaleOptimizer, which "
             "scales the loss twice; wrap a bare optimizer once"
         )
-
-
-def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer) -> None:
-    check_wrapping(optimizer)
-    wrapped = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
     if wrapped is not precision.loss_scaling:
         given, remedy = (
             ("with loss scaling", "pass its inner_optimizer")
@@ -208,11 +183,7 @@ def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:
     """Draws the starting weights of a run: Glorot uniform kernels, zero biases.
 
     They are drawn in float32 and rounded to the variable dtype, so that the same seed
-    starts every precision from the same point. (Drawn in each dtype of its own, as Keras
-    does, float64 and float16 would start from unrelated points.)
-
-    Returns:
-        One array per weight of `model`, of its shape and dtype, in order.
+    starts every precision from the same point.
     """
     weights = []
     for index, variable in enumerate(model.trainable_variables):

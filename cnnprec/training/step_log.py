@@ -12,9 +12,6 @@ import tensorflow as tf
 class StepLog:
     """Loss and loss scale of every step of a run, kept in two device vectors.
 
-    It can be written to from a compiled training step. That costs one scatter of two
-    numbers per step; a callback would cost a return to Python.
-
     Args:
         steps: Number of steps that the log holds. Later steps are not noted.
     """
@@ -28,12 +25,7 @@ class StepLog:
         self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False)
 
     def note(self, loss: Any, scale: Any) -> None:
-        """Notes one step.
-
-        Args:
-            loss: Scalar of any float dtype, kept as float32.
-            scale: Scalar of any float dtype, kept as float32.
-        """
+        """Notes one step, with scalars of any float dtype; works in a compiled function too."""
         row = tf.stack([tf.cast(loss, tf.float32), tf.cast(scale, tf.float32)])
         place = tf.minimum(self._count, self._steps)
         self._values.scatter_nd_update(tf.reshape(place, [1, 1]), row[None])

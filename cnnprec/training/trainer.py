@@ -1,8 +1,6 @@
 """Trains one precision: seeded, repeatable, and with a harness that costs next to nothing.
 
-The harness is Keras' own ``fit``. What makes it cheap: the images are turned into tensors
-once, batches are gathered by a small `tf.data` pipeline, many steps run per call into
-TensorFlow, and losses are noted on the device.
+The harness is Keras' own ``fit``; docs/performance.md shows what it costs.
 """
 
 from __future__ import annotations
@@ -31,7 +29,6 @@ OnProgress = Callable[[int, int, float], None]
 epoch so far."""
 
 _FIRST_LOSSES = 16
-
 # Wide enough to be efficient; the activations of the first layer take 17 MB in float64.
 _TEST_BATCH = 100
 
@@ -40,13 +37,8 @@ class Trainer:
     """One precision's model with its data, to be trained again and again.
 
     A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed. ``reset``
-    puts the model into the very state of a newly built one (a test holds it to the bit),
-    so that later runs need no new tracing or compilation.
-
-    Args:
-        precision: What to train in.
-        config: How much to train.
-        dataset: What to train on. Its arrays are copied to tensors once.
+    puts the model into the very state of a newly built one, so that later runs need no new
+    tracing or compilation.
     """
 
     def __init__(self, precision: Precision, config: TrainingConfig, dataset: Dataset) -> None:
@@ -63,7 +55,7 @@ class Trainer:
         # One function a model: shared by all, it would be traced anew for each of them.
         self._count_correct = tf.function(self._count_correct_eagerly, reduce_retracing=True)
         self._seed = config.seed
-        self._batches: tf.data.Dataset
+        self.batches: tf.data.Dataset  # of the run that `reset` prepared
         self._iterator: Any = None
         self._losses: list[float] = []
         self._last_epoch_start: list[npt.NDArray[Any]] = []
@@ -73,17 +65,12 @@ class Trainer:
         """Whether XLA compiles the training step."""
         return bool(self.model.jit_compile)
 
-    @property
-    def batches(self) -> Any:
-        """The batches of the run that `reset` prepared: a `tf.data.Dataset`."""
-        return self._batches
-
     def warm_up(self) -> None:
         """Traces and compiles everything that ``fit`` and ``finish`` call, and runs it once."""
         self.reset(self.config.seed)
         with tensor_float_32(self.precision.tensor_float_32):
             self.model.fit(
-                self._batches,
+                self.batches,
                 steps_per_epoch=self.config.steps_per_execution,
                 verbose=0,
                 shuffle=False,
@@ -94,55 +81,44 @@ class Trainer:
     def reset(self, seed: int) -> None:
         """Puts the model into the state of a fresh one for this seed."""
         self._seed = seed
-        self._losses = []
-        self._last_epoch_start = []
         self._log.clear()
-        for variable, value in zip(
-            self.model.trainable_variables, initial_weights(self.model, seed), strict=True
-        ):
+        start = [*initial_weights(self.model, seed), *self._optimizer_start]
+        variables = [*self.model.trainable_variables, *self.model.optimizer.variables]
+        for variable, value in zip(variables, start, strict=True):
             variable.assign(value)
-        for variable, value in zip(
-            self.model.optimizer.variables, self._optimizer_start, strict=True
-        ):
-            variable.assign(value)
-        self._batches = shuffled_batches(*self._train, self.config, seed)
+        self.batches = shuffled_batches(*self._train, self.config, seed)
 
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Trains for all epochs; returns when the device has finished."""
+        watcher = _Watcher(self.config, on_progress)
         with tensor_float_32(self.precision.tensor_float_32):
             history = self.model.fit(
-                self._batches,
+                self.batches,
                 epochs=self.config.epochs,
                 steps_per_epoch=self.config.steps_per_epoch,
                 verbose=0,
                 shuffle=False,
-                callbacks=[_Watcher(self, on_progress)],
+                callbacks=[watcher],
             )
             # What the last step put into a GPU's queue may still be running.
             tf.test.experimental.sync_devices()
         self._losses = [float(loss) for loss in history.history["loss"]]
+        self._last_epoch_start = watcher.last_epoch_start
 
     def start_turns(self) -> None:
         """Makes ready for `take`: a fresh start, and an iterator over its batches."""
         self.reset(self.config.seed)
-        self._iterator = iter(self._batches)
+        self._iterator = iter(self.batches)
 
     def take(self, steps: int) -> None:
-        """Trains for some steps with one call into TensorFlow; returns when the device is done.
-
-        After `warm_up` and `start_turns`. No run is judged by it.
-
-        Args:
-            steps: How many, at least 1.
-        """
+        """Trains for some steps, after `start_turns`; returns when the device is done."""
         with tensor_float_32(self.precision.tensor_float_32):
             self.model.take_steps(self._iterator, tf.constant(steps))
             tf.test.experimental.sync_devices()
 
     def finish(self) -> TrainingRun:
         """Judges the run just trained."""
-        losses = self._log.losses()
-        scales = self._log.scales()
+        losses, scales = self._log.losses(), self._log.scales()
         weights = self.model.get_weights()
         bad = np.flatnonzero(~np.isfinite(losses))
         changes = np.flatnonzero(np.diff(scales, prepend=np.float32(np.nan)))
@@ -163,10 +139,6 @@ class Trainer:
             weights_sha256=hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest(),
         )
 
-    def mark_last_epoch(self) -> None:
-        """Remembers the weights, to tell later whether the last epoch moved any."""
-        self._last_epoch_start = self.model.get_weights()
-
     def _outcome(self, losses: npt.NDArray[np.float32], weights: list[npt.NDArray[Any]]) -> Outcome:
         # A loss that was infinite once, in a step that the loss scaler skipped, is no
         # divergence: what counts is how the run ended.
@@ -181,7 +153,7 @@ class Trainer:
         return Outcome.TRAINED
 
     def _has_gradient(self) -> bool:
-        images, labels = next(iter(self._batches))
+        images, labels = next(iter(self.batches))
         with tf.GradientTape() as tape:
             loss = self.model.compute_loss(y=labels, y_pred=self.model(images), training=False)
         gradients = tape.gradient(loss, self.model.trainable_variables)
@@ -210,13 +182,12 @@ def train(
     seed: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> TrainingRun:
-    """Trains one fresh model and returns what came of it; nothing is timed.
+    """Trains one fresh model; nothing is timed.
 
     Args:
         precision: What to train in, such as ``"mixed_half"``.
         config: How much to train: a profile's name or its numbers; ``runs`` is not used.
-        dataset: Images and labels, as many as the config asks for; None for
-            `cnnprec.load_dataset`'s.
+        dataset: As many images as the config asks for; None for `cnnprec.load_dataset`'s.
         seed: Of the initial weights and the order of the images, in place of the config's.
         on_progress: Called after every `TrainingConfig.steps_per_execution` steps.
 
@@ -238,22 +209,23 @@ def train(
 
 
 class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
-    """Marks the start of the last epoch and passes progress on."""
+    """Keeps the weights at the start of the last epoch and passes progress on."""
 
-    def __init__(self, trainer: Trainer, on_progress: OnProgress | None) -> None:
+    def __init__(self, config: TrainingConfig, on_progress: OnProgress | None) -> None:
         super().__init__()
-        self._trainer = trainer
+        self.last_epoch_start: list[npt.NDArray[Any]] = []
+        self._config = config
         self._on_progress = on_progress
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
         self._epoch = epoch
-        if epoch == self._trainer.config.epochs - 1:
-            self._trainer.mark_last_epoch()
+        if epoch == self._config.epochs - 1:
+            self.last_epoch_start = self.model.get_weights()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._on_progress is not None:
-            done = self._epoch * self._trainer.config.steps_per_epoch + batch + 1
+            done = self._epoch * self._config.steps_per_epoch + batch + 1
             self._on_progress(self._epoch, done, float(logs["loss"]))
 
 

@@ -13,9 +13,7 @@ import numpy.typing as npt
 UInt8Array = npt.NDArray[np.uint8]
 
 CLASSES = 10
-
 SIDE = 28
-
 # Bytes; the widest vector register that TensorFlow's kernels load at once (AVX-512). Arrays that
 # start at a multiple of it can be used as tensors without a copy.
 ALIGNMENT = 64
@@ -29,19 +27,15 @@ class DatasetError(ValueError):
 class Dataset:
     """Labelled images for training and testing. The arrays are made read-only.
 
-    Two data sets are equal only if they are the same object; compare `digest` and the
-    sizes to learn whether they hold the same images.
+    Two data sets are equal only if they are the same object.
 
     Attributes:
         name: ``"fashion-mnist"`` or ``"synthetic"``.
         source: Folder the files were read from, or ``"generated"``.
         digest: SHA-256 (hex) over the four arrays' own SHA-256 digests (hex), in the order of
-            the fields below. For Fashion-MNIST it covers the whole set, also when only
-            its first images are kept.
-        train_images: uint8, [n, 28, 28, 1], 0 to 255.
-        train_labels: uint8, [n], 0 to 9.
-        test_images: uint8, [m, 28, 28, 1], 0 to 255.
-        test_labels: uint8, [m], 0 to 9.
+            the fields. For Fashion-MNIST that of the whole set, also when not all is kept.
+        train_images, test_images: uint8, [n, 28, 28, 1], 0 to 255.
+        train_labels, test_labels: uint8, [n], 0 to 9.
     """
 
     name: str
@@ -58,15 +52,12 @@ class Dataset:
 
 
 def check_size(what: str, samples: int | None, available: int | None = None) -> None:
-    """Checks a number of images.
+    """Raises a DatasetError for a number of images below 1, or of more than there are.
 
     Args:
         what: Name of the number.
         samples: The number asked for; None for all that there are.
         available: How many Fashion-MNIST has; None for the synthetic set.
-
-    Raises:
-        DatasetError: It is below 1, or more than there are.
     """
     if samples is not None and (samples < 1 or samples > (available or samples)):
         accepted = f"1 to {available} for Fashion-MNIST" if available else "1 or more"

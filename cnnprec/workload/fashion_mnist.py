@@ -29,17 +29,12 @@ from cnnprec.workload.dataset import (
 )
 
 DATA_DIR_VARIABLE = "CNNPREC_DATA_DIR"
-
 _PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-
 _KERAS_SUBFOLDER = Path("datasets", "fashion-mnist")
-
 # Where Keras puts its cache when the home folder cannot be written.
 _KERAS_FALLBACK = Path("/tmp/.keras")  # noqa: S108 - Keras' choice; all that is read is verified
-
 # A machine without a network must not wait minutes for the synthetic set.
 _CONNECT_TIMEOUT_SECONDS = 5.0
-
 # Each read decompresses at most this much into a temporary before it is copied.
 _CHUNK_BYTES = 1 << 18
 
@@ -48,7 +43,6 @@ REMEDY_MISSING = (
     f"folder that holds all four files with --data-dir or {DATA_DIR_VARIABLE}, or use "
     "--dataset synthetic."
 )
-
 _REMEDY_DAMAGED = (
     "Put an intact copy in its place (in the Debian package's folder: apt-get install "
     "--reinstall dataset-fashion-mnist; in the Keras cache: delete the file and run again), or "
@@ -72,34 +66,26 @@ TRAIN_IMAGES = _IdxFile(
     (60_000, SIDE, SIDE),
     "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
 )
-
 _TRAIN_LABELS = _IdxFile(
     "train-labels-idx1-ubyte.gz",
     (60_000,),
     "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
 )
-
 TEST_IMAGES = _IdxFile(
     "t10k-images-idx3-ubyte.gz",
     (10_000, SIDE, SIDE),
     "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
 )
-
 _TEST_LABELS = _IdxFile(
     "t10k-labels-idx1-ubyte.gz",
     (10_000,),
     "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
 )
-
 _FILES = (TRAIN_IMAGES, _TRAIN_LABELS, TEST_IMAGES, _TEST_LABELS)
 
 
 def locate_fashion_mnist(data_dir: Path | None) -> Path | None:
-    """Returns the local folder that `load_dataset` would read, or None.
-
-    None means that it would download the files or raise `DatasetError`. Nothing is read
-    and the network is not touched.
-    """
+    """The local folder that `load_dataset` would read, or None; nothing is read for it."""
     try:
         return find_fashion_mnist(data_dir)
     except DatasetError:
@@ -181,15 +167,12 @@ def _read_split(
     """Reads and verifies images [n, 28, 28, 1] and labels [n], then keeps the first."""
     images, images_digest = _read_idx(folder / images_file.name, images_file.shape)
     labels, labels_digest = _read_idx(folder / labels_file.name, labels_file.shape)
+    path = folder / labels_file.name
     if labels.size and labels.max() >= CLASSES:
-        raise _damaged(
-            folder / labels_file.name,
-            f"holds the label {labels.max()}; accepted are 0 to {CLASSES - 1}",
-        )
+        raise _damaged(path, f"holds the label {labels.max()}; accepted are 0 to {CLASSES - 1}")
     if len(images) != len(labels):
         raise _damaged(
-            folder / labels_file.name,
-            f"holds {len(labels)} labels, but {images_file.name} holds {len(images)} images",
+            path, f"holds {len(labels)} labels, but {images_file.name} holds {len(images)} images"
         )
     for file, count, found in (
         (images_file, len(images), images_digest),
@@ -211,9 +194,8 @@ def _read_split(
 def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
     """Reads a gzipped IDX file of unsigned bytes; returns the array and its SHA-256 (hex).
 
-    The file is decompressed straight into the result and hashed on the way, so memory stays
-    close to the size of the result. `shape` bounds that whatever the file says: the largest
-    first dimension accepted, and the others exactly.
+    Memory stays close to the size of the result, which `shape` bounds whatever the file says:
+    the largest first dimension accepted, and the others exactly.
     """
     header_bytes = 4 + 4 * len(shape)
     magic = bytes((0, 0, 0x08, len(shape)))  # 0x08 is IDX for unsigned byte.

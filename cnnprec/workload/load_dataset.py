@@ -1,8 +1,4 @@
-"""The images a run trains on: Fashion-MNIST from wherever it lies, or the synthetic set.
-
-Searched in this order: the folder given, ``$CNNPREC_DATA_DIR``, the folder of Debian's and Ubuntu's
-package ``dataset-fashion-mnist``, the Keras cache, Keras' own download.
-"""
+"""The images a run trains on: Fashion-MNIST from wherever it lies, or the synthetic set."""
 
 from __future__ import annotations
 
@@ -33,13 +29,15 @@ def load_dataset(
 ) -> Dataset:
     """Loads Fashion-MNIST or generates the synthetic set.
 
+    Fashion-MNIST is looked for in the folder given, ``$CNNPREC_DATA_DIR``, the folder of Debian's
+    package ``dataset-fashion-mnist`` and the Keras cache, and then downloaded by Keras.
+
     Args:
         choice: ``"fashion-mnist"``; ``"synthetic"``; or ``"auto"``: Fashion-MNIST, and the
             synthetic set where no source of it exists.
-        data_dir: Folder with the four ``.gz`` files. No other is looked at then. It has
-            no meaning for ``"synthetic"``.
-        train_samples: How many images to keep, the first ones (the set is shuffled
-            already); None keeps all 60,000. The synthetic set is made in any size.
+        data_dir: Folder with Fashion-MNIST's four ``.gz`` files. No other is looked at then.
+        train_samples: How many images to keep, the first ones; None keeps all 60,000. The
+            synthetic set is made in any size.
         test_samples: The same for the 10,000 test images.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 
 FEWEST_TURNS = 10
 """Fewer turns say next to nothing about their own noise."""
@@ -22,13 +21,12 @@ class TrainingConfig:
         test_samples: Number of test images, likewise.
         epochs: Passes over the training images in one run.
         runs: Trainings per precision, each from fresh weights with a seed of its own.
-        batch_size: Images per step. An epoch is ``train_samples // batch_size`` whole
-            steps; images that do not fill a step sit out that epoch, other ones in each.
-        jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule (on where
-            there is a GPU and op determinism is off).
+        batch_size: Images per step. Images that do not fill a step sit out that epoch, other
+            ones in each.
+        jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule.
         seed: Seed of the first run; run ``i`` uses ``seed + i``.
-        turns: Short timed turns of every precision after the runs, which are compared in place of
-            the runs' own times. 0 for none: then the whole runs are compared.
+        turns: Short timed turns of every precision after the runs, which are compared in place
+            of the runs' own times; 0 for none.
 
     Raises:
         ValueError: A number is out of its range. The message names the option to change.
@@ -78,11 +76,9 @@ class TrainingConfig:
     def steps_per_execution(self) -> int:
         """Steps that run on the device without returning to Python.
 
-        The largest divisor of `steps_per_epoch` up to 100. A divisor, because Keras runs
-        whole executions only and would overshoot the epoch. Up to 100, so that Ctrl-C and
-        the progress line never wait long. If the epoch has no divisor of at least 10 (a
-        large prime number of steps), the whole epoch is one execution: progress is coarser
-        then, but the harness still costs nothing.
+        A divisor of `steps_per_epoch`, or Keras would overshoot the epoch; up to 100, so that
+        Ctrl-C and the progress line never wait long. Where the largest is below 10, the whole
+        epoch, so that the harness still costs nothing.
         """
         steps = self.steps_per_epoch
         best = max(n for n in range(1, min(steps, 100) + 1) if steps % n == 0)
@@ -96,30 +92,21 @@ class TrainingConfig:
         )
 
 
-PROFILES: Mapping[str, TrainingConfig] = MappingProxyType(
-    {
-        # Chosen so that all precisions together stay under two minutes on two CPU cores.
-        "quick": TrainingConfig(
-            "quick", train_samples=640, test_samples=500, epochs=2, runs=3, batch_size=32, turns=60
-        ),
-        # The numbers of the notebook that this suite replaces.
-        "notebook": TrainingConfig(
-            "notebook", train_samples=60_000, test_samples=10_000, epochs=5, runs=3, batch_size=32
-        ),
-    }
-)
+PROFILES: Mapping[str, TrainingConfig] = {
+    # Chosen so that all precisions together stay under two minutes on two CPU cores.
+    "quick": TrainingConfig(
+        "quick", train_samples=640, test_samples=500, epochs=2, runs=3, batch_size=32, turns=60
+    ),
+    # The numbers of the notebook that this suite replaces.
+    "notebook": TrainingConfig(
+        "notebook", train_samples=60_000, test_samples=10_000, epochs=5, runs=3, batch_size=32
+    ),
+}
 """The profiles by name; the first is the default."""
 
 
 def get_profile(name: str) -> TrainingConfig:
-    """Returns the profile of this name.
-
-    Raises:
-        ValueError: The name is unknown. The message lists the names that exist.
-    """
-    try:
-        return PROFILES[name]
-    except KeyError:
-        raise ValueError(
-            f"unknown profile {name!r}. Known profiles: {', '.join(PROFILES)}."
-        ) from None
+    """Returns the profile of this name; a ValueError lists the names that exist."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}. Known profiles: {', '.join(PROFILES)}.")
+    return PROFILES[name]

@@ -16,7 +16,6 @@ def test_every_field_is_read_in_the_unit_of_its_name():
         memory_bytes=150_754_820_096,
         compute_capability=(9, 0),
         driver="580.159.04",
-        cuda="13.0",
         vbios="96.00.A0.00.01",
         power_limit_watts=700.0,
         mig_mode="off",
@@ -45,7 +44,6 @@ def test_nvml_is_shut_down_again():
         ("nvmlDeviceGetMemoryInfo", "memory_bytes"),
         ("nvmlDeviceGetCudaComputeCapability", "compute_capability"),
         ("nvmlSystemGetDriverVersion", "driver"),
-        ("nvmlSystemGetCudaDriverVersion", "cuda"),
     ],
 )
 def test_what_a_gpu_does_not_report_is_none_and_the_rest_stays(function, field):

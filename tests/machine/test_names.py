@@ -3,7 +3,7 @@ import pytest
 from cnnprec.machine import names
 from cnnprec.machine.gpu import Gpu
 
-H200 = Gpu("NVIDIA H200 (SXM)", *[None] * 7)
+H200 = Gpu("NVIDIA H200 (SXM)", *[None] * 6)
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "gpu", "gpu:0", "gpu:12"])

@@ -15,7 +15,7 @@ from cnnprec.machine.gpu import Gpu
 from cnnprec.measurement import environment
 from cnnprec.numerics import onednn
 
-GPU = Gpu("NVIDIA H200", 150_000_000_000, (9, 0), "580.1", "13.0", "96.00", 700.0, "off")
+GPU = Gpu("NVIDIA H200", 150_000_000_000, (9, 0), "580.1", "96.00", 700.0, "off")
 
 
 def test_versions_are_those_of_the_running_modules():

@@ -105,7 +105,7 @@ def test_a_bias_adds_one_rounding_to_the_bound():
     rules = arithmetic_for("float16")
     plain, biased = contraction(a, b, rules), contraction(a, b, rules, bias=bias)
     assert biased.exact == 5
-    u = rules.unit_roundoff
+    u = rules.format.unit_roundoff
     least = plain.bound + u * 5
     # One rounding of the sum, of size 5 plus what the product is off.
     assert least < biased.bound <= (least + u * plain.bound + 2.0**-24) * (1 + 2.0**-20)

@@ -189,7 +189,7 @@ def test_default_is_every_precision_of_the_device_and_no_tf32_without_a_gpu(proj
 
 
 def test_tf32_is_chosen_where_nvml_reports_a_gpu_that_has_it(monkeypatch):
-    gpu = Gpu("H200", None, (9, 0), *[None] * 5)
+    gpu = Gpu("H200", None, (9, 0), *[None] * 4)
     monkeypatch.setattr(supported, "query_gpus", lambda: (gpu,))
     names = [p.name for p in supported.supported_precisions("auto")]
     assert names == list(PRECISIONS)

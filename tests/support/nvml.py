@@ -42,7 +42,6 @@ class FakeNvml:
             "nvmlDeviceGetVbiosVersion": lambda gpu: "96.00.A0.00.01",
             "nvmlDeviceGetMigMode": lambda gpu: [0, 0],
             "nvmlSystemGetDriverVersion": lambda: "580.159.04",
-            "nvmlSystemGetCudaDriverVersion": lambda: 13000,
             "nvmlDeviceGetViolationStatus": self._violation,
             "nvmlDeviceGetCurrentClocksEventReasons": self._reasons,
             "nvmlDeviceGetCurrentClocksThrottleReasons": self._reasons,
