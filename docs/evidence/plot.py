@@ -13,7 +13,7 @@ from trials import BASELINES, ONE, SLOWDOWNS, alarms_drawn, calibration, power
 
 from cnnprec.verdicts.estimate import POWER
 
-_COLOURS = dict(zip(BASELINES, ("#e08214", "#8073ac", "#1b7837"), strict=True))
+_COLOURS = dict(zip(BASELINES, ("#e08214", "#1b7837"), strict=True))
 
 
 def save(recording: Recording, path: Path) -> None:

@@ -22,13 +22,13 @@ from cnnprec.verdicts.case import Records
 from cnnprec.verdicts.compare import compare, compare_pairs
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Comparison, Limits, Verdict
 
-BASELINES = (5, 8, 16)
+BASELINES = (5, 8)
 """Numbers of baseline sessions, written m in the tables."""
 
-GAPS = (0, 10, 30)
+GAPS = (0, 5, 10)
 """Numbers of sessions left out between a baseline and the session that it judges."""
 
-PAIRS = (6, 12, 24)
+PAIRS = (6, 12)
 """Numbers of pairs, those of the looks of ``cnnprec ab``."""
 
 SLOWDOWNS = (0.03, 0.05, 0.10, 0.20, 0.30, 0.50)
