@@ -38,32 +38,19 @@ class Equivalence:
 def equivalence(differences: Sequence[float], margin: float, level: float = LEVEL) -> Equivalence:
     """Tests whether paired differences are zero but for a margin.
 
-    These are two one-sided t tests, one against each end of the margin (Schuirmann, 1987).
-    Both reject at ``level`` exactly if the interval of confidence 1 - 2 level lies within the
-    margin. Too few or too scattered pairs are never equivalent.
+    Two one-sided t tests, one against each end of the margin (Schuirmann, 1987). Both reject at
+    ``level`` exactly if the interval of confidence 1 - 2 level lies within the margin. Too few or
+    too scattered pairs are never equivalent.
 
     Args:
-        differences: New less old of each pair, at least 2; accuracies as fractions of 1, so
-            from -1 to 1.
-        margin: Difference that does not matter, a fraction above 0 and at most 1.
+        differences: New less old of each pair, at least 2; accuracies as fractions of 1.
+        margin: Difference that does not matter, a fraction above 0.
         level: Error probability of each of the two tests, above 0 and below 0.5.
 
-    Returns:
-        Mean, interval and verdict. If all differences are equal, both ends of the interval
-        are the mean.
-
     Raises:
-        ValueError: If an argument is not as said.
+        ValueError: There are fewer than 2 differences, or one is not finite.
     """
     values = checked_finite(differences)
-    for value in values:
-        if abs(value) > 1:
-            raise ValueError(
-                f"difference {value} is not from -1 to 1; give accuracies as fractions, "
-                "0.12 for 12 %"
-            )
-    if not 0 < margin <= 1:
-        raise ValueError(f"margin {margin} is not a fraction above 0 and at most 1")
     count = checked_count(len(values), "pairs")
     mean, deviation = moments(values)
     reach = t_quantile(1 - checked_level(level), count - 1) * deviation / math.sqrt(count)

@@ -19,20 +19,13 @@ FLIPS = 9_999
 def sign_flip(differences: Sequence[float]) -> float:
     """Returns the p value of the one-sided permutation test of "not above zero".
 
-    If the differences are independent and symmetric about zero, each assignment of signs is as
-    likely as the one seen (Fisher, "The Design of Experiments", section 21). The p value is the
-    share of the 2**n assignments whose sum is at least the sum seen. Above `EXACT_PAIRS`
-    differences, `FLIPS` assignments are drawn with a fixed seed and p is ``(1 + hits) / (1 +
-    FLIPS)`` (Phipson and Smyth, "Permutation P-values Should Never Be Zero", 2010).
-
-    Sums that are zero but for rounding count as zero. The order of the differences does not
-    matter.
+    The share of the 2**n assignments of signs whose sum is at least the sum seen (Fisher, "The
+    Design of Experiments", section 21). Above `EXACT_PAIRS` differences, `FLIPS` assignments are
+    drawn with a fixed seed and p is ``(1 + hits) / (1 + FLIPS)`` (Phipson and Smyth, "Permutation
+    P-values Should Never Be Zero", 2010). Sums that are zero but for rounding count as zero.
 
     Args:
-        differences: Finite numbers, at least 1.
-
-    Returns:
-        A number above 0 and at most 1.
+        differences: Finite numbers, at least 1, in any order.
 
     Raises:
         ValueError: If there is no difference, or one is not finite.
@@ -59,25 +52,12 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Returns p values adjusted for being k at once.
+    """Returns p values adjusted for being k at once, in the order given.
 
     Rejecting what is below a level after this has a family-wise error of at most that level,
     however the tests depend on each other (Holm, "A Simple Sequentially Rejective Multiple
     Test Procedure", 1979).
-
-    Args:
-        p_values: Numbers from 0 to 1; none is allowed.
-
-    Returns:
-        Adjusted p values, in the order given, each at least the given one and at most 1.
-        A smaller p value never gets a larger adjusted one.
-
-    Raises:
-        ValueError: If one is not from 0 to 1.
     """
-    for p_value in p_values:
-        if not 0 <= p_value <= 1:
-            raise ValueError(f"p value {p_value} is not a number from 0 to 1")
     adjusted = [0.0] * len(p_values)
     so_far = 0.0
     ranking = sorted(range(len(p_values)), key=lambda index: p_values[index])
