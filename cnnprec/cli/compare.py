@@ -111,7 +111,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         if target is not None:
             make_way(target)
         limits = _limits(arguments.config, default)
-        old, old_skipped = _read_old(arguments.old)
+        old, old_skipped = read_places(arguments.old)
         new, new_skipped = read_files(_files(map(Path, new_words)))
         _check_sides(old, new)
         if target is not None and len(new) > 1:
@@ -185,8 +185,8 @@ def _files(places: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _read_old(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """The sessions of OLD, and the files of its folders that are none.
+def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
+    """The sessions of these files and folders, and the files of the folders that are none.
 
     Raises:
         ValueError: There is no session, or a file that was given by name is none.

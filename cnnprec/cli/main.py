@@ -12,6 +12,7 @@ from cnnprec.cli.ab import add_ab
 from cnnprec.cli.binades import add_binades
 from cnnprec.cli.compare import add_compare
 from cnnprec.cli.console import Parser, drop_output
+from cnnprec.cli.history import add_history
 from cnnprec.cli.report import add_report
 
 _EXAMPLES = """\
@@ -19,6 +20,7 @@ examples:
   pytest benchmarks/                                    measure this machine
   cnnprec report benchmarks/baselines/*/*.json          show what was saved
   cnnprec compare baselines/ -- new.json                judge saved sessions by others
+  cnnprec history --plot history.png                    since when is it slower?
   cnnprec ab --b-checkout ../new                        is the other commit slower?
   cnnprec ab --b-python ../tf-new/bin/python -- --precision single,half
                                                         is the other TensorFlow slower?
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (add_ab, add_compare, add_report, add_binades):
+    for add in (add_ab, add_compare, add_history, add_report, add_binades):
         add(commands)
     return parser
 

@@ -27,8 +27,8 @@ def describe_baseline(
         first_to_last = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
         lines = [
             f"baseline: {count_of(len(names), 'session')}{where}, {first_to_last}",
-            f"baseline: saved {_minute(selection.sessions[0])} to "
-            f"{_minute(selection.sessions[-1])} UTC",
+            f"baseline: saved {minute(selection.sessions[0])} to "
+            f"{minute(selection.sessions[-1])} UTC",
         ]
     return [
         *lines,
@@ -47,5 +47,6 @@ def set_aside(selection: Selection) -> list[str]:
     return lines
 
 
-def _minute(session: SavedSession) -> str:
+def minute(session: SavedSession) -> str:
+    """When it was saved, in UTC."""
     return f"{session.saved_at:%Y-%m-%d %H:%M}"

@@ -56,7 +56,7 @@ def select(
     for session in kept:
         if reason := _unfit(session):
             unfit.append((session, reason))
-        elif reasons := _refused(session, current, vary):
+        elif reasons := unlike(session, current, vary):
             turned_down.append((session, reasons))
         else:
             groups.setdefault(_group(session, current, vary), []).append(session)
@@ -94,9 +94,10 @@ def _differences(session: SavedSession, current: Mapping[str, Record]) -> tuple[
     )
 
 
-def _refused(
+def unlike(
     session: SavedSession, current: Mapping[str, Record], vary: frozenset[str] | None
 ) -> tuple[Difference, ...]:
+    """Why a session cannot be compared with these records; see `select`."""
     if _shared(session, current):
         return refused(_differences(session, current), vary)
     return (
