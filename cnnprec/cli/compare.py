@@ -110,7 +110,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     try:
         if target is not None:
             make_way(target)
-        limits = _limits(arguments.config, default)
+        limits = limits_here(arguments.config, default)
         old, old_skipped = read_places(arguments.old)
         new, new_skipped = read_files(_files(map(Path, new_words)))
         _check_sides(old, new)
@@ -153,7 +153,7 @@ def _check_words(parser: Parser, old: list[Path], new: list[str], separated: boo
             parser.error(f"{word} after --: options go before OLD. {_SIDES}")
 
 
-def _limits(config: Path | None, default: Limits) -> LimitTable:
+def limits_here(config: Path | None, default: Limits) -> LimitTable:
     """The limits of the file given, else of the current folder's pyproject.toml."""
     usual = Path("pyproject.toml")
     if config is None and not usual.is_file():

@@ -8,10 +8,6 @@ from pathlib import Path
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import read_places
 from cnnprec.cli.console import Commands, Parser, note, say
-from cnnprec.precision.precisions import parse_precisions
-from cnnprec.text import reported
-
-_FOLDER = Path("benchmarks/baselines")
 
 
 def add_history(commands: Commands[Parser]) -> None:
@@ -19,39 +15,26 @@ def add_history(commands: Commands[Parser]) -> None:
     parser = commands.add_parser(
         "history",
         help="find where saved sessions became slower",
-        description="Puts all saved sessions of the newest one's machine and workload in a row "
-        "and says since when each precision is slower or faster. A slow creep shows here though "
-        "every session passes beside the one before. The exit code is 0 whatever is found, and 4 "
-        "if there is nothing to read or an option is wrong.",
+        description="Says since when each precision is slower or faster in all saved sessions of "
+        "the newest one's machine and workload. The exit code is 0 whatever is found, and 4 if "
+        "there is nothing to read.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "places",
-        nargs="*",
-        type=Path,
-        default=[_FOLDER],
-        metavar="FOLDER",
-        help=f"saved sessions or folders of them (default: {_FOLDER})",
-    )
-    parser.add_argument(
-        "--precision",
-        type=reported(parse_precisions),
-        default=(),
-        metavar="NAMES",
-        help="comma list (default: all of the newest session)",
-    )
+    default = Path("benchmarks/baselines")
+    text = f"saved sessions or folders of them (default: {default})"
+    parser.add_argument("folder", nargs="*", type=Path, default=[default], help=text)
     parser.add_argument("--plot", metavar="FILE", help="draw it, such as history.png")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    try:
-        sessions, skipped = read_places(arguments.places)
-        # Imported here because the library that finds the changes takes a second to load.
-        from cnnprec.reports.history import plot, sentences, table
-        from cnnprec.verdicts.history import history
+    # Imported here because the library that finds the changes takes a second to load.
+    from cnnprec.reports.history import plot, sentences, table
+    from cnnprec.verdicts.history import history
 
-        found = history(sessions, [precision.name for precision in arguments.precision])
+    try:
+        sessions, skipped = read_places(arguments.folder)
+        found = history(sessions, sessions[-1].records)
         if arguments.plot:
             plot(found).savefig(arguments.plot)
     except (ValueError, ImportError, OSError) as error:

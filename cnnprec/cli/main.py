@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import cnnprec
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.ab import add_ab
+from cnnprec.cli.baseline import add_baseline
 from cnnprec.cli.binades import add_binades
 from cnnprec.cli.compare import add_compare
 from cnnprec.cli.console import Parser, drop_output
@@ -18,6 +19,7 @@ from cnnprec.cli.report import add_report
 _EXAMPLES = """\
 examples:
   pytest benchmarks/                                    measure this machine
+  cnnprec baseline --detect 10% --spread-over 2h        save sessions until 10 % is found
   cnnprec report benchmarks/baselines/*/*.json          show what was saved
   cnnprec compare baselines/ -- new.json                judge saved sessions by others
   cnnprec history --plot history.png                    since when is it slower?
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     options: list[str] = []
-    separated = words[:1] in (["ab"], ["compare"]) and "--" in words
+    separated = words[:1] in (["ab"], ["baseline"], ["compare"]) and "--" in words
     if separated:
         cut = words.index("--")
         words, options = words[:cut], words[cut + 1 :]
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (add_ab, add_compare, add_history, add_report, add_binades):
+    for add in (add_ab, add_baseline, add_compare, add_history, add_report, add_binades):
         add(commands)
     return parser
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import Asked, Session
 from cnnprec.records.read_sessions import Skipped, read_sessions
 from cnnprec.records.record import Record
-from cnnprec.reports.baseline import set_aside
+from cnnprec.reports.baseline import describe_reach, set_aside
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
+from cnnprec.verdicts.detect import reach
 from cnnprec.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -68,17 +69,11 @@ def choose_baseline(
             f"Measure as they were measured, or save {ENOUGH} sessions as things are now, each "
             f"with: {_SAVE_COMMAND}"
         )
-    if asked.require_verdict:
-        _check_enough(selection, current)
-    return selection, skipped
-
-
-def _check_enough(selection: Selection, current: Mapping[str, Record]) -> None:
-    counts = {name: sum(name in s.records for s in selection.sessions) for name in current}
-    few = {name: count for name, count in counts.items() if count < ENOUGH}
-    if few:
+    baseline = [session.records for session in selection.sessions]
+    asked.reach = reach(baseline, asked.limits, asked.detect)
+    if asked.require_verdict and asked.reach.missing != 0:
         raise ValueError(
-            f"--require-verdict: {ENOUGH} comparable sessions are needed and there are fewer for "
-            + ", ".join(f"{name} ({count})" for name, count in few.items())
-            + f". Run {ENOUGH - min(few.values())} more times: {_SAVE_COMMAND}"
+            f"--require-verdict: {describe_reach(asked.reach)}. Save more with "
+            "cnnprec baseline, or give a larger --detect"
         )
+    return selection, skipped

@@ -117,6 +117,7 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
+        ("detect", DEFAULT_MARGIN, "slowdown that the baseline has to find"),
     ):
         group.addoption(
             f"--{name}",
@@ -195,7 +196,11 @@ def _asked(config: pytest.Config) -> Asked:
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
     return Asked(
-        folder=None, limits=limits, vary=option.vary, require_verdict=option.require_verdict
+        folder=None,
+        limits=limits,
+        vary=option.vary,
+        require_verdict=option.require_verdict,
+        detect=option.detect,
     )
 
 

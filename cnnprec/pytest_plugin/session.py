@@ -13,6 +13,7 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.records.read_sessions import Skipped
 from cnnprec.records.record import Record
 from cnnprec.verdicts.baseline import Selection
+from cnnprec.verdicts.detect import Reach
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison
 from cnnprec.workload.dataset import Dataset
@@ -88,9 +89,11 @@ class Asked:
     limits: LimitTable
     vary: frozenset[str] | None
     require_verdict: bool
+    detect: float
     comparing: bool = False
     pattern: str | None = None
     selection: Selection | None = None
+    reach: Reach | None = None
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
     failed: list[str] = dataclasses.field(default_factory=list)

@@ -17,7 +17,8 @@ from cnnprec.pytest_plugin.session import (
     parameters,
     precision_name,
 )
-from cnnprec.reports.baseline import describe_baseline
+from cnnprec.records.read_sessions import read_sessions
+from cnnprec.reports.baseline import describe_baseline, describe_reach
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.judge_saved import not_whole
@@ -59,7 +60,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuses a comparison that cannot be made, before the first training."""
     config = session.config
     asked, suite = config.stash[ASKED], config.stash[SESSION]
-    if not asked.comparing or config.option.collectonly or hasattr(config, "workerinput"):
+    if not asked.comparing or hasattr(config, "workerinput"):
         return
     precisions = {
         parameters(item)["precision"]: None for item in session.items if is_benchmark(item)
@@ -111,10 +112,11 @@ def _judged(item: pytest.Item) -> tuple[Metric, str]:
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Says what will be compared with, and what was left aside and why."""
     asked = config.stash[ASKED]
-    if asked.selection is None:
+    if asked.selection is None or asked.reach is None:
         return []
     return [
         *describe_baseline(asked.selection, asked.skipped, asked.limits, f" of {asked.folder}"),
+        f"baseline: {describe_reach(asked.reach)}",
         *(f"changed: {difference}" for difference in asked.selection.changed),
     ]
 
@@ -128,6 +130,13 @@ def pytest_terminal_summary(
     if asked.comparison is not None:
         terminalreporter.section("VERDICTS")
         for line in verdicts(asked.comparison):
+            terminalreporter.write_line(line)
+        # Imported here because the library that finds the changes takes a second to load.
+        from cnnprec.reports.history import summary
+        from cnnprec.verdicts.history import history
+
+        saved, _ = read_sessions(asked.folder or "")
+        for line in summary(history(saved, config.stash[SESSION].records)):
             terminalreporter.write_line(line)
     elif asked.selection is not None and exitstatus != pytest.ExitCode.OK:
         terminalreporter.write_line("No verdict: the session ended before it.")

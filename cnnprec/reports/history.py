@@ -2,70 +2,65 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cnnprec.reports.baseline import minute
 from cnnprec.text import aligned, count_of
-from cnnprec.verdicts.comparability import Part, differences
+from cnnprec.verdicts.baseline import stack_changes
 from cnnprec.verdicts.history import FEWEST, History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LEVEL, _CHANGE = "#0072B2", "#D55E00"
 
-
-def table(history: History) -> list[str]:
+def table(found: History) -> list[str]:
     """The sessions, a row each: times over their median, ``<`` where another level begins."""
-    rows = [("saved (UTC)", "session", *history.times)]
-    for place, session in enumerate(history.sessions):
+    rows = [("saved (UTC)", "session", *(f"{name}  " for name in found.times))]
+    for place, session in enumerate(found.sessions):
         cells = (
-            f"{math.exp(times[place]):.3f}{' <' if place in history.starts[name][1:] else '  '}"
-            for name, times in history.times.items()
+            f"{math.exp(times[place]):.3f}{' <' if place in found.starts[name][1:] else '  '}"
+            for name, times in found.times.items()
         )
         rows.append((minute(session), session.path.stem, *cells))
+    return aligned(rows)
+
+
+def sentences(found: History) -> list[str]:
+    """Since when each precision has its level, and which sessions were left out."""
     return [
-        *aligned(rows),
-        "",
-        f"{history.quantity} over its median, given the calibrators where there are any; "
-        "< begins another level",
+        *(_sentence(found, name) for name in found.times),
+        *(f"left out {count_of(n, 'session')}: {reason}" for reason, n in found.left_out.items()),
     ]
 
 
-def sentences(history: History) -> list[str]:
-    """Since when each precision has its level, and which sessions were left out."""
-    lines = [sentence(history, name) for name in history.times]
-    for reason, group in itertools.groupby(history.left_out, key=lambda pair: pair[1]):
-        lines.append(f"left out {count_of(len(list(group)), 'session')}: {reason}")
-    return lines
+def summary(found: History) -> list[str]:
+    """A line on all precisions; none where the sessions are too few to say anything."""
+    changed = [_sentence(found, name) for name, starts in found.starts.items() if starts[1:]]
+    what = "; ".join(changed) or f"no change in {len(found.sessions)} saved sessions"
+    return [f"history: {what}"] if len(found.sessions) >= FEWEST else []
 
 
-def sentence(history: History, name: str) -> str:
-    """Since when a precision has its level, and what changed in the stack there."""
-    sessions = count_of(len(history.sessions), "session")
-    if len(history.sessions) < FEWEST:
+def _sentence(found: History, name: str) -> str:
+    sessions = count_of(len(found.sessions), "session")
+    if len(found.sessions) < FEWEST:
         return f"{name}: {sessions}; at least {FEWEST} are needed to look for a change"
-    *_, start = history.starts[name]
+    *_, start = found.starts[name]
     if not start:
         return f"{name}: no change in {sessions}"
-    before, level = history.levels(name)[-2:]
+    before, level = found.levels(name)[-2:]
     percent = math.expm1(level - before) * 100
-    session = history.sessions[start]
-    earlier = history.sessions[start - 1].records[name]
-    stack = [
-        str(difference)
-        for difference in differences(earlier, session.records[name])
-        if difference.part is Part.STACK
-    ]
+    earlier, session = found.sessions[start - 1 : start + 1]
+    stack = ", ".join(map(str, stack_changes(earlier, session.records))) or "same software"
     return (
         f"{name}: {abs(percent):.1f} % {'slower' if percent > 0 else 'faster'} since "
-        f"{minute(session)} ({session.path.stem}; {', '.join(stack) or 'same stack'})"
+        f"{minute(session)} ({session.path.stem}; {stack})"
     )
 
 
-def plot(history: History) -> Figure:
+def plot(found: History) -> Figure:
     """A panel for each precision: sessions, levels and changes.
 
     Raises:
@@ -73,19 +68,15 @@ def plot(history: History) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    names, count = list(history.times), len(history.sessions)
+    names, last = list(found.times), len(found.sessions) - 1
     figure = Figure(figsize=(8, 2 * len(names) + 1), layout="constrained")
     axes = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
     for axis, name in zip(axes, names, strict=True):
-        percents = [100 * math.expm1(time) for time in history.times[name]]
-        axis.plot(percents, ".", color="grey", markersize=4)
-        axis.set_title(sentence(history, name), fontsize=9, loc="left")
-        starts = history.starts[name]
-        levels = [100 * math.expm1(level) for level in history.levels(name)]
-        axis.stairs(levels, [*starts, count], baseline=None, color=_LEVEL, linewidth=2)
-        for start in starts[1:]:
-            axis.axvline(start, color=_CHANGE, linestyle="--", linewidth=1)
-    ticks = sorted({round((count - 1) * step / 5) for step in range(6)})
-    axes[-1].set_xticks(ticks, [minute(history.sessions[t]).replace(" ", "\n") for t in ticks])
-    figure.supylabel(f"{history.quantity}, % from the median")
+        edges = [start - 0.5 for start in (*found.starts[name], last + 1)]
+        axis.plot(np.exp(found.times[name]), ".", color="grey")
+        axis.stairs(np.exp(found.levels(name)), edges, baseline=None)
+        axis.set_title(_sentence(found, name), fontsize=9, loc="left")
+    ticks = sorted({round(last * step / 5) for step in range(6)})
+    axes[-1].set_xticks(ticks, [minute(found.sessions[t]).replace(" ", "\n") for t in ticks])
+    figure.supylabel("time over its median")
     return figure

@@ -63,12 +63,7 @@ def select(
     chosen = _choose(list(groups.values()), current, vary)
     return Selection(
         sessions=tuple(chosen),
-        changed=_once(
-            difference
-            for session in chosen
-            for difference in _differences(session, current)
-            if difference.part is Part.STACK
-        ),
+        changed=_once(d for session in chosen for d in stack_changes(session, current)),
         refused=tuple(turned_down),
         unfit=tuple(unfit),
     )
@@ -92,6 +87,11 @@ def _differences(session: SavedSession, current: Mapping[str, Record]) -> tuple[
         for name in _shared(session, current)
         for difference in differences(session.records[name], current[name])
     )
+
+
+def stack_changes(session: SavedSession, current: Mapping[str, Record]) -> tuple[Difference, ...]:
+    """How the stack differs between a session and these records."""
+    return tuple(d for d in _differences(session, current) if d.part is Part.STACK)
 
 
 def unlike(

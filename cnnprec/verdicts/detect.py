@@ -1,0 +1,75 @@
+"""What a comparison with a baseline can find, told by the baseline alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from cnnprec.verdicts.case import ENOUGH, TIME, Case, Records
+from cnnprec.verdicts.estimate import predict
+from cnnprec.verdicts.limits import LimitTable
+from cnnprec.verdicts.moderation import moderate
+from cnnprec.verdicts.regression import fit
+from cnnprec.verdicts.statistics import LEVEL
+from cnnprec.verdicts.verdict import Metric
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """What a comparison with a baseline can find.
+
+    Attributes:
+        asked: The slowdown of one precision that has to be found: 0.1 is 10 %.
+        count: Sessions of the baseline.
+        effect: What is found in 4 of 5 cases whichever precision is so much slower, on a machine
+            in its mean state; infinite for too few sessions.
+        precision: The one for which it takes so much.
+        missing: How many more sessions of the same noise find what was asked; None if 200 do not.
+    """
+
+    asked: float
+    count: int
+    effect: float
+    precision: str
+    missing: int | None
+
+
+def reach(baseline: Sequence[Records], limits: LimitTable, asked: float) -> Reach:
+    """What a comparison with these sessions, which can be compared, finds.
+
+    Raises:
+        ValueError: What was asked is not above the tolerance and up to 100 %.
+    """
+    tolerance = limits.speed.tolerance
+    if not tolerance < asked <= 1:
+        raise ValueError(
+            f"--detect {asked:.3g}: give a slowdown above the tolerance, {tolerance:g}, and up to 1"
+        )
+    if len(baseline) < ENOUGH:
+        return Reach(asked, len(baseline), math.inf, "", ENOUGH - len(baseline))
+    olds = {name: tuple(session[name] for session in baseline) for name in baseline[0]}
+    cases = [Case(name, old, old[-1:]) for name, old in olds.items()]
+    known = [(case.logs(TIME)[0], case.states()) for case in cases]
+    lines = [fit(times, states and states[0]) for times, states in known]
+    variances, freedom = moderate([line.variance for line in lines], lines[0].freedom)
+
+    def effect(more: int) -> tuple[float, str]:
+        """The largest detectable effect with so many more sessions, and its precision."""
+        found = {
+            case.name: predict(
+                dataclasses.replace(line, count=line.count + more),
+                line.level,
+                line.state,
+                variance=variance,
+                freedom=freedom + more,
+                tolerance=limits.of(Metric.SPEED, case.name).tolerance,
+                level=LEVEL * TIME.share / len(cases),
+                new_error=case.error(TIME),
+            ).detectable
+            for case, line, variance in zip(cases, lines, variances, strict=True)
+        }
+        return max((value, name) for name, value in found.items())
+
+    missing = next((more for more in range(201) if effect(more)[0] <= asked), None)
+    return Reach(asked, len(baseline), *effect(0), missing)

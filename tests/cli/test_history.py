@@ -1,0 +1,130 @@
+"""The command ``cnnprec history``."""
+
+import math
+
+import pytest
+
+from cnnprec.cli.main import main
+from tests.support.sessions import changed, put
+
+
+def fill(folder, factors, **environment):
+    """A session for each factor on the times of single, a day apart."""
+    for place, factor in enumerate(factors):
+        plain = changed()
+        plain["datetime"] = f"2026-01-{place + 1:02}T12:00:00+00:00"
+        for benchmark in plain["benchmarks"]:
+            record = benchmark["extra_info"]["cnnprec"]
+            record["environment"].update(environment)
+            if record["precision"]["name"] == "single":
+                for entry in record["rounds"]:
+                    entry["seconds"] *= factor
+                if record.get("turns"):
+                    record["turns"]["seconds"] = [s * factor for s in record["turns"]["seconds"]]
+        put(folder / f"{place + 1:04}_run.json", plain)
+    return folder
+
+
+def wave(count, level=1.0):
+    return [level * math.exp(0.01 * (-1) ** place) for place in range(count)]
+
+
+@pytest.fixture
+def slower(tmp_path):
+    return fill(tmp_path / "saved", [*wave(12), *wave(8, 1.061)])
+
+
+def run(capsys, *arguments):
+    try:
+        code = main(["history", *map(str, arguments)])
+    except SystemExit as left:
+        code = left.code
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return code, shown.out, shown.err
+
+
+def test_the_table_and_the_sentences(capsys, slower):
+    code, out, err = run(capsys, slower)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["saved", "(UTC)", "session", "single", "half"]
+    assert lines[1].split()[:3] == ["2026-01-01", "12:00", "0001_run"]
+    marked = [line.split()[2] for line in lines if line.endswith("<") or " <  " in line]
+    assert marked == ["0013_run"]
+    assert lines[-2:] == [
+        "single: 6.1 % slower since 2026-01-13 12:00 (0013_run; same software)",
+        "half: no change in 20 sessions",
+    ]
+
+
+def test_a_faster_level_and_what_changed_in_the_stack_there(capsys, tmp_path):
+    fill(tmp_path, [*wave(12), *wave(8, 0.9)])
+    for place in range(13, 21):
+        path = tmp_path / f"{place:04}_run.json"
+        path.write_text(path.read_text().replace('"keras": "', '"keras": "9'))
+    out = run(capsys, tmp_path)[1]
+    assert "single: 10.0 % faster since 2026-01-13 12:00 (0013_run; keras: " in out
+
+
+def test_the_plot_has_a_panel_for_each_precision(capsys, slower, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
+    target = tmp_path / "history.png"
+    assert run(capsys, slower, "--plot", target)[0] == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plot_shows_levels_changes_and_sentences(slower):
+    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
+    from cnnprec.records.read_sessions import read_sessions
+    from cnnprec.reports.history import plot
+    from cnnprec.verdicts.history import history
+
+    sessions, _ = read_sessions(slower)
+    single, half = plot(history(sessions, sessions[-1].records)).axes
+    assert "single: 6.1 % slower" in single.get_title(loc="left")
+    assert half.get_title(loc="left") == "half: no change in 20 sessions"
+    steps = [axis.patches[0].get_data() for axis in (single, half)]
+    assert [len(step.values) for step in steps] == [2, 1]
+    assert list(steps[0].edges) == [-0.5, 11.5, 19.5]
+
+
+def test_one_session_is_shown_and_not_judged(capsys, tmp_path):
+    code, out, _ = run(capsys, fill(tmp_path / "saved", [1.0]), "--plot", tmp_path / "x.svg")
+    assert code == 0
+    assert "single: 1 session; at least 10 are needed to look for a change" in out
+
+
+def test_sessions_of_another_machine_are_left_out_and_counted(capsys, tmp_path):
+    fill(tmp_path / "a", wave(3), cpu_model="Other CPU")
+    fill(tmp_path / "b", wave(20))
+    code, out, _ = run(capsys, tmp_path / "a", tmp_path / "b")
+    assert code == 0
+    assert "left out 3 sessions: cpu_model: Other CPU -> " in out
+    assert "single: no change in 20 sessions" in out
+
+
+def test_unreadable_files_are_named_and_the_others_judged(capsys, slower):
+    put(slower / "0099_broken.json", "{")
+    code, out, err = run(capsys, slower)
+    assert code == 0
+    assert f"left out {slower / '0099_broken.json'}: not whole and valid JSON" in err
+    assert "single: 6.1 % slower" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{saved}", "--plot", "x.mp3"], "Format 'mp3' is not supported (supported formats: "),
+        (["{saved}", "--plot", "no/x.png"], "No such file or directory: 'no/x.png'"),
+        (["{empty}"], "{empty}: there is no saved session in this folder; save one with"),
+        (["{empty}/none"], "{empty}/none: cannot be read: No such file or directory"),
+        (["{saved}", "--metric"], "unrecognized arguments: --metric"),
+    ],
+)
+def test_bad_input_is_a_usage_error(capsys, slower, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    names = {"saved": slower, "empty": tmp_path / "empty"}
+    code, _, err = run(capsys, *(word.format(**names) for word in arguments))
+    assert code == 4
+    assert message.format(**names) in err
