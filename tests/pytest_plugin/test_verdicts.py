@@ -394,8 +394,7 @@ def test_too_few_sessions_give_the_ratio_and_how_many_are_missing(saved):
     assert f"{ENOUGH} sessions needed, 2 found" in result.stdout.str()
     assert "3 more times" in result.stdout.str()
     text = saved.refused("--precision=single,half", "--require-verdict", "--benchmark-compare")
-    assert "--require-verdict: 5 comparable sessions are needed" in text
-    assert "single (2)" in text
+    assert "--require-verdict: 2 sessions; 5 are needed to find any slowdown" in text
 
 
 # Files.
@@ -459,3 +458,62 @@ def test_saving_relies_on_attributes_that_pytest_benchmark_still_has(pytestconfi
     benchmarks = pytestconfig._benchmarksession
     assert all(hasattr(benchmarks, name) for name in ("save", "autosave", "json", "storage"))
     assert hasattr(benchmarks.storage, "save")
+
+
+# What the baseline can find.
+
+
+def test_what_the_baseline_finds_is_said_before_measuring(saved):
+    result = saved.compare()
+    assert result.ret == 0
+    result.stdout.re_match_lines(
+        [
+            r"baseline: 6 sessions find a slowdown of \d\.\d% in 4 of 5 cases \((single|half)\)",
+            r".*test_training.*",
+        ]
+    )
+
+
+def test_a_slowdown_that_the_baseline_cannot_find_is_said_or_refused(saved):
+    result = saved.compare("--detect=5%")
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"baseline: 6 sessions find .*; about \d+ more for 5\.0%"])
+    text = saved.refused(
+        *("--precision=single,half", "--detect=5%", "--require-verdict", "--benchmark-compare")
+    )
+    assert re.search(r"--require-verdict: 6 sessions find .*; about \d+ more for 5\.0%", text)
+    assert "Save more with cnnprec baseline, or give a larger --detect" in text
+
+
+@pytest.mark.parametrize("share", ["0", "3%", "300%"])
+def test_a_slowdown_that_makes_no_sense_is_refused(saved, share):
+    text = saved.refused("--precision=single,half", f"--detect={share}", "--benchmark-compare")
+    assert "give a slowdown above the tolerance, 0.03, and up to 1" in text
+
+
+def test_collecting_alone_says_what_would_be_compared_with(saved, project):
+    arguments = ("--precision=single,half", "--collect-only", "--benchmark-compare")
+    result = saved.run(*arguments)
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"baseline: 6 sessions of .*"])
+    for path in saved.files():
+        path.unlink()
+    assert saved.run(*arguments).ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_history_is_told_where_it_is_long_enough(saved):
+    saved.compare().stdout.no_re_match_line("history:.*")
+    (first, *_) = saved.files()
+    for number in range(7, 21):
+        plain = json.loads(first.read_text())
+        plain["datetime"] = f"2026-02-{number:02}T00:00:00+00:00"
+        for bench in plain["benchmarks"]:
+            record = bench["extra_info"]["cnnprec"]
+            for entry in record["rounds"]:
+                entry["seconds"] *= 0.5 if record["precision"]["name"] == "half" else 1.0
+        (saved.folder / f"{number:04}_base.json").write_text(json.dumps(plain))
+    result = saved.compare()
+    result.stdout.re_match_lines(
+        [r"verdict: .*", r"history: half: \d+\.\d % faster since 2026-02-07 .*"]
+    )
+    result.stdout.no_re_match_line(r"history:.*single")
