@@ -18,7 +18,6 @@ from cnnprec.cli.compare import limits_here
 from cnnprec.cli.console import Commands, Parser, note, say
 from cnnprec.records.read_sessions import read_sessions
 from cnnprec.records.session_files import matching_files
-from cnnprec.reports.baseline import describe_reach
 from cnnprec.text import duration, reported
 from cnnprec.verdicts.baseline import select
 from cnnprec.verdicts.detect import Reach, reach
@@ -92,16 +91,16 @@ def _save(asked: argparse.Namespace, folder: Path) -> int:
     while found.missing != 0:
         left = min(found.missing or asked.max_sessions, asked.max_sessions - found.count)
         if left <= 0:
-            say(f"stopped by --max-sessions {asked.max_sessions}: {describe_reach(found)}")
+            say(f"stopped by --max-sessions {asked.max_sessions}: {found}")
             return Exit.INCONCLUSIVE
         passed = time.monotonic() - began
         usual = statistics.fmean(took) if took else 0.0
         # From the end of a session to the end of the next one.
         each = max(usual, (asked.spread_over - passed) / left) if took else 0.0
         if passed + each > asked.time_budget:
-            say(f"stopped by --time-budget: {describe_reach(found)}")
+            say(f"stopped by --time-budget: {found}")
             return _TIME_IS_UP
-        note(describe_reach(found) + (f"; about {duration(left * each)} left" if took else ""))
+        note(f"{found}; about {duration(left * each)} left" if took else str(found))
         time.sleep(each - usual)
         start, before = time.monotonic(), matching_files(folder, asked.name)
         done = _pytest(asked, f"--benchmark-save={asked.name}")
@@ -113,7 +112,7 @@ def _save(asked: argparse.Namespace, folder: Path) -> int:
             )
         took.append(time.monotonic() - start)
         found = _reach(asked, folder)
-    say(describe_reach(found))
+    say(str(found))
     return Exit.PASS
 
 

@@ -9,7 +9,7 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import Asked, Session
 from cnnprec.records.read_sessions import Skipped, read_sessions
 from cnnprec.records.record import Record
-from cnnprec.reports.baseline import describe_reach, set_aside
+from cnnprec.reports.baseline import set_aside
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.detect import reach
@@ -73,7 +73,7 @@ def choose_baseline(
     asked.reach = reach(baseline, asked.limits, asked.detect)
     if asked.require_verdict and asked.reach.missing != 0:
         raise ValueError(
-            f"--require-verdict: {describe_reach(asked.reach)}. Save more with "
+            f"--require-verdict: {asked.reach}. Save more with "
             "cnnprec baseline, or give a larger --detect"
         )
     return selection, skipped

@@ -18,7 +18,7 @@ from cnnprec.pytest_plugin.session import (
     precision_name,
 )
 from cnnprec.records.read_sessions import read_sessions
-from cnnprec.reports.baseline import describe_baseline, describe_reach
+from cnnprec.reports.baseline import describe_baseline
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.judge_saved import not_whole
@@ -116,7 +116,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
         return []
     return [
         *describe_baseline(asked.selection, asked.skipped, asked.limits, f" of {asked.folder}"),
-        f"baseline: {describe_reach(asked.reach)}",
+        f"baseline: {asked.reach}",
         *(f"changed: {difference}" for difference in asked.selection.changed),
     ]
 

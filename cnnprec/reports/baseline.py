@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from cnnprec.records.read_sessions import SavedSession, Skipped
 from cnnprec.text import count_of
 from cnnprec.verdicts.baseline import Selection
-from cnnprec.verdicts.case import ENOUGH
-from cnnprec.verdicts.detect import Reach
 from cnnprec.verdicts.limits import LimitTable
 
 
@@ -38,17 +36,6 @@ def describe_baseline(
         *set_aside(selection),
         *([] if limits == LimitTable() else [f"limits: {limits}"]),
     ]
-
-
-def describe_reach(found: Reach) -> str:
-    """What the baseline finds, and how many sessions are missing for what was asked."""
-    have = count_of(found.count, "session")
-    if not found.precision:
-        return f"{have}; {ENOUGH} are needed to find any slowdown"
-    have += f" find a slowdown of {found.effect:.1%} in 4 of 5 cases ({found.precision})"
-    if found.missing is None:
-        return f"{have}; {found.asked:.3g} is out of reach with this noise"
-    return f"{have}; about {found.missing} more for {found.asked:.1%}" if found.missing else have
 
 
 def set_aside(selection: Selection) -> list[str]:

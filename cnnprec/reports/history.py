@@ -69,7 +69,8 @@ def plot(found: History) -> Figure:
     from matplotlib.figure import Figure
 
     names, last = list(found.times), len(found.sessions) - 1
-    figure = Figure(figsize=(8, 2 * len(names) + 1), layout="constrained")
+    figure = Figure(figsize=(8, 2 * len(names) + 1))
+    figure.subplots_adjust(0.12, 0.8 / figure.get_figheight(), 0.97, 0.97, hspace=0.25)
     axes = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
     for axis, name in zip(axes, names, strict=True):
         edges = [start - 0.5 for start in (*found.starts[name], last + 1)]

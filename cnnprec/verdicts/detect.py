@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from cnnprec.text import count_of
 from cnnprec.verdicts.case import ENOUGH, TIME, Case, Records
 from cnnprec.verdicts.estimate import predict
 from cnnprec.verdicts.limits import LimitTable
@@ -22,9 +23,9 @@ class Reach:
     Attributes:
         asked: The slowdown of one precision that has to be found: 0.1 is 10 %.
         count: Sessions of the baseline.
-        effect: What is found in 4 of 5 cases whichever precision is so much slower, on a machine
-            in its mean state; infinite for too few sessions.
-        precision: The one for which it takes so much.
+        effect: The slowdown that is found in 4 of 5 cases whichever precision has it, on a machine
+            in its mean state.
+        precision: The one for which it takes so much; empty for too few sessions.
         missing: How many more sessions of the same noise find what was asked; None if 200 do not.
     """
 
@@ -33,6 +34,15 @@ class Reach:
     effect: float
     precision: str
     missing: int | None
+
+    def __str__(self) -> str:
+        have = count_of(self.count, "session")
+        if not self.precision:
+            return f"{have}; {ENOUGH} are needed to find any slowdown"
+        have += f" find a slowdown of {self.effect:.1%} in 4 of 5 cases ({self.precision})"
+        if self.missing is None:
+            return f"{have}; {self.asked:.1%} is out of reach with this noise"
+        return f"{have}; about {self.missing} more for {self.asked:.1%}" if self.missing else have
 
 
 def reach(baseline: Sequence[Records], limits: LimitTable, asked: float) -> Reach:

@@ -71,35 +71,37 @@ def history(sessions: Sequence[SavedSession], like: Records) -> History:
         sessions: In any order.
         like: A session of the machine and workload.
     """
-    kept, left_out = [], Counter[str]()
+    kept, figures, left_out = [], [], Counter[str]()
     for session in sorted(sessions, key=age):
-        records = session.records
         if differences := unlike(session, like, None):
             left_out["; ".join(map(str, differences))] += 1
-        elif all(name in records and figure(records[name], TIME.field) for name in like):
-            kept.append(session)
-        else:
+            continue
+        row = [figure(r, TIME.field) if (r := session.records.get(name)) else None for name in like]
+        if None in row:
             left_out["a precision was not measured or has no time"] += 1
-    times = {name: _times([s.records[name] for s in kept]) for name in like if kept}
+        else:
+            kept.append(session)
+            figures.append(row)
+    columns = zip(like, np.log(np.array(figures, dtype=np.float64)).T, strict=bool(kept))
+    times = {name: _given_state([s.records[name] for s in kept], logs) for name, logs in columns}
     starts = {name: change_points(series) for name, series in times.items()}
     return History(tuple(kept), times, starts, left_out)
 
 
-def _times(records: Sequence[Record]) -> Floats:
-    """Logarithms of the figures less what the machine's state explains, where calibrators tell it.
+def _given_state(records: Sequence[Record], times: Floats) -> Floats:
+    """The times less what the machine's state explains, over their median.
 
-    The slope is that of the rule, fitted to the differences of neighbours: a change that lasts is
-    one of them only, so it is not mistaken for the machine's.
+    The rule's line is fitted to the differences of neighbours: a change that lasts is one of them
+    only, so it is not mistaken for the machine's.
     """
-    times = np.log([figure(record, TIME.field) or 1.0 for record in records])
     software = [(record.environment.python, record.environment.numpy) for record in records]
     for _, group in itertools.groupby(range(len(records)), key=software.__getitem__):
         places = list(group)
         states = Case("", tuple(records[place] for place in places), ()).states()
         if states and len(places) >= FEWEST:
-            away = np.asarray(states[0]) - np.mean(states[0])
-            slope = fit(list(np.diff(times[places])), list(np.diff(away))).slope
-            times[places] -= slope * away
+            away = np.subtract(states[0], np.mean(states[0], axis=0))
+            line = fit(np.diff(times[places]).tolist(), np.diff(away, axis=0).tolist())
+            times[places] -= away @ line.slopes
     return np.asarray(times - np.median(times))
 
 

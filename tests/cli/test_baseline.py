@@ -128,7 +128,7 @@ def test_it_stops_at_the_most_sessions_and_counts_those_saved_before(place):
     code, out, _ = place.run("--max-sessions", "7")
     assert (code, len(place.calls())) == (3, 7)
     assert "stopped by --max-sessions 7: 7 sessions find a slowdown of " in out
-    assert "0.1 is out of reach with this noise" in out
+    assert "10.0% is out of reach with this noise" in out
     assert place.run("--max-sessions", "7")[0] == 3
     assert len(place.calls()) == 7
 
