@@ -74,8 +74,9 @@ def plot(found: History) -> Figure:
     axes = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
     for axis, name in zip(axes, names, strict=True):
         edges = [start - 0.5 for start in (*found.starts[name], last + 1)]
-        axis.plot(np.exp(found.times[name]), ".", color="grey")
-        axis.stairs(np.exp(found.levels(name)), edges, baseline=None)
+        axis.plot(np.exp(found.times[name]), ".", color="grey", markersize=3)
+        levels = np.exp(found.levels(name))
+        axis.stairs(levels, edges, baseline=None, linewidth=2, zorder=3)
         axis.set_title(_sentence(found, name), fontsize=9, loc="left")
     ticks = sorted({round(last * step / 5) for step in range(6)})
     axes[-1].set_xticks(ticks, [minute(found.sessions[t]).replace(" ", "\n") for t in ticks])

@@ -366,7 +366,7 @@ def test_vary_lets_only_the_named_software_differ(saved):
     assert "tensorflow: 2.0.0 -> " in text
 
 
-def test_noise_gives_a_skip_with_its_reason_and_a_failure_where_a_verdict_is_required(saved):
+def test_noise_gives_a_skip_with_its_reason_and_is_refused_where_a_verdict_is_required(saved):
     for path, factor in zip(saved.files(), (0.7, 1.3, 0.8, 1.2, 0.75, 1.25), strict=True):
 
         def spread(plain, factor=factor):

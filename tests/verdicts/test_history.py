@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,3 +183,15 @@ def test_sessions_without_a_precision_or_a_time_are_left_out():
 def test_where_nothing_was_measured_like_this_the_history_is_empty():
     found = history([saved(0, session(name="half"))], session())
     assert (found.sessions, found.times) == ((), {})
+
+
+def test_the_page_has_every_table_of_its_script(monkeypatch):
+    docs = Path(__file__).parents[2] / "docs"
+    monkeypatch.syspath_prepend(str(docs / "evidence"))
+    import history_rates
+
+    page = (docs / "history.md").read_text()
+    for table in (history_rates.false_alarms(2), history_rates.ever(1), history_rates.power(2)):
+        heading, _, *rows = table
+        assert heading in page
+        assert all(f"| {line.split(' | ')[0].removeprefix('| ')} | " in page for line in rows)
