@@ -19,13 +19,10 @@ from cnnprec.cli.report import add_report
 _EXAMPLES = """\
 examples:
   pytest benchmarks/                                    measure this machine
-  cnnprec baseline --detect 10% --spread-over 2h        save sessions until 10 % is found
   cnnprec report benchmarks/baselines/*/*.json          show what was saved
   cnnprec compare baselines/ -- new.json                judge saved sessions by others
-  cnnprec history --plot history.png                    since when is it slower?
   cnnprec ab --b-checkout ../new                        is the other commit slower?
-  cnnprec ab --b-python ../tf-new/bin/python -- --precision single,half
-                                                        is the other TensorFlow slower?
+  cnnprec ab --b-python ../tf-new/bin/python            is the other TensorFlow slower?
   cnnprec binades --out binades.png                     what each dtype loses, drawn
 """
 
