@@ -19,4 +19,5 @@ pytest_plugins = [
     "cnnprec.pytest_plugin.verdicts",
     "cnnprec.pytest_plugin.saving",
     "cnnprec.pytest_plugin.verdict_file",
+    "cnnprec.pytest_plugin.ending",
 ]

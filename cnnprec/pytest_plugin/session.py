@@ -95,7 +95,7 @@ class Asked:
     comparison: Comparison | None = None
     failed: list[str] = dataclasses.field(default_factory=list)
     saved: Path | None = None
-    save_problem: str | None = None
+    problems: list[str] = dataclasses.field(default_factory=list)
 
 
 SESSION = pytest.StashKey[Session]()

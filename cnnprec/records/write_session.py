@@ -13,11 +13,14 @@ from typing import Any
 
 from cnnprec.records.session_files import session_files, session_number
 from cnnprec.records.write_whole import create, written_beside
+from cnnprec.text import printable
 
 _WIDTH = 100  # columns of a saved file, where its values allow it
 
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
-_NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"\x00-\x1f]')
+_NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"]')
+
+_LONGEST_NAME = 200  # bytes; with the number and the suffix a file name may have 255
 
 
 class SaveError(ValueError):
@@ -49,11 +52,7 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
         SaveError: The name cannot be part of a file name, a number in it is not finite, or
             the folder cannot be written.
     """
-    if not name or _NOT_IN_A_NAME.search(name):
-        raise SaveError(
-            f"--benchmark-save={name}: a file name cannot hold it. Use letters, digits, "
-            "'-', '_' and '.'."
-        )
+    check_name(name)
     text = _layout(_slim(output))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +63,20 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
             f"the session cannot be saved in {folder}: {error.strerror or error}. Make room or "
             "permit writing there, or give another folder with --benchmark-storage=file://DIR."
         ) from error
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be part of a file name.
+
+    Raises:
+        SaveError: It cannot; the message shows the name and what is accepted.
+    """
+    held = name.isprintable() and not _NOT_IN_A_NAME.search(name)
+    if not name or not held or len(name.encode()) > _LONGEST_NAME:
+        raise SaveError(
+            f"--benchmark-save={printable(name)[:_LONGEST_NAME]}: a file name cannot hold it. Use "
+            f"letters, digits, '-', '_' and '.', {_LONGEST_NAME} at most."
+        )
 
 
 def _publish(hidden: Path, folder: Path, name: str) -> Path:
