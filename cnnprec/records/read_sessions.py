@@ -17,11 +17,16 @@ from typing import Any
 
 import msgspec
 
+from cnnprec.files import read_regular
 from cnnprec.machine.memory import without_collection
+from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Record
 from cnnprec.records.session_files import matching_files, session_name, session_number
+from cnnprec.text import printable
 
 _TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
+
+_MOST_BYTES = 100_000_000  # a benchmark takes about 20,000
 
 _AGAIN = "Delete it or move it away; a new one comes from pytest benchmarks/ --benchmark-save=NAME."
 
@@ -111,12 +116,12 @@ def read_session(path: Path) -> SavedSession:
     try:
         return _read(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{printable(str(path))}: {error}") from error
 
 
 def _read(path: Path) -> SavedSession:
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise ValueError(
             f"cannot be read: {error.strerror or error}. Give a file that --benchmark-save or "
@@ -127,10 +132,11 @@ def _read(path: Path) -> SavedSession:
     try:
         file = _DECODER.decode(content)
     except msgspec.ValidationError as error:
-        raise ValueError(f"not the layout of pytest-benchmark: {error}. {_AGAIN}") from error
+        wrong = printable(str(error))
+        raise ValueError(f"not the layout of pytest-benchmark: {wrong}. {_AGAIN}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
-    records = _records(file.benchmarks)
+    records = _records(file.benchmarks, plain_text=not _NOT_PLAIN.search(content))
     return SavedSession(
         path=path,
         name=session_name(path),
@@ -144,22 +150,41 @@ def _read(path: Path) -> SavedSession:
     )
 
 
-def _records(benchmarks: Iterable[_Benchmark]) -> dict[str, Record]:
+# Anything that is not ASCII, or that JSON has to escape, the quote and the backslash apart.
+_NOT_PLAIN = re.compile(rb"[\x7f-\xff]|\\[^\"\\/]")
+
+
+def _printable(value: Any) -> Any:
+    """A value of JSON types whose texts are printable, so that all who print them may."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
+
+
+def _records(benchmarks: Iterable[_Benchmark], *, plain_text: bool) -> dict[str, Record]:
     records: dict[str, Record] = {}
     silent: list[str] = []
     for benchmark in benchmarks:
         plain = benchmark.extra_info.cnnprec
         if plain is None:
             continue  # a benchmark that trains no precision, such as those of the overhead
+        where = printable(benchmark.name)
         try:
-            record = Record.from_dict(plain)
+            record = Record.from_dict(plain if plain_text else _printable(plain))
         except (ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{benchmark.name}: {error}") from error
+            raise ValueError(f"{where}: {printable(str(error))}") from error
         name = record.precision.name
+        if name not in PRECISIONS:
+            raise ValueError(
+                f"{where}: precision {name!r} is not known; this cnnprec knows "
+                f"{', '.join(PRECISIONS)}. Read it with the cnnprec that wrote it."
+            )
         if name in records:
             raise ValueError(f"two records of precision {name!r}, one is accepted. {_AGAIN}")
         if not record.rounds:
-            raise ValueError(f"{benchmark.name}: the record holds no round. {_AGAIN}")
+            raise ValueError(f"{where}: the record holds no round. {_AGAIN}")
         records[name] = record
         if plain["schema_version"] < _TELLS_COMPANIONS:
             silent.append(name)

@@ -73,7 +73,7 @@ def explain(record: Record) -> str | None:
         parts.append(
             f"froze in {len(frozen)} of {len(runs)} runs: no bit of any weight changed in the "
             "last epoch though gradients are not zero; "
-            f"the loss stayed at {statistics.fmean(run.losses[-1] for run in frozen):.4f}"
+            f"the loss stayed at {sum(run.losses[-1] for run in frozen) / len(frozen):.4f}"
         )
     if not parts:
         return None

@@ -79,6 +79,9 @@ def _unfit(session: SavedSession) -> str | None:
         return "a test of the session failed"
     if session.verdict == "FAIL":
         return "the session was itself worse than its baseline (verdict FAIL)"
+    short = [name for name, record in session.records.items() if not record.is_whole]
+    if short:
+        return f"it was not measured to its end: runs or turns of {', '.join(short)} are missing"
     return None
 
 
