@@ -28,6 +28,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+_MARKS = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*[]|"}, "<": "&lt;"})
+
+
+def markdown_text(text: str) -> str:
+    """The text as Markdown that shows it: no mark of its own, no HTML, no cell's end."""
+    return printable(text).translate(_MARKS)
+
+
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
     """The rows as columns, two spaces apart.
 

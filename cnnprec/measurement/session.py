@@ -12,6 +12,7 @@ import functools
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from cnnprec.diagnosis.causes import diagnose_run
 from cnnprec.machine.gpu_state import GPU_CYCLE
@@ -20,6 +21,7 @@ from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, wit
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
 from cnnprec.measurement.turns import Timing, steps_for
+from cnnprec.measurement.watchdog import Watchdog
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
 from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
@@ -65,6 +67,7 @@ class MeasuredSession:
         on_record: Called with a record whenever it grew, so that an interrupted session can show
             what it has.
         show: Shows a progress line, or wipes it (None).
+        watchdog: Ends a session that hangs; None to wait for ever.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class MeasuredSession:
         gpu: int = 0,
         on_record: Callable[[Record], None] | None = None,
         show: Callable[[Progress | TurnProgress | None], None] | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._precisions = precisions
         self._config = config
@@ -89,6 +93,7 @@ class MeasuredSession:
         self._runs = 0
         self._turns = 0
         self._ended_by: Series | None = None
+        self._watchdog = watchdog
 
     def take(self, precision: Precision, *, timed: bool = True) -> Series:
         """The series of one precision; the first call trains all of them.
@@ -105,7 +110,8 @@ class MeasuredSession:
             self._runs = self._config.runs if timed else 1
             self._turns = self._config.turns if timed else 0
             try:
-                self._train(timed=timed)
+                with self._watchdog or contextlib.nullcontext():
+                    self._train(timed=timed)
             finally:
                 self._line.wipe()
         series = self._series[precision.name]
@@ -158,8 +164,10 @@ class MeasuredSession:
         with self._watched() as watch, without_collection():
             timing.warm()
             began = time.perf_counter()
+            took = 0.0
             for turn in range(self._turns):
-                timing.take()
+                with self._limited("a turn", [took / turn] if turn else []):
+                    timing.take()
                 if watch and (clock := watch.sm_clock_mhz()):
                     timing.note(GPU_CYCLE, 1e-6 / clock)
                 for name in [n for n in timing.clock if able[n].error is not None]:
@@ -222,7 +230,8 @@ class MeasuredSession:
         reset_peak_device_memory()
         with self._watched() as watch, without_collection():
             start, cpu_start = time.perf_counter(), time.process_time()
-            trainer.fit(self._line.update if self._line.shown else None)
+            with self._limited(f"a run of {series.precision}", _usual(series.record)):
+                trainer.fit(self._line.update if self._line.shown else None)
             cpu_end, end = time.process_time(), time.perf_counter()
             state = watch.stop() if watch else None
         device_bytes = peak_device_memory_bytes()
@@ -231,7 +240,7 @@ class MeasuredSession:
             run=trainer.finish(),
             seconds=end - start if timed else None,
             cpu_seconds=cpu_end - cpu_start if timed else None,
-            peak_memory_bytes=resident_bytes if device_bytes is None else device_bytes,
+            peak_memory_bytes=(resident_bytes if device_bytes is None else device_bytes) or None,
             state=state,
         )
         if timed:
@@ -275,6 +284,11 @@ class MeasuredSession:
             + f", then the session ended ({why}). Measure again."
         )
 
+    def _limited(self, what: str, usual: Sequence[float]) -> AbstractContextManager[None]:
+        if self._watchdog is None:
+            return contextlib.nullcontext()
+        return self._watchdog.over(what, usual)
+
     @contextlib.contextmanager
     def _watched(self) -> Iterator[GpuWatch | None]:
         if self._prepared.environment.device_kind != "gpu":
@@ -286,6 +300,14 @@ class MeasuredSession:
             yield watch
         finally:
             watch.stop()  # a training that failed has not
+
+
+def _usual(record: Record) -> list[float]:
+    """Seconds that a run takes: as those before it, or by the warm-up, which took longer."""
+    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
+    if not times and record.warm_up_seconds is not None:
+        times = [record.warm_up_seconds * record.config.steps / record.config.steps_per_execution]
+    return times
 
 
 def _steps(record: Record) -> int:

@@ -59,10 +59,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
 
 @pytest.hookimpl(trylast=True, optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Adds what failed and the verdict, which keep a session from becoming a baseline.
-
-    The judgements with their figures are for those who look at the file later.
-    """
+    """Adds what failed and the verdict, which keep a session from becoming a baseline."""
     asked = config.stash[ASKED]
     block = output_json.setdefault("cnnprec", {})
     block["failed"] = bool(asked.failed)
@@ -150,7 +147,7 @@ class _Storage:
 def _write_json(benchmarks: Any, asked: Asked, output_json: Mapping[str, Any]) -> None:
     """Writes the file of ``--benchmark-json`` in place of pytest-benchmark's `save_json`."""
     path: Path = benchmarks.json
-    text = safe_dumps(output_json, ensure_ascii=True, indent=4)
+    text = safe_dumps(output_json, ensure_ascii=True, indent=4)  # type: ignore[no-untyped-call]
     try:
         if path.exists() and not path.is_file():
             path.write_text(text)  # a pipe or a device has no content to replace

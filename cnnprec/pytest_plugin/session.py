@@ -61,11 +61,7 @@ class Session:
         )
 
     def prepare(self) -> Prepared:
-        """Sets up the device and loads the images, once.
-
-        Raises:
-            ValueError: One of the two cannot be had.
-        """
+        """Sets up the device and loads the images, once; ValueError if they cannot be had."""
         if self.prepared is None:
             # Imported here because TensorFlow takes seconds to load.
             from cnnprec.measurement.prepare import prepare

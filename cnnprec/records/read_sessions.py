@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -38,16 +38,14 @@ class SavedSession:
     Attributes:
         path: The file.
         name: What was given to ``--benchmark-save``; for a file of another name its stem.
-        number: The number that the file name begins with; None if it has none.
+        number: The number that the file name begins with.
         saved_at: When it was saved, in UTC.
-        commit: The commit that it was taken at, ``-dirty`` if a file was changed; None if
-            unknown.
-        records: What was measured, by the precision's name, in the order of the file. A
-            precision that was not measured is not there.
+        commit: The commit that it was taken at, ``-dirty`` if a file was changed.
+        records: What was measured, by the precision's name, in the order of the file.
         failed: Whether a test of the session failed.
-        verdict: How the session itself compared with its baseline; None if it did not.
-        digest: SHA-256 of the file's content; files of one content are one session. Empty if
-            the session does not come from a file.
+        verdict: How the session itself compared with its baseline, if it did.
+        order_seed: Seed of the order of its benchmarks.
+        digest: SHA-256 of what was measured, however the file is laid out; empty without a file.
     """
 
     path: Path
@@ -58,6 +56,7 @@ class SavedSession:
     records: Mapping[str, Record]
     failed: bool
     verdict: str | None
+    order_seed: int | None = None
     digest: str = dataclasses.field(default="", compare=False)
 
 
@@ -87,6 +86,7 @@ class _CommitInfo(msgspec.Struct):
 class _Block(msgspec.Struct):
     failed: bool = False
     verdict: str | None = None
+    order_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class _File(msgspec.Struct):
@@ -108,10 +108,8 @@ def read_session(path: Path) -> SavedSession:
     """Reads one file, of ``--benchmark-save`` or ``--benchmark-json``.
 
     Raises:
-        ValueError: The file cannot be read, is not whole, is not pytest-benchmark's, holds
-            no record, two of one precision, one without a round, or one that
-            `Record.from_dict` refuses. The message names the file, what is wrong with it
-            and the remedy.
+        ValueError: It cannot be read, or holds anything but records that `Record.from_dict`
+            takes, one of each precision. The message names the file, the field, the remedy.
     """
     try:
         return _read(path)
@@ -146,7 +144,8 @@ def _read(path: Path) -> SavedSession:
         records=MappingProxyType(records),
         failed=file.cnnprec.failed,
         verdict=file.cnnprec.verdict,
-        digest=hashlib.sha256(content).hexdigest(),
+        order_seed=file.cnnprec.order_seed,
+        digest=_digest(file.benchmarks),
     )
 
 
@@ -161,6 +160,12 @@ def _printable(value: Any) -> Any:
     if isinstance(value, list):
         return [_printable(item) for item in value]
     return printable(value) if isinstance(value, str) else value
+
+
+def _digest(benchmarks: Iterable[_Benchmark]) -> str:
+    """What tells two measurements apart: no two take the same times to the last bit."""
+    plain = [benchmark.extra_info.cnnprec for benchmark in benchmarks]
+    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
 def _records(benchmarks: Iterable[_Benchmark], *, plain_text: bool) -> dict[str, Record]:
@@ -226,15 +231,12 @@ def read_sessions(
 
     Args:
         folder: Where sessions are saved. One that does not exist holds none.
-        pattern: Which of them, as given to ``--benchmark-compare``: a number (``3`` or
-            ``0003``), the name given to ``--benchmark-save`` or a glob for it, the beginning
-            of a file name or a glob, with or without the subfolder, or the path of a file,
-            which may lie elsewhere. None for all.
+        pattern: Which of them: a number (``3`` or ``0003``), the name given to
+            ``--benchmark-save``, the beginning of a file name, with or without the subfolder, a
+            glob for one of these, or the path of a file anywhere. None for all.
 
     Returns:
-        The sessions, oldest first, those of one moment by name; and the files that are not
-        readable as one, or copies of another. Nothing that matches is an empty result, not an
-        error.
+        The sessions, oldest first; and what is not readable as one, or a copy of another.
     """
     folder = Path(folder)
     try:
@@ -245,11 +247,7 @@ def read_sessions(
 
 
 def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """Reads these files.
-
-    Returns:
-        As `read_sessions`.
-    """
+    """Reads these files; returns what `read_sessions` does."""
     sessions, skipped = [], []
     # Half of the time of reading a thousand sessions was the garbage collector's.
     with without_collection():
@@ -266,14 +264,11 @@ def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[S
 def without_copies(
     sessions: Iterable[SavedSession],
 ) -> tuple[tuple[SavedSession, ...], tuple[tuple[SavedSession, str], ...]]:
-    """Keeps one of the sessions whose files have the same content, however they are named.
-
-    One measurement that counted twice would make a baseline look larger and steadier than it
-    is. Of several files the first by name is kept, and a file rather than a link to one.
+    """Keeps one of the sessions that hold the same measurement, which would else count twice.
 
     Returns:
-        The sessions, oldest first, those of one moment by name; and the copies, with the
-        reason that names what they are copies of.
+        The sessions, oldest first; and the copies with what they are copies of. A file is kept
+        rather than a link to it, and then the first by name.
     """
     kept: list[SavedSession] = []
     copies: list[tuple[SavedSession, str]] = []

@@ -30,27 +30,20 @@ class SaveError(ValueError):
 def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
     """Saves a session under the next free number, whole or not at all.
 
-    The text is written to a hidden file in the same folder and brought to the disk before it
-    gets its name, so a file with the name of a session is always whole. The number is
-    claimed with a second hidden file, which only one process can create; sessions that are
-    saved at the same moment get different numbers. The folder's subfolders count as taken
-    numbers too. A process that is killed leaves at most its hidden files.
-
-    What pytest-benchmark puts in and nobody reads again is left out (the flags of the CPU),
-    and its placeholder for a parameter that is not JSON is the parameter's name instead.
+    The text is on the disk, in a hidden file, before it gets its name. The number is claimed with
+    a second hidden file, which only one process can create. Numbers in subfolders are taken too.
 
     Args:
         folder: Where to; it is made if it is missing.
         name: What was given to ``--benchmark-save``.
-        output: pytest-benchmark's JSON of the session, as it hands it to
-            ``pytest_benchmark_update_json``. It is not changed.
+        output: pytest-benchmark's JSON of the session; it is not changed.
 
     Returns:
         The file, ``NNNN_name.json``.
 
     Raises:
-        SaveError: The name cannot be part of a file name, a number in it is not finite, or
-            the folder cannot be written.
+        SaveError: `check_name` refuses the name, a number is not finite, or the folder cannot be
+            written.
     """
     check_name(name)
     text = _layout(_slim(output))

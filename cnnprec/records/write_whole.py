@@ -9,18 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
     """Writes a file, or replaces it, in one moment.
+
+    Args:
+        path: The file.
+        text: Its content.
+        sync: Whether to wait until the disk has it; without, a loss of power may lose it.
 
     Raises:
         OSError: It cannot be written; what was there before is still there.
     """
-    with written_beside(path.parent, text) as hidden:
+    with written_beside(path.parent, text, sync=sync) as hidden:
         hidden.replace(path)
 
 
 @contextlib.contextmanager
-def written_beside(folder: Path, text: str) -> Iterator[Path]:
+def written_beside(folder: Path, text: str, *, sync: bool = True) -> Iterator[Path]:
     """Gives a hidden file of the folder with this text, already on the disk.
 
     It is meant to be renamed inside the block; if it is not, it is removed.
@@ -32,7 +37,8 @@ def written_beside(folder: Path, text: str) -> Iterator[Path]:
             rest = memoryview(text.encode())
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         yield hidden

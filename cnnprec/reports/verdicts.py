@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.reports.results import NONE
-from cnnprec.text import aligned, markdown_table
+from cnnprec.text import aligned, markdown_table, markdown_text
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Metric, Verdict
 
 
@@ -33,12 +33,12 @@ def verdicts_markdown(comparison: Comparison) -> list[str]:
     return [
         f"**{comparison.verdict}**, compared with {comparison.basis}; {_stack(comparison)}",
         "",
-        *(f"* {difference}" for difference in comparison.changed),
+        *(f"* {markdown_text(str(difference))}" for difference in comparison.changed),
         *(f"* {line}" for line in _machine(comparison)),
         *([""] if comparison.changed else []),
         *markdown_table(_VERDICT_HEADINGS, rows),
         "",
-        *(f"* {remark}" for remark in _remarks(comparison)),
+        *(f"* {markdown_text(remark)}" for remark in _remarks(comparison)),
     ]
 
 

@@ -79,9 +79,10 @@ def _unfit(session: SavedSession) -> str | None:
         return "a test of the session failed"
     if session.verdict == "FAIL":
         return "the session was itself worse than its baseline (verdict FAIL)"
-    short = [name for name, record in session.records.items() if not record.is_whole]
-    if short:
-        return f"it was not measured to its end: runs or turns of {', '.join(short)} are missing"
+    due = {name for name, record in session.records.items() for name in (name, *record.companions)}
+    missing = due - {name for name, record in session.records.items() if record.is_whole}
+    if missing:
+        return f"it is not whole: runs or turns of {', '.join(sorted(missing))} are missing"
     return None
 
 

@@ -1,5 +1,6 @@
 """Whatever reading accepts goes through choosing, judging and reporting; else file and field."""
 
+import copy
 import json
 import random
 
@@ -37,8 +38,12 @@ def bases(tmp_path_factory) -> list[tuple[dict, list[SavedSession]]]:
     for file in (sessions.changed(), hostile.plain(hostile.on_gpu())):
         folder = tmp_path_factory.mktemp("base")
         for number in range(5):
-            text = json.dumps({**file, "datetime": f"2026-01-0{number + 1}T00:00:00+00:00"})
-            sessions.put(folder / f"{number:04}_base.json", text)
+            other = copy.deepcopy(file)
+            other["datetime"] = f"2026-01-0{number + 1}T00:00:00+00:00"
+            for benchmark in other["benchmarks"]:
+                for entry in benchmark["extra_info"]["cnnprec"]["rounds"]:
+                    entry["seconds"] *= 1 + number / 1000
+            sessions.put(folder / f"{number:04}_base.json", other)
         found.append((file, list(read_sessions(folder)[0])))
     assert [len(good) for _, good in found] == [5, 5]
     return found
@@ -94,7 +99,7 @@ def test_value_that_nothing_has_is_refused_by_file_and_field(tmp_path, field, va
 
 def test_session_that_was_not_measured_to_its_end_is_no_baseline(bases, tmp_path):
     file, good = bases[0]
-    short = json.loads(json.dumps(file))
+    short = copy.deepcopy(file)
     short["benchmarks"][1]["extra_info"]["cnnprec"]["rounds"].pop()
     mutant = read_session(sessions.put(tmp_path / "0009_short.json", short))
     selection = judge_saved([*good, mutant], good[0]).selection

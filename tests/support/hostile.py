@@ -75,6 +75,21 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
             yield from places(item, (*path, key))
 
 
+def texts(value: Any) -> Any:
+    """A copy in which every text says what a terminal, Markdown and HTML would heed.
+
+    What is one of some words, or a digest, stays: nothing else is read there.
+    """
+    if isinstance(value, dict):
+        return {key: item if key in FIXED else texts(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [texts(item) for item in value]
+    return value + ESCAPES if isinstance(value, str) else value
+
+
+FIXED = {"name", "outcome", "jit", "losses", "first_losses", "companions", "device_kind"}
+
+
 def mutant(file: dict, dice: random.Random) -> tuple[tuple, dict]:
     """A copy in which one place holds something else, is missing or is there twice."""
     changed = copy.deepcopy(file)

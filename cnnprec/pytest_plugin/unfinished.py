@@ -1,0 +1,85 @@
+"""What was measured, while the session goes on: on the disk, should the process be killed.
+
+The file is there only where the session is to be saved. It is no session and never a baseline; it
+is removed when the session ends by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from cnnprec.pytest_plugin.session import ASKED, SESSION
+from cnnprec.records.record import Record
+from cnnprec.records.write_whole import write_whole
+from cnnprec.reports.results import results
+
+HUNG = 6
+"""Exit code of a session that hung; pytest's own end at 5."""
+
+_FILE = pytest.StashKey[Path]()
+
+
+def keep(config: pytest.Config) -> Callable[[Record], None]:
+    """What takes the records of a session as they grow."""
+    suite, option, asked = config.stash[SESSION], config.option, config.stash[ASKED]
+    folder = None
+    if option.benchmark_save or option.benchmark_autosave:
+        folder = asked.folder
+    elif option.benchmark_json:
+        folder = option.benchmark_json.parent
+    if folder is not None:
+        config.stash[_FILE] = folder.absolute() / f"unfinished-{os.getpid()}.session"
+
+    def take(record: Record) -> None:
+        suite.records[record.precision.name] = record
+        if _FILE in config.stash:
+            with contextlib.suppress(OSError):  # it is told where the session itself is saved
+                write_whole(config.stash[_FILE], _text(suite.records.values()), sync=False)
+
+    return take
+
+
+def _text(records: Iterable[Record]) -> str:
+    benchmarks = [
+        {"name": record.precision.name, "extra_info": {"cnnprec": record.to_dict()}}
+        for record in records
+    ]
+    now = datetime.now(timezone.utc).isoformat()
+    plain = {"benchmarks": benchmarks, "datetime": now, "cnnprec": {"failed": True}}
+    return json.dumps(plain, allow_nan=False)
+
+
+def end_hung(config: pytest.Config, what: str) -> None:
+    """Shows RESULTS so far and where every thread is, and leaves at once."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture()
+    lines = ["", *results(config.stash[SESSION].records.values()), "", f"HUNG: {what}."]
+    if _FILE in config.stash:
+        lines.append(f"What was measured is kept: cnnprec report {config.stash[_FILE]}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
+    os._exit(HUNG)
+
+
+@pytest.hookimpl(tryfirst=True)  # after pytest-benchmark has saved, and before other files
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Removes the file, unless the session could not be saved."""
+    config = session.config
+    file, problems = config.stash.get(_FILE, None), config.stash[ASKED].problems
+    if file is None:
+        return
+    if problems and file.exists():
+        problems.append(f"What was measured is kept: cnnprec report {file}")
+    else:
+        file.unlink(missing_ok=True)
