@@ -10,11 +10,7 @@ from typing import BinaryIO
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a file for reading. A FIFO or a device of its name could block for ever.
-
-    Raises:
-        OSError: It cannot be opened, or it is no regular file.
-    """
+    """Opens a file for reading; OSError if it cannot be opened or is no regular file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -26,11 +22,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        OSError: As `open_regular`, or it is larger than `most` bytes.
-    """
+    """The content of a regular file; OSError if it cannot be read or has more bytes."""
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:

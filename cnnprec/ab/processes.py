@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, Any
 
 from cnnprec.ab.plan import BENCHMARKS, AbError, Plan, Side
@@ -129,9 +129,8 @@ except OSError as error:
 class Children:
     """Runs one process at a time and leaves none behind.
 
-    SIGINT, SIGTERM and SIGHUP stop the child first: it is a process group of its own, so the
-    terminal's Ctrl-C does not reach it by itself. If this process is killed outright, the
-    kernel kills the child.
+    SIGINT, SIGTERM and SIGHUP stop the child first, which is a process group of its own. If this
+    process is killed outright, the kernel kills the child.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -151,12 +150,7 @@ class Children:
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from cnnprec.text import duration
 
@@ -35,23 +34,13 @@ class Watchdog:
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
 
     @contextlib.contextmanager
     def over(self, what: str, usual: Sequence[float]) -> Iterator[None]:
-        """Watches a block.
-
-        Args:
-            what: Its name for people.
-            usual: Seconds that others like it took; without any it is not watched.
-        """
+        """Watches a block, by the seconds that others like it took; without any it does not."""
         if usual:
             self._watched = what, max(_LEAST_SECONDS, _FACTOR * statistics.median(usual))
         try:

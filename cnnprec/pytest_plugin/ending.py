@@ -6,17 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pytest
 
 from cnnprec.pytest_plugin import benchmarks, saving, verdicts
 from cnnprec.pytest_plugin.session import ASKED
 
-if TYPE_CHECKING:
-    from _pytest.terminal import TerminalReporter
-
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _OURS = (benchmarks, verdicts, saving)
 
 
@@ -34,22 +30,23 @@ class _Ending:
         here = threading.current_thread() is threading.main_thread()
         # One that is ignored, as by nohup, stays so.
         self._signals = [
-            number for number in _SIGNALS if here and signal.getsignal(number) is signal.SIG_DFL
+            number
+            for number in (signal.SIGTERM, signal.SIGHUP)
+            if here and signal.getsignal(number) is signal.SIG_DFL
         ]
         for number in self._signals:
             signal.signal(number, _interrupt)
 
     def pytest_unconfigure(self) -> None:
-        """Lets the signals do again what they did."""
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Keeps pytest from rendering every frame of TensorFlow, which takes seconds."""
         # Until this is set, another Ctrl-C would let the session end as one that passed.
         self._session.exitstatus = pytest.ExitCode.INTERRUPTED
         if not self._session.config.option.fulltrace:
+            # pytest would render every frame of TensorFlow, which takes seconds.
             excinfo.traceback = excinfo.traceback[-1:]
             excinfo.value.__context__ = None
 
@@ -58,35 +55,32 @@ class _Ending:
         """Shows RESULTS and VERDICTS where a full disk or another Ctrl-C kept them back."""
         try:
             yield
-        except BaseException as error:
-            if isinstance(error, OSError):  # such as that of --junitxml
-                session.config.stash[ASKED].problems.append(f"NOT WRITTEN: {error}")
-            if not self._shown:
-                self._show()
+        except (OSError, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt):
                 session.exitstatus = pytest.ExitCode.INTERRUPTED
-            elif isinstance(error, OSError):
+            else:  # such as that of --junitxml
+                session.config.stash[ASKED].problems.append(f"NOT WRITTEN: {error}")
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-            else:
-                raise
+            if not self._shown:
+                self._show()
 
     @pytest.hookimpl(tryfirst=True, wrapper=True)
     def pytest_terminal_summary(self) -> Iterator[None]:
-        """Notes whether all was shown."""
         self._begun = True
         yield
         self._shown = True
 
     def _show(self) -> None:
-        config = self._session.config
-        reporter: TerminalReporter | None = config.pluginmanager.getplugin("terminalreporter")
-        if reporter is None:
-            return
-        # What the others began to show is not begun again.
-        plugins = config.pluginmanager.get_plugins() if self._begun else ()
-        others = [plugin for plugin in plugins if plugin not in _OURS]
-        summary = config.pluginmanager.subset_hook_caller("pytest_terminal_summary", others)
-        summary(terminalreporter=reporter, exitstatus=self._session.exitstatus, config=config)
+        manager = self._session.config.pluginmanager
+        reporter = manager.getplugin("terminalreporter")
+        if reporter is not None:
+            # What the others began to show is not begun again.
+            others = [p for p in manager.get_plugins() if self._begun and p not in _OURS]
+            manager.subset_hook_caller("pytest_terminal_summary", others)(
+                terminalreporter=reporter,
+                exitstatus=self._session.exitstatus,
+                config=self._session.config,
+            )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -1,7 +1,6 @@
-"""What was measured, while the session goes on: on the disk, should the process be killed.
+"""What was measured, on the disk while the session goes on, should the process be killed.
 
-The file is there only where the session is to be saved. It is no session and never a baseline; it
-is removed when the session ends by itself.
+Only where the session is to be saved. The file is no session, and goes when the session ends.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import faulthandler
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -30,32 +29,27 @@ _FILE = pytest.StashKey[Path]()
 
 def keep(config: pytest.Config) -> Callable[[Record], None]:
     """What takes the records of a session as they grow."""
-    suite, option, asked = config.stash[SESSION], config.option, config.stash[ASKED]
-    folder = None
+    records, option, folder = config.stash[SESSION].records, config.option, None
     if option.benchmark_save or option.benchmark_autosave:
-        folder = asked.folder
+        folder = config.stash[ASKED].folder
     elif option.benchmark_json:
         folder = option.benchmark_json.parent
     if folder is not None:
         config.stash[_FILE] = folder.absolute() / f"unfinished-{os.getpid()}.session"
 
     def take(record: Record) -> None:
-        suite.records[record.precision.name] = record
-        if _FILE in config.stash:
+        records[record.precision.name] = record
+        if folder is not None:
+            rows = [
+                {"name": name, "extra_info": {"cnnprec": known.to_dict()}}
+                for name, known in records.items()
+            ]
+            now = datetime.now(timezone.utc).isoformat()
+            text = json.dumps({"benchmarks": rows, "datetime": now, "cnnprec": {"failed": True}})
             with contextlib.suppress(OSError):  # it is told where the session itself is saved
-                write_whole(config.stash[_FILE], _text(suite.records.values()), sync=False)
+                write_whole(config.stash[_FILE], text)
 
     return take
-
-
-def _text(records: Iterable[Record]) -> str:
-    benchmarks = [
-        {"name": record.precision.name, "extra_info": {"cnnprec": record.to_dict()}}
-        for record in records
-    ]
-    now = datetime.now(timezone.utc).isoformat()
-    plain = {"benchmarks": benchmarks, "datetime": now, "cnnprec": {"failed": True}}
-    return json.dumps(plain, allow_nan=False)
 
 
 def end_hung(config: pytest.Config, what: str) -> None:
@@ -75,11 +69,8 @@ def end_hung(config: pytest.Config, what: str) -> None:
 @pytest.hookimpl(tryfirst=True)  # after pytest-benchmark has saved, and before other files
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Removes the file, unless the session could not be saved."""
-    config = session.config
-    file, problems = config.stash.get(_FILE, None), config.stash[ASKED].problems
-    if file is None:
-        return
-    if problems and file.exists():
+    file, problems = session.config.stash.get(_FILE, None), session.config.stash[ASKED].problems
+    if file is not None and problems and file.exists():
         problems.append(f"What was measured is kept: cnnprec report {file}")
-    else:
+    elif file is not None:
         file.unlink(missing_ok=True)

@@ -145,7 +145,7 @@ def _read(path: Path) -> SavedSession:
         failed=file.cnnprec.failed,
         verdict=file.cnnprec.verdict,
         order_seed=file.cnnprec.order_seed,
-        digest=_digest(file.benchmarks),
+        digest=_digest(file),
     )
 
 
@@ -162,10 +162,10 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _digest(benchmarks: Iterable[_Benchmark]) -> str:
-    """What tells two measurements apart: no two take the same times to the last bit."""
-    plain = [benchmark.extra_info.cnnprec for benchmark in benchmarks]
-    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+def _digest(file: _File) -> str:
+    """The same for all layouts of one measurement."""
+    told = [file.datetime, *(benchmark.extra_info.cnnprec for benchmark in file.benchmarks)]
+    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
 
 
 def _records(benchmarks: Iterable[_Benchmark], *, plain_text: bool) -> dict[str, Record]:

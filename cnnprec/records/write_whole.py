@@ -9,38 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes a file, or replaces it, in one moment.
-
-    Args:
-        path: The file.
-        text: Its content.
-        sync: Whether to wait until the disk has it; without, a loss of power may lose it.
 
     Raises:
         OSError: It cannot be written; what was there before is still there.
     """
-    with written_beside(path.parent, text, sync=sync) as hidden:
+    with written_beside(path.parent, text) as hidden:
         hidden.replace(path)
 
 
 @contextlib.contextmanager
-def written_beside(folder: Path, text: str, *, sync: bool = True) -> Iterator[Path]:
-    """Gives a hidden file of the folder with this text, already on the disk.
-
-    It is meant to be renamed inside the block; if it is not, it is removed.
-    """
+def written_beside(folder: Path, text: str) -> Iterator[Path]:
+    """Gives a hidden file of the folder with this text, already on the disk, to be renamed."""
     hidden = folder / f".{secrets.token_hex(8)}.tmp"
     try:
-        descriptor = create(hidden)
-        try:
-            rest = memoryview(text.encode())
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with open(create(hidden), "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
         yield hidden
     finally:
         with contextlib.suppress(OSError):

@@ -67,7 +67,7 @@ def check_size(what: str, samples: int | None, available: int | None = None) -> 
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if samples is not None and samples * SIDE**2 > memory / 2:
         raise DatasetError(
-            f"{what} is {samples}: the images alone take {samples * SIDE**2 / 1e9:.0f} GB, and this "
+            f"{what} is {samples}: the images take {samples * SIDE**2 / 1e9:.0f} GB, and this "
             f"machine has {memory / 1e9:.0f} GB of memory; use fewer."
         )
 
