@@ -26,7 +26,7 @@ def pytest_{hook}():
 STOP = "import os\n\n\ndef test_stop():\n    os.kill(os.getpid(), {number})\n"
 
 
-@pytest.mark.parametrize("hook", ["keyboard_interrupt", "sessionfinish", "terminal_summary"])
+@pytest.mark.parametrize("hook", ["sessionfinish", "terminal_summary"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_shows_results_and_saves_nothing_though_another_follows(
     project, usual_signals, hook, number
