@@ -34,7 +34,7 @@ from cnnprec.ab.processes import (
     status_text,
 )
 from cnnprec.ab.result import Pairs, as_json, as_markdown
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.precision.precisions import place
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
@@ -304,8 +304,7 @@ def _undecided(comparison: Comparison) -> bool:
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:
     """The records in the order of the tables; a file has them in the order of the session."""
-    order = list(PRECISIONS)
-    return {name: records[name] for name in sorted(records, key=order.index)}
+    return {name: records[name] for name in sorted(records, key=place)}
 
 
 def _last_lines(log: Path, start: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.precision.precisions import place
 from cnnprec.records.record import Outcome, Record, Round
 from cnnprec.text import aligned
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, accuracy_against
@@ -27,8 +27,7 @@ def results(records: Iterable[Record]) -> list[str]:
     Returns:
         Lines without line ends.
     """
-    order = list(PRECISIONS)
-    ranked = sorted(records, key=lambda record: order.index(record.precision.name))
+    ranked = sorted(records, key=lambda record: place(record.precision.name))
     if not ranked:
         return []
     reference = next(

@@ -58,6 +58,8 @@ def select(
             unfit.append((session, reason))
         elif reasons := _refused(session, current, vary):
             turned_down.append((session, reasons))
+        elif short := [name for name, record in session.records.items() if not record.is_whole]:
+            unfit.append((session, f"runs or turns of {', '.join(short)} are missing"))
         else:
             groups.setdefault(_group(session, current, vary), []).append(session)
     chosen = _choose(list(groups.values()), current, vary)
@@ -79,10 +81,6 @@ def _unfit(session: SavedSession) -> str | None:
         return "a test of the session failed"
     if session.verdict == "FAIL":
         return "the session was itself worse than its baseline (verdict FAIL)"
-    due = {name for name, record in session.records.items() for name in (name, *record.companions)}
-    missing = due - {name for name, record in session.records.items() if record.is_whole}
-    if missing:
-        return f"it is not whole: runs or turns of {', '.join(sorted(missing))} are missing"
     return None
 
 

@@ -1,6 +1,7 @@
 """Whatever reading accepts goes through choosing, judging and reporting; else file and field."""
 
 import copy
+import dataclasses
 import json
 import random
 
@@ -82,7 +83,7 @@ def test_mutants_are_refused_by_name_or_go_through_all(bases, tmp_path):
         (("environment", "usable_cores"), 10**30),
         (("config", "epochs"), 10**30),
         (("rounds", 0, "run", "seed"), 10**400),
-        (("precision", "name"), "quadruple"),
+        (("precision", "name"), "verdict: PASS"),
     ],
 )
 def test_value_that_nothing_has_is_refused_by_file_and_field(tmp_path, field, value):
@@ -94,7 +95,23 @@ def test_value_that_nothing_has_is_refused_by_file_and_field(tmp_path, field, va
     path = sessions.put(tmp_path / "0001_x.json", file)
     with pytest.raises(ValueError, match=r"0001_x\.json: test_training\[single\]: ") as caught:
         read_session(path)
-    assert str(field[-1]).replace("name", "quadruple") in str(caught.value)
+    assert str(field[-1]) in str(caught.value)
+
+
+def test_precision_that_only_the_file_knows_is_reported(bases, tmp_path):
+    file = copy.deepcopy(bases[0][0])
+    file["benchmarks"][0]["extra_info"]["cnnprec"]["precision"]["name"] = "quadruple"
+    session = read_session(sessions.put(tmp_path / "0001_x.json", file))
+    assert any(line.startswith("quadruple ") for line in shown(bases[0][1], session))
+    assert "quadruple" in "".join(shown([session], bases[0][1][0]))
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_session_that_lacks_a_precision_is_judged_and_judged_by(bases, kind):
+    good = bases[kind][1]
+    half = dataclasses.replace(good[2], records={"half": good[2].records["half"]}, digest="")
+    assert any("not measured now: single" in line for line in shown(good, half))
+    assert shown([half, *good[1:]], good[0])
 
 
 def test_session_that_was_not_measured_to_its_end_is_no_baseline(bases, tmp_path):

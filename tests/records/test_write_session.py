@@ -203,8 +203,7 @@ for index in range(8):
         os.close(start)
         os.read(go, 1)
         for turn in range(5):
-            time = f"2026-01-01T00:{index:02}:{turn:02}+00:00"
-                write_session(folder, f"name{index % 2}", {**plain, "datetime": time})
+            write_session(folder, f"name{index % 2}", {**plain, "version": f"{index}.{turn}"})
         os._exit(0)
     children.append(child)
 os.close(go)
