@@ -130,3 +130,8 @@ def check_place(job: Job, session: SavedSession) -> None:
 def session_path(folder: Path, job: Job) -> Path:
     """Where the session of a job is kept."""
     return folder / "sessions" / f"{job}.json"
+
+
+def partial_path(folder: Path, job: Job) -> Path:
+    """What a process writes; it gets the session's own name when it is complete."""
+    return session_path(folder, job).with_suffix(".json.partial")

@@ -92,6 +92,13 @@ def indented(lines: Sequence[str]) -> str:
     )
 
 
+def last_lines(log: Path, start: int) -> str:
+    """The last lines of a log from a place in it."""
+    with log.open("rb") as file:
+        file.seek(start)
+        return indented(file.read().decode(errors="replace").splitlines())
+
+
 def status_text(status: int) -> str:
     """How a process ended, in words."""
     if status >= 0:

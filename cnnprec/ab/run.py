@@ -23,18 +23,25 @@ from pathlib import Path
 
 import msgspec
 
-from cnnprec.ab.folder import check_place, kept_sessions, locked, same_plan, session_path
+from cnnprec.ab.folder import (
+    check_place,
+    kept_sessions,
+    locked,
+    partial_path,
+    same_plan,
+    session_path,
+)
 from cnnprec.ab.plan import BENCHMARKS, EXIT_OF, AbError, Exit, Job, Plan, schedule
 from cnnprec.ab.processes import (
     Children,
     InterruptError,
-    indented,
+    last_lines,
     probe_side,
     side_environment,
     status_text,
 )
 from cnnprec.ab.result import Pairs, as_json, as_markdown
-from cnnprec.precision.precisions import place
+from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
@@ -158,11 +165,11 @@ class _Work:
         for name in ("sessions", "logs"):
             (self._folder / name).mkdir(exist_ok=True)
         for job in schedule(self._plan.looks[-1]):
-            _partial(self._folder, job).unlink(missing_ok=True)
+            partial_path(self._folder, job).unlink(missing_ok=True)
 
     def _measure(self, job: Job) -> float:
         """Runs one process and keeps its session; returns the seconds that it took."""
-        final, partial = session_path(self._folder, job), _partial(self._folder, job)
+        final, partial = session_path(self._folder, job), partial_path(self._folder, job)
         side = self._plan.sides[job.side]
         command = [
             *(side.python, "-m", "pytest", BENCHMARKS, f"--benchmark-json={partial}"),
@@ -207,7 +214,7 @@ class _Work:
         if session is None or problem:
             raise AbError(
                 f"The process of pair {job.pair}, {job.side}, {problem}. Its last lines:\n"
-                f"{_last_lines(log_path, start)}\nAll of it is in {log_path}. What is complete is "
+                f"{last_lines(log_path, start)}\nAll of it is in {log_path}. What is complete is "
                 "kept; mend the cause, and the same command goes on from there:\n"
                 f"  {self._plan.command(self._folder)}",
                 Exit.INVALID,
@@ -261,11 +268,6 @@ class _Work:
         return ["", f"look {number} of {len(looks)}, {pairs} pairs: {state}"]
 
 
-def _partial(folder: Path, job: Job) -> Path:
-    """What a process writes; it gets the session's own name when it is complete."""
-    return session_path(folder, job).with_suffix(".json.partial")
-
-
 def _check_comparable(
     job: Job, session: SavedSession, new_job: Job, new: SavedSession, *, same_side: bool
 ) -> None:
@@ -304,10 +306,4 @@ def _undecided(comparison: Comparison) -> bool:
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:
     """The records in the order of the tables; a file has them in the order of the session."""
-    return {name: records[name] for name in sorted(records, key=place)}
-
-
-def _last_lines(log: Path, start: int) -> str:
-    with log.open("rb") as file:
-        file.seek(start)
-        return indented(file.read().decode(errors="replace").splitlines())
+    return {name: records[name] for name in sorted(records, key=rank)}

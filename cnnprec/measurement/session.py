@@ -12,7 +12,6 @@ import functools
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 
 from cnnprec.diagnosis.causes import diagnose_run
 from cnnprec.machine.gpu_state import GPU_CYCLE
@@ -21,7 +20,7 @@ from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, wit
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
 from cnnprec.measurement.turns import Timing, steps_for
-from cnnprec.measurement.watchdog import Watchdog
+from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
 from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
@@ -93,7 +92,7 @@ class MeasuredSession:
         self._runs = 0
         self._turns = 0
         self._ended_by: Series | None = None
-        self._watchdog = watchdog
+        self._watchdog = watchdog or Watchdog(None)
 
     def take(self, precision: Precision, *, timed: bool = True) -> Series:
         """The series of one precision; the first call trains all of them.
@@ -103,14 +102,13 @@ class MeasuredSession:
             timed: Whether clocks are read. Where they are not, one run shows that it works.
 
         Returns:
-            The series, with the diagnosis of its first run that did not train. Its `error` says
-            what stopped it; without an error it has all its runs.
+            The series, diagnosed. Its `error` says why it has not all its runs, where it has not.
         """
         if not self._series:
             self._runs = self._config.runs if timed else 1
             self._turns = self._config.turns if timed else 0
             try:
-                with self._watchdog or contextlib.nullcontext():
+                with self._watchdog:
                     self._train(timed=timed)
             finally:
                 self._line.wipe()
@@ -166,7 +164,7 @@ class MeasuredSession:
             began = time.perf_counter()
             took = 0.0
             for turn in range(self._turns):
-                with self._limited("a turn", [took / turn] if turn else []):
+                with self._watchdog.over("a turn", [took / turn] if turn else []):
                     timing.take()
                 if watch and (clock := watch.sm_clock_mhz()):
                     timing.note(GPU_CYCLE, 1e-6 / clock)
@@ -230,7 +228,7 @@ class MeasuredSession:
         reset_peak_device_memory()
         with self._watched() as watch, without_collection():
             start, cpu_start = time.perf_counter(), time.process_time()
-            with self._limited(f"a run of {series.precision}", _usual(series.record)):
+            with self._watchdog.over(f"a run of {series.precision}", usual_seconds(series.record)):
                 trainer.fit(self._line.update if self._line.shown else None)
             cpu_end, end = time.process_time(), time.perf_counter()
             state = watch.stop() if watch else None
@@ -284,11 +282,6 @@ class MeasuredSession:
             + f", then the session ended ({why}). Measure again."
         )
 
-    def _limited(self, what: str, usual: Sequence[float]) -> AbstractContextManager[None]:
-        if self._watchdog is None:
-            return contextlib.nullcontext()
-        return self._watchdog.over(what, usual)
-
     @contextlib.contextmanager
     def _watched(self) -> Iterator[GpuWatch | None]:
         if self._prepared.environment.device_kind != "gpu":
@@ -300,14 +293,6 @@ class MeasuredSession:
             yield watch
         finally:
             watch.stop()  # a training that failed has not
-
-
-def _usual(record: Record) -> list[float]:
-    """Seconds that a run takes: as those before it, or by the warm-up, which took longer."""
-    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
-    if not times and record.warm_up_seconds is not None:
-        times = [record.warm_up_seconds * record.config.steps / record.config.steps_per_execution]
-    return times
 
 
 def _steps(record: Record) -> int:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from cnnprec.records.record import Record
 from cnnprec.text import duration
 
 _FACTOR = 20
@@ -22,21 +23,24 @@ class Watchdog:
 
     Args:
         on_hang: Called in that thread with a sentence, where a block of `over` took `_FACTOR`
-            times its usual time and at least a minute. Under a debugger it is not called.
+            times its usual time and at least a minute. Under a debugger it is not called. None to
+            watch nothing.
     """
 
-    def __init__(self, on_hang: Callable[[str], None]) -> None:
+    def __init__(self, on_hang: Callable[[str], None] | None) -> None:
         self._on_hang = on_hang
         self._watched: tuple[str, float] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> None:
-        self._thread.start()
+        if self._on_hang is not None:
+            self._thread.start()
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._on_hang is not None:
+            self._thread.join()
 
     @contextlib.contextmanager
     def over(self, what: str, usual: Sequence[float]) -> Iterator[None]:
@@ -55,12 +59,20 @@ class Watchdog:
             # Ticks are counted, because a process that was stopped for an hour has not hung.
             waited = waited + _TICK_SECONDS if watched is seen else 0.0
             seen = watched
-            if watched is not None and waited > watched[1] and not _debugged():
+            if watched and waited > watched[1] and self._on_hang and not _debugged():
                 what, limit = watched
                 self._on_hang(
                     f"{what} has not ended within {duration(limit)}, {_FACTOR} times its usual "
                     "time or a minute: it hangs"
                 )
+
+
+def usual_seconds(record: Record) -> list[float]:
+    """What a run takes: as those before it, or by the warm-up, which took longer."""
+    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
+    if not times and record.warm_up_seconds is not None:
+        times = [record.warm_up_seconds * record.config.steps / record.config.steps_per_execution]
+    return times
 
 
 def _debugged() -> bool:

@@ -96,7 +96,7 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({row.name: row for row in
 """Every precision by name, in the order of the tables."""
 
 
-def place(name: str) -> tuple[int, str]:
+def rank(name: str) -> tuple[int, str]:
     """Sorts names as in the tables; those that saved sessions alone know come last."""
     return list(PRECISIONS).index(name) if name in PRECISIONS else len(PRECISIONS), name
 

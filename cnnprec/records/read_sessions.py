@@ -174,7 +174,7 @@ def _records(benchmarks: Iterable[_Benchmark], *, plain_text: bool) -> dict[str,
         except (ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"{where}: {printable(str(error))}") from error
         name = record.precision.name
-        if not re.fullmatch("[A-Za-z0-9_]{1,40}", name):  # it begins lines of its own
+        if not re.fullmatch("[A-Za-z0-9_ .-]{1,40}", name):  # it begins lines of its own
             raise ValueError(f"{where}: {name!r} is no name of a precision. {_AGAIN}")
         if name in records:
             raise ValueError(f"two records of precision {name!r}, one is accepted. {_AGAIN}")

@@ -24,10 +24,14 @@ def written_beside(folder: Path, text: str) -> Iterator[Path]:
     """Gives a hidden file of the folder with this text, already on the disk, to be renamed."""
     hidden = folder / f".{secrets.token_hex(8)}.tmp"
     try:
-        with open(create(hidden), "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = create(hidden)
+        try:
+            rest = memoryview(text.encode())
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         yield hidden
     finally:
         with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from cnnprec.precision.precisions import place
+from cnnprec.precision.precisions import rank
 from cnnprec.records.record import Outcome, Record, Round
 from cnnprec.text import aligned
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, accuracy_against
@@ -27,7 +27,7 @@ def results(records: Iterable[Record]) -> list[str]:
     Returns:
         Lines without line ends.
     """
-    ranked = sorted(records, key=lambda record: place(record.precision.name))
+    ranked = sorted(records, key=lambda record: rank(record.precision.name))
     if not ranked:
         return []
     reference = next(

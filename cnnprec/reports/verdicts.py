@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnprec.precision.precisions import place
+from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
 from cnnprec.text import aligned, markdown_table, markdown_text
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Metric, Verdict
@@ -64,7 +64,7 @@ def _measured(comparison: Comparison) -> list[Judgement]:
 
 def _ranked(comparison: Comparison) -> list[Judgement]:
     """The judgements in the order of the precisions; those on the session come last."""
-    return sorted(comparison.judgements, key=lambda j: (not j.precision, place(j.precision)))
+    return sorted(comparison.judgements, key=lambda j: (not j.precision, rank(j.precision)))
 
 
 def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
