@@ -18,6 +18,24 @@ class Word(str, enum.Enum):
         return str(self.value)
 
 
+def printable(text: str) -> str:
+    r"""The text on one line, with escapes such as ``\x1b`` for what is no printable character.
+
+    For text from files: it could move the cursor, begin a line of its own or reverse the order.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_MARKS = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*[]|"}, "<": "&lt;"})
+
+
+def markdown_text(text: str) -> str:
+    """The text as Markdown that shows it: no mark of its own, no HTML, no cell's end."""
+    return printable(text).translate(_MARKS)
+
+
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
     """The rows as columns, two spaces apart.
 

@@ -15,7 +15,7 @@ PACKAGE = Path(cnnprec.__file__).parent
 
 # A folder may import only from itself and from folders on lower lines.
 FLOORS = [
-    {"text"},
+    {"text", "files"},
     {"precision", "workload", "machine"},
     {"numerics", "records"},
     {"training", "verdicts"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +12,35 @@ from pathlib import Path
 import msgspec
 
 from cnnprec.ab.plan import LAYOUT_VERSION, AbError, Exit, Job, Plan, schedule
-from cnnprec.records.read_sessions import SavedSession, read_session
+from cnnprec.files import read_regular
+from cnnprec.records.read_sessions import SavedSession, read_session, without_copies
+from cnnprec.text import printable
+
+_MOST_BYTES = 1_000_000  # a plan takes less than 1,000
+
+_AGAIN = "If it is lost, delete it and the same command measures it again."
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Makes the folder and keeps every other ab out of it. Gives the lock's descriptor."""
+    """Makes the folder and keeps every other ab out of it. Gives the lock's descriptor.
+
+    Raises:
+        AbError: It cannot be written, another ab is at work there, or it holds other things.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Without a plan nothing but the lock is ours; with one, all is (see `same_plan`).
+        names = {entry.name for entry in folder.iterdir()}
+        if "plan.json" not in names and names - {"lock"}:
+            raise AbError(
+                f"--out {folder}: is not empty and holds no plan.json, so it is none of cnnprec "
+                "ab. Choose another folder with --out."
+            )
         with tempfile.TemporaryFile(dir=folder):
             pass
-        lock = (folder / "lock").open("ab")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        lock = open(os.open(folder / "lock", flags, 0o666), "r+b")  # noqa: PTH123, SIM115
     except OSError as error:
         raise AbError(
             f"--out {folder}: cannot be written ({error.strerror}). Make it writable or choose "
@@ -43,14 +62,11 @@ def same_plan(plan: Plan, folder: Path) -> bool:
     path = folder / "plan.json"
     remedy = "Choose another folder with --out."
     try:
-        text = path.read_bytes()
+        text = read_regular(path, _MOST_BYTES)
     except FileNotFoundError:
-        if (folder / "sessions").exists():
-            raise AbError(
-                f"--out {folder}: holds sessions but no plan.json, so nobody knows what they "
-                f"are. {remedy}"
-            ) from None
         return False
+    except OSError as error:
+        raise AbError(f"{path}: cannot be read: {error.strerror}. {remedy}") from error
     try:
         plain = msgspec.json.decode(text)
         version = plain.get("version") if isinstance(plain, dict) else None
@@ -60,11 +76,12 @@ def same_plan(plan: Plan, folder: Path) -> bool:
             )
         found = msgspec.convert(plain, Plan)
         before = found.arguments()
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
-        raise AbError(f"{path}: not a plan of cnnprec ab ({error}). {remedy}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError) as error:
+        wrong = printable(str(error))
+        raise AbError(f"{path}: not a plan of cnnprec ab ({wrong}). {remedy}") from error
     now = plan.arguments()
     changed = [
-        f"  {name} {before[name] or '(none)'}, now {now[name] or '(none)'}"
+        f"  {name} {printable(before[name]) or '(none)'}, now {now[name] or '(none)'}"
         for name in now
         if before[name] != now[name]
     ]
@@ -72,14 +89,18 @@ def same_plan(plan: Plan, folder: Path) -> bool:
         raise AbError(
             f"--out {folder}: holds a comparison with other arguments:\n"
             + "\n".join(changed)
-            + f"\n{remedy} Or go on with that one:\n  {found.command(folder)}"
+            + f"\n{remedy} Or go on with that one:\n  {printable(found.command(folder))}"
         )
     return True
 
 
 def kept_sessions(plan: Plan, folder: Path) -> dict[Job, SavedSession]:
-    """The complete sessions of an earlier start."""
-    kept = {}
+    """The complete sessions of an earlier start.
+
+    Raises:
+        AbError: One cannot be read any more, or is that of another place.
+    """
+    kept: dict[Job, SavedSession] = {}
     for job in schedule(plan.looks[-1]):
         path = session_path(folder, job)
         if path.exists():
@@ -88,14 +109,29 @@ def kept_sessions(plan: Plan, folder: Path) -> dict[Job, SavedSession]:
             except ValueError as error:
                 # It was complete and readable once. To measure it again without a word would
                 # let a figure be drawn anew until it suits.
-                raise AbError(
-                    f"{error}\nIt was complete before. If it is lost, delete it and the same "
-                    "command measures it again.",
-                    Exit.INVALID,
-                ) from error
+                raise AbError(f"{error}\nIt was complete before. {_AGAIN}", Exit.INVALID) from error
+    for session, reason in without_copies(kept.values())[1]:
+        raise AbError(f"{session.path}: {reason}. {_AGAIN}", Exit.INVALID)
+    for job, session in kept.items():
+        check_place(job, session)
     return kept
+
+
+def check_place(job: Job, session: SavedSession) -> None:
+    """Refuses a session under another's name: the seed of its order tells its pair."""
+    if session.order_seed not in (None, job.pair):
+        raise AbError(
+            f"{session.path}: its order seed is {session.order_seed}, so it is a session of "
+            f"another pair. {_AGAIN}",
+            Exit.INVALID,
+        )
 
 
 def session_path(folder: Path, job: Job) -> Path:
     """Where the session of a job is kept."""
     return folder / "sessions" / f"{job}.json"
+
+
+def partial_path(folder: Path, job: Job) -> Path:
+    """What a process writes; it gets the session's own name when it is complete."""
+    return session_path(folder, job).with_suffix(".json.partial")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shlex
@@ -12,11 +13,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, Any
 
 from cnnprec.ab.plan import BENCHMARKS, AbError, Plan, Side
-from cnnprec.text import duration
+from cnnprec.text import duration, printable
 
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
 
@@ -86,7 +87,16 @@ def side_environment(side: Side) -> dict[str, str]:
 
 def indented(lines: Sequence[str]) -> str:
     """The last lines of an output, set apart from the message around them."""
-    return "\n".join(f"  | {line}" for line in lines[-_LINES_SHOWN:]) or "  | (no output)"
+    return (
+        "\n".join(f"  | {printable(line)}" for line in lines[-_LINES_SHOWN:]) or "  | (no output)"
+    )
+
+
+def last_lines(log: Path, start: int) -> str:
+    """The last lines of a log from a place in it."""
+    with log.open("rb") as file:
+        file.seek(start)
+        return indented(file.read().decode(errors="replace").splitlines())
 
 
 def status_text(status: int) -> str:
@@ -97,6 +107,8 @@ def status_text(status: int) -> str:
         return f"signal {signal.Signals(-status).name}"
     return f"signal {-status}"
 
+
+_PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 
 _GRACE_SECONDS = 5.0  # between one signal to a child and the next, harder one
 
@@ -124,9 +136,8 @@ except OSError as error:
 class Children:
     """Runs one process at a time and leaves none behind.
 
-    SIGINT, SIGTERM and SIGHUP stop the child first: it is a process group of its own, so the
-    terminal's Ctrl-C does not reach it by itself. If this process is killed outright, the
-    kernel kills the child.
+    SIGINT, SIGTERM and SIGHUP stop the child first, which is a process group of its own. If this
+    process is killed outright, the kernel kills the child.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -138,18 +149,16 @@ class Children:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Children:
+        # So that what a child leaves behind, in whatever session, becomes a child of ours.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         for number in self._SIGNALS:
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # nohup
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -174,6 +183,7 @@ class Children:
             subprocess.TimeoutExpired: It ran longer than `seconds`; it is gone.
         """
         self.check()
+        others = _own_children()
         child = subprocess.Popen(  # noqa: S603 - the command is the user's own
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
             cwd=cwd,
@@ -196,6 +206,7 @@ class Children:
                 self._waiting = False
         finally:
             _stop_group(child)
+            _end_orphans(others)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._asked = True
@@ -215,3 +226,24 @@ def _stop_group(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+
+
+def _own_children() -> set[int]:
+    """The processes whose parent this one is."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            # After the name, which may hold anything: state, parent, ...
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if entry.name.isdigit() and int(fields[1]) == os.getpid():
+                found.add(int(entry.name))
+    return found
+
+
+def _end_orphans(others: set[int]) -> None:
+    """Ends what a child left behind; what one of these leaves behind comes next."""
+    while orphans := _own_children() - others:
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)

@@ -13,7 +13,7 @@ from cnnprec.records.json_numbers import encode
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.records.record import Record
 from cnnprec.reports.verdicts import verdicts_markdown
-from cnnprec.text import markdown_table
+from cnnprec.text import markdown_table, markdown_text, printable
 from cnnprec.verdicts.case import MEMORY, TIME, figure
 from cnnprec.verdicts.verdict import Comparison
 
@@ -105,9 +105,7 @@ def _describe_side(name: str, side: Side, session: SavedSession) -> tuple[str, .
     commit = machine.commit or machine.code
     return (
         name,
-        f"`{side.python}`",
-        f"`{side.checkout}`",
-        commit,
-        machine.python,
-        machine.tensorflow,
+        f"`{printable(side.python)}`",
+        f"`{printable(side.checkout)}`",
+        *map(markdown_text, (commit, machine.python, machine.tensorflow)),
     )

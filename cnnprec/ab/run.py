@@ -1,10 +1,8 @@
 """Paired A/B: two interpreters or two checkouts, measured by whole processes in turns.
 
-Pair 1 runs A then B, pair 2 B then A, and so on, so that a machine that warms up or slows down
-favours neither side; both processes of a pair run the benchmarks in the same order. The pairs are
-judged at looks planned beforehand, between which the error of 5 % is split evenly (Bonferroni), and
-no more are measured once they suffice. What the figures say is decided by
-`cnnprec.verdicts.compare.compare_pairs`. Everything lies in one folder::
+Pair 1 runs A then B, pair 2 B then A, and so on, in the same order of benchmarks. The pairs are
+judged at looks planned beforehand, between which the error of 5 % is split evenly (Bonferroni).
+Everything lies in one folder::
 
     plan.json             what is compared; a second start must ask for the same
     sessions/0001-A.json  one session, complete: its process ended with code 0
@@ -16,25 +14,34 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from cnnprec.ab.folder import kept_sessions, locked, same_plan, session_path
+from cnnprec.ab.folder import (
+    check_place,
+    kept_sessions,
+    locked,
+    partial_path,
+    same_plan,
+    session_path,
+)
 from cnnprec.ab.plan import BENCHMARKS, EXIT_OF, AbError, Exit, Job, Plan, schedule
 from cnnprec.ab.processes import (
     Children,
     InterruptError,
-    indented,
+    last_lines,
     probe_side,
     side_environment,
     status_text,
 )
-from cnnprec.ab.result import as_json, as_markdown
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.ab.result import Pairs, as_json, as_markdown
+from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
@@ -45,7 +52,13 @@ from cnnprec.verdicts.compare import compare_pairs
 from cnnprec.verdicts.verdict import Comparison, Verdict
 
 
-def run(plan: Plan, folder: Path, say: Callable[[str], None], note: Callable[[str], None]) -> Exit:
+def run(
+    plan: Plan,
+    folder: Path,
+    say: Callable[[str], None],
+    note: Callable[[str], None],
+    session_seconds: float | None = None,
+) -> Exit:
     """Measures what is missing in the folder, judges at every look, and keeps the result.
 
     Args:
@@ -53,6 +66,7 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None], note: Callable[[st
         folder: Where everything is kept; made if it is missing.
         say: Takes a line of the result.
         note: Takes a line on how far the work is.
+        session_seconds: After which a session is ended; None for never.
 
     Returns:
         The exit code of the verdict.
@@ -63,7 +77,8 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None], note: Callable[[st
     folder = folder.absolute()
     with locked(folder) as lock, Children(lock) as children:
         begun = same_plan(plan, folder)
-        work = _Work(plan, folder, children, note, kept_sessions(plan, folder) if begun else {})
+        kept = kept_sessions(plan, folder) if begun else {}
+        work = _Work(plan, folder, children, note, kept, session_seconds)
         if work.done:
             note(f"kept from before: {count_of(len(work.done), 'session')} in {folder}")
         try:
@@ -86,7 +101,9 @@ class _Work:
         children: Children,
         note: Callable[[str], None],
         kept: Mapping[Job, SavedSession],
+        session_seconds: float | None = None,
     ) -> None:
+        self._session_seconds = session_seconds
         self._plan = plan
         self._folder = folder
         self._children = children
@@ -115,11 +132,15 @@ class _Work:
                     f"{job.side}: {duration(took)}"
                     + (f"; about {duration(left)} to the look" if left else "")
                 )
-            comparison = self._look(number, pairs)
+            sessions = [
+                (self.done[Job(p, "A")], self.done[Job(p, "B")]) for p in range(1, pairs + 1)
+            ]
+            comparison = self._judge(sessions)
             for line in self._heading(number, pairs, comparison):
                 say(line)
             for line in verdicts(comparison):
                 say(line)
+            self._write(number, sessions, comparison)
             if not _undecided(comparison):
                 break
         assert comparison is not None  # noqa: S101 - a plan has a look
@@ -138,18 +159,17 @@ class _Work:
                 f"A and B have different benchmarks. Only in A: {only['A']}. Only in B: "
                 f"{only['B']}. Name those that both have, such as -- --precision single,half"
             )
-        for name in ("sessions", "logs"):
-            (self._folder / name).mkdir(exist_ok=True)
-        for leftover in (self._folder / "sessions").glob("*.partial"):
-            leftover.unlink()
         if not begun:
             text = msgspec.json.format(msgspec.json.encode(self._plan), indent=1).decode()
             write_whole(self._folder / "plan.json", text + "\n")
+        for name in ("sessions", "logs"):
+            (self._folder / name).mkdir(exist_ok=True)
+        for job in schedule(self._plan.looks[-1]):
+            partial_path(self._folder, job).unlink(missing_ok=True)
 
     def _measure(self, job: Job) -> float:
         """Runs one process and keeps its session; returns the seconds that it took."""
-        final = session_path(self._folder, job)
-        partial = final.with_name(final.name + ".partial")
+        final, partial = session_path(self._folder, job), partial_path(self._folder, job)
         side = self._plan.sides[job.side]
         command = [
             *(side.python, "-m", "pytest", BENCHMARKS, f"--benchmark-json={partial}"),
@@ -162,30 +182,39 @@ class _Work:
             log.write(f"$ cd {shlex.quote(side.checkout)} && {shlex.join(command)}\n".encode())
             log.flush()
             start = log.tell()
+            problem = ""
             try:
                 status = self._children.run(
-                    command, cwd=side.checkout, env=side_environment(side), output=log
+                    command,
+                    cwd=side.checkout,
+                    env=side_environment(side),
+                    output=log,
+                    seconds=self._session_seconds,
                 )
             except InterruptError:
                 partial.unlink(missing_ok=True)
                 raise
+            except subprocess.TimeoutExpired as error:
+                status = -signal.SIGKILL
+                problem = f"was ended after --session-timeout {error.timeout:g} s"
         took = time.monotonic() - began
-        problem, session = "", None
+        session = None
         if status:
             partial.unlink(missing_ok=True)
-            problem = f"ended with {status_text(status)}"
+            problem = problem or f"ended with {status_text(status)}"
         else:
             try:
                 session = read_session(partial)
             except ValueError as error:
                 problem = f"left no session that can be used: {error}"
             else:
+                check_place(job, session)
                 if session.failed:
                     problem = "reports that a benchmark failed"
         if session is None or problem:
             raise AbError(
                 f"The process of pair {job.pair}, {job.side}, {problem}. Its last lines:\n"
-                f"{_last_lines(log_path, start)}\nAll of it is in {log_path}. What is complete is "
+                f"{last_lines(log_path, start)}\nAll of it is in {log_path}. What is complete is "
                 "kept; mend the cause, and the same command goes on from there:\n"
                 f"  {self._plan.command(self._folder)}",
                 Exit.INVALID,
@@ -214,37 +243,29 @@ class _Work:
         means = {name: statistics.fmean(own or every) for name, own in self._seconds.items()}
         return sum(means[job.side] for job in jobs)
 
-    def _look(self, number: int, pairs: int) -> Comparison:
-        sessions = [
-            (self.done[Job(pair, "A")], self.done[Job(pair, "B")]) for pair in range(1, pairs + 1)
-        ]
-        comparison = compare_pairs(
+    def _judge(self, sessions: Pairs) -> Comparison:
+        return compare_pairs(
             [(_in_order(a.records), _in_order(b.records)) for a, b in sessions],
             tolerance=self._plan.tolerance,
             margin=self._plan.margin,
             looks=len(self._plan.looks),
         )
+
+    def _write(self, number: int, sessions: Pairs, comparison: Comparison) -> None:
         result = as_json(self._plan, number, sessions, comparison)
         text = json.dumps(result, indent=1, allow_nan=False) + "\n"
         write_whole(self._folder / "ab.json", text)
         page = as_markdown(self._plan, number, sessions, comparison, self._folder)
         write_whole(self._folder / "ab.md", "\n".join(page))
-        return comparison
 
     def _heading(self, number: int, pairs: int, comparison: Comparison) -> list[str]:
-        left = self._plan.looks[number:]
-        decided = not _undecided(comparison)
-        return [
-            "",
-            f"look {number} of {len(self._plan.looks)}, {pairs} pairs: "
-            + (
-                "decided"
-                if decided
-                else f"not decided, going on to {left[0]} pairs"
-                if left
-                else "not decided, and no look is left"
-            ),
-        ]
+        looks = self._plan.looks
+        state = "decided"
+        if _undecided(comparison):
+            more = number < len(looks)
+            then = f"going on to {looks[number]} pairs" if more else "and no look is left"
+            state = f"not decided, {then}"
+        return ["", f"look {number} of {len(looks)}, {pairs} pairs: {state}"]
 
 
 def _check_comparable(
@@ -285,11 +306,4 @@ def _undecided(comparison: Comparison) -> bool:
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:
     """The records in the order of the tables; a file has them in the order of the session."""
-    order = list(PRECISIONS)
-    return {name: records[name] for name in sorted(records, key=order.index)}
-
-
-def _last_lines(log: Path, start: int) -> str:
-    with log.open("rb") as file:
-        file.seek(start)
-        return indented(file.read().decode(errors="replace").splitlines())
+    return {name: records[name] for name in sorted(records, key=rank)}

@@ -94,7 +94,23 @@ def add_ab(commands: Commands[Parser]) -> None:
         metavar="DIR",
         help="where all is kept (default: ab-results)",
     )
+    parser.add_argument(
+        "--session-timeout",
+        type=reported(_seconds),
+        metavar="SECONDS",
+        help="end a session that takes longer, and stop (default: wait for ever)",
+    )
     parser.set_defaults(run=_run)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 1e7:
+        raise ValueError(f"{text!r} is no number of seconds from 1 to 10000000, such as 3600")
+    return seconds
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -109,10 +125,13 @@ def _run(arguments: argparse.Namespace) -> int:
             margin=arguments.margin,
             options=arguments.options,
         )
-        return run(plan, arguments.out, say, note)
+        return run(plan, arguments.out, say, note, arguments.session_timeout)
     except AbError as error:
         note(f"cnnprec ab: {error}")
         return error.code
+    except OSError as error:
+        note(f"cnnprec ab: {error}. Mend it, and the same command goes on; sessions are kept")
+        return Exit.INVALID
     except Exception:  # Python's own exit code for it is 1, and that would read as a FAIL
         note(traceback.format_exc())
         note("cnnprec ab: stopped by the error above; complete sessions are kept")

@@ -14,7 +14,7 @@ from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
 from cnnprec.reports.verdict_json import make_way, write_verdict
 from cnnprec.reports.verdicts import verdicts, verdicts_markdown
-from cnnprec.text import reported
+from cnnprec.text import markdown_text, printable, reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.judge_saved import JudgedSession, judge_saved
 from cnnprec.verdicts.limits import LimitTable
@@ -124,7 +124,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         return Exit.USAGE
     codes = {Exit.PASS}
     for skip in new_skipped:
-        note(f"cnnprec compare: {skip.path}: {skip.reason}")
+        note(f"cnnprec compare: {printable(f'{skip.path}: {skip.reason}')}")
         codes.add(Exit.PASS if skip.copy else Exit.USAGE)
     lines: list[str] = []
     for session in new:
@@ -194,7 +194,7 @@ def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple
     sessions, skipped = read_files(_files(places))
     wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
     if wrong:
-        raise ValueError("\n".join(f"{skip.path}: {skip.reason}" for skip in wrong))
+        raise ValueError("\n".join(printable(f"{s.path}: {s.reason}") for s in wrong))
     return sessions, skipped
 
 
@@ -212,7 +212,7 @@ def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> No
 
 def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
     return [
-        f"session: {judged.session.path}",
+        f"session: {printable(str(judged.session.path))}",
         *describe_baseline(judged.selection, skipped, limits),
         *verdicts(judged.comparison),
     ]
@@ -220,9 +220,12 @@ def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable)
 
 def _markdown(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
     return [
-        f"## {judged.session.path.name}",
+        f"## {markdown_text(judged.session.path.name)}",
         "",
-        *(f"* {line}" for line in describe_baseline(judged.selection, skipped, limits)),
+        *(
+            f"* {markdown_text(line)}"
+            for line in describe_baseline(judged.selection, skipped, limits)
+        ),
         "",
         *verdicts_markdown(judged.comparison),
     ]

@@ -9,6 +9,7 @@ from cnnprec.ab.plan import Exit
 from cnnprec.cli.console import Commands, Parser, note, say
 from cnnprec.records.read_sessions import read_session
 from cnnprec.reports.results import results
+from cnnprec.text import markdown_text, printable
 
 
 def add_report(commands: Commands[Parser]) -> None:
@@ -39,9 +40,9 @@ def _run(arguments: argparse.Namespace) -> int:
         if place:
             say("")
         if arguments.markdown:
-            lines = [f"## {path.name}", "", "```", *lines, "```"]
+            lines = [f"## {markdown_text(path.name)}", "", "```", *lines, "```"]
         elif len(arguments.files) > 1:
-            lines = [f"{path}:", "", *lines]
+            lines = [f"{printable(str(path))}:", "", *lines]
         for line in lines:
             say(line)
     return code

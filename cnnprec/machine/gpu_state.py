@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+import msgspec
+
+_Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what reading accepts
 
 GPU_CYCLE = "gpu cycle"
 """Name of the time of a clock cycle among the calibrators of a record."""
@@ -21,10 +26,10 @@ class GpuState:
     """
 
     throttled: tuple[str, ...]
-    new_ecc_errors: int | None
-    xid_errors: tuple[int, ...]
-    temperature_celsius: int | None
-    sm_clock_mhz: int | None
+    new_ecc_errors: _Number | None
+    xid_errors: tuple[_Number, ...]
+    temperature_celsius: _Number | None
+    sm_clock_mhz: _Number | None
     power_watts: float | None
 
     @property

@@ -20,6 +20,7 @@ from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, wit
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
 from cnnprec.measurement.turns import Timing, steps_for
+from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
 from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
@@ -65,6 +66,7 @@ class MeasuredSession:
         on_record: Called with a record whenever it grew, so that an interrupted session can show
             what it has.
         show: Shows a progress line, or wipes it (None).
+        watchdog: Ends a session that hangs; None to wait for ever.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class MeasuredSession:
         gpu: int = 0,
         on_record: Callable[[Record], None] | None = None,
         show: Callable[[Progress | TurnProgress | None], None] | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._precisions = precisions
         self._config = config
@@ -89,6 +92,7 @@ class MeasuredSession:
         self._runs = 0
         self._turns = 0
         self._ended_by: Series | None = None
+        self._watchdog = watchdog or Watchdog(None)
 
     def take(self, precision: Precision, *, timed: bool = True) -> Series:
         """The series of one precision; the first call trains all of them.
@@ -98,14 +102,14 @@ class MeasuredSession:
             timed: Whether clocks are read. Where they are not, one run shows that it works.
 
         Returns:
-            The series, with the diagnosis of its first run that did not train. Its `error` says
-            what stopped it; without an error it has all its runs.
+            The series, diagnosed. Its `error` says why it has not all its runs, where it has not.
         """
         if not self._series:
             self._runs = self._config.runs if timed else 1
             self._turns = self._config.turns if timed else 0
             try:
-                self._train(timed=timed)
+                with self._watchdog:
+                    self._train(timed=timed)
             finally:
                 self._line.wipe()
         series = self._series[precision.name]
@@ -158,8 +162,10 @@ class MeasuredSession:
         with self._watched() as watch, without_collection():
             timing.warm()
             began = time.perf_counter()
+            took = 0.0
             for turn in range(self._turns):
-                timing.take()
+                with self._watchdog.over("a turn", [took / turn] if turn else []):
+                    timing.take()
                 if watch and (clock := watch.sm_clock_mhz()):
                     timing.note(GPU_CYCLE, 1e-6 / clock)
                 for name in [n for n in timing.clock if able[n].error is not None]:
@@ -222,7 +228,8 @@ class MeasuredSession:
         reset_peak_device_memory()
         with self._watched() as watch, without_collection():
             start, cpu_start = time.perf_counter(), time.process_time()
-            trainer.fit(self._line.update if self._line.shown else None)
+            with self._watchdog.over(f"a run of {series.precision}", usual_seconds(series.record)):
+                trainer.fit(self._line.update if self._line.shown else None)
             cpu_end, end = time.process_time(), time.perf_counter()
             state = watch.stop() if watch else None
         device_bytes = peak_device_memory_bytes()
@@ -231,7 +238,7 @@ class MeasuredSession:
             run=trainer.finish(),
             seconds=end - start if timed else None,
             cpu_seconds=cpu_end - cpu_start if timed else None,
-            peak_memory_bytes=resident_bytes if device_bytes is None else device_bytes,
+            peak_memory_bytes=(resident_bytes if device_bytes is None else device_bytes) or None,
             state=state,
         )
         if timed:

@@ -95,6 +95,12 @@ _ROWS = (
 PRECISIONS: Mapping[str, Precision] = MappingProxyType({row.name: row for row in _ROWS})
 """Every precision by name, in the order of the tables."""
 
+
+def rank(name: str) -> tuple[int, str]:
+    """Sorts names as in the tables; those that saved sessions alone know come last."""
+    return list(PRECISIONS).index(name) if name in PRECISIONS else len(PRECISIONS), name
+
+
 _OTHER_NAMES = {
     "double": ("float64", "fp64", "f64"),
     "single": ("float32", "fp32", "f32"),

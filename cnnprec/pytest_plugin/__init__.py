@@ -19,4 +19,6 @@ pytest_plugins = [
     "cnnprec.pytest_plugin.verdicts",
     "cnnprec.pytest_plugin.saving",
     "cnnprec.pytest_plugin.verdict_file",
+    "cnnprec.pytest_plugin.unfinished",
+    "cnnprec.pytest_plugin.ending",
 ]

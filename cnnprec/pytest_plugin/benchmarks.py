@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from cnnprec.pytest_plugin.session import (
     is_benchmark,
     parameters,
 )
+from cnnprec.pytest_plugin.unfinished import end_hung, keep
 from cnnprec.records.record import Record
 from cnnprec.reports.results import results
 
@@ -38,12 +40,7 @@ _REPLAY = pytest.StashKey["Replay"]()
 
 
 class Replay:
-    """The clock that pytest-benchmark reads: the times that the turns took, once more.
-
-    Raises:
-        RuntimeError: When it is read more often than there are times. A time that no turn took
-            would be a measurement of nothing.
-    """
+    """The clock that pytest-benchmark reads: the times that the turns took, and no other."""
 
     def __init__(self) -> None:
         self._times: collections.deque[float] = collections.deque()
@@ -77,11 +74,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffles the benchmarks among their places, and has them read the times of the turns.
-
-    A fixed order would give every precision the same place in the machine's warming-up and the
-    process's ageing, in every session.
-    """
+    """Shuffles the benchmarks among their places, and has them read the times of the turns."""
     config.stash[_REPLAY] = Replay()
     places = [place for place, item in enumerate(items) if is_benchmark(item)]
     shuffled = [items[place] for place in places]
@@ -93,10 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
-    """Checks all that can be checked before the first training: device, precisions, data.
-
-    A wrapper, so that the hooks of the verdicts, which need what it prepares, run after it.
-    """
+    """Checks device, precisions and data before the first training and before the verdicts."""
     config = session.config
     if (
         not config.option.collectonly
@@ -181,7 +171,9 @@ def measured_session(
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
+    from cnnprec.measurement.watchdog import Watchdog
 
+    config = request.config
     selected = {
         parameters(item)["precision"]: None for item in request.session.items if is_benchmark(item)
     }
@@ -191,8 +183,9 @@ def measured_session(
         prepared,
         order_seed=suite.order_seed,
         gpu=gpu_index(suite.device_choice),
-        on_record=lambda record: suite.records.__setitem__(record.precision.name, record),
+        on_record=keep(config),
         show=show_progress,
+        watchdog=None if config.option.usepdb else Watchdog(functools.partial(end_hung, config)),
     )
 
 
@@ -200,10 +193,7 @@ def measured_session(
 def measure(
     request: pytest.FixtureRequest, benchmark: BenchmarkFixture, measured_session: MeasuredSession
 ) -> Callable[[Precision], Record]:
-    """Gives the record of one precision, with its times, to pytest-benchmark.
-
-    The first benchmark of the session trains all of them, by turns.
-    """
+    """Gives the record of one precision to pytest-benchmark; the first call trains them all."""
     if not is_benchmark(request.node):
         pytest.fail(
             f"a test that takes `measure` is a benchmark: mark it with @pytest.mark.{BENCHMARK}",

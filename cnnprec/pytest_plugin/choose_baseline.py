@@ -10,6 +10,7 @@ from cnnprec.pytest_plugin.session import Asked, Session
 from cnnprec.records.read_sessions import Skipped, read_sessions
 from cnnprec.records.record import Record
 from cnnprec.reports.baseline import set_aside
+from cnnprec.text import printable
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.detect import reach
@@ -26,12 +27,6 @@ def choose_baseline(
 ) -> tuple[Selection, tuple[Skipped, ...]]:
     """The sessions to compare with, and the files that are no session.
 
-    Args:
-        asked: What the user asked of baselines.
-        session: What is going to be measured.
-        prepared: On which device and images.
-        precisions: Those whose benchmarks were selected.
-
     Raises:
         ValueError: There are none, or too few where a verdict is required.
     """
@@ -39,7 +34,7 @@ def choose_baseline(
     if folder is None:
         raise ValueError("--benchmark-compare: there is no folder with baselines")
     saved, skipped = read_sessions(folder, asked.pattern)
-    noted = "".join(f"\n  skipped {s.path.name}: {s.reason}" for s in skipped)
+    noted = "".join(f"\n  skipped {printable(f'{s.path.name}: {s.reason}')}" for s in skipped)
     if not saved:
         which = f" that match {asked.pattern!r}" if asked.pattern else ""
         raise ValueError(

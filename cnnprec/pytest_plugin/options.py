@@ -218,7 +218,7 @@ def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
     option.benchmark_compare = []  # or pytest-benchmark would compare with the latest file
     asked.comparing = True
     asked.pattern = None if wanted is True else wanted
-    if asked.pattern and Path(asked.pattern).is_dir():
+    if asked.pattern and os.path.isdir(asked.pattern):  # noqa: PTH112 - it may be of any length
         raise pytest.UsageError(
             f"--benchmark-compare took {asked.pattern} for the sessions to compare with. "
             "Write the option last, or give it a number or a name: --benchmark-compare=0003"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pytest_benchmark.utils import safe_dumps
 
 from cnnprec.machine.names import machine_id
 from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict
-from cnnprec.records.write_session import SaveError, write_session
+from cnnprec.records.write_session import SaveError, check_name, write_session
+from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.verdict_json import judgements
 
 if TYPE_CHECKING:
@@ -24,8 +28,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Has sessions saved by this suite instead of by pytest-benchmark."""
     asked = session.config.stash[ASKED]
     benchmarks = _benchmark_session(session.config)
-    if benchmarks is not None and asked.folder is not None:
-        benchmarks.storage = _Storage(asked.folder, asked, benchmarks.logger)
+    if benchmarks is not None:
+        benchmarks.save_json = functools.partial(_write_json, benchmarks, asked)
+        if asked.folder is not None:
+            benchmarks.storage = _Storage(asked.folder, asked, benchmarks.logger)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,22 +47,19 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
-    """Saves nothing of a session that was interrupted, and fails one that could not be saved."""
+    """Saves nothing of a session that was interrupted, and fails one that misses an output."""
     if exitstatus == pytest.ExitCode.INTERRUPTED:
         benchmarks = _benchmark_session(session.config)
         if benchmarks is not None:
             benchmarks.save = benchmarks.autosave = benchmarks.json = None
     yield
-    if session.config.stash[ASKED].save_problem and session.exitstatus == pytest.ExitCode.OK:
+    if session.config.stash[ASKED].problems and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True, optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Adds what failed and the verdict, which keep a session from becoming a baseline.
-
-    The judgements with their figures are for those who look at the file later.
-    """
+    """Adds what failed and the verdict, which keep a session from becoming a baseline."""
     asked = config.stash[ASKED]
     block = output_json.setdefault("cnnprec", {})
     block["failed"] = bool(asked.failed)
@@ -67,10 +70,9 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Says that a session could not be saved, below everything else."""
-    problem = config.stash[ASKED].save_problem
-    if problem:
-        terminalreporter.write_line(f"NOT SAVED: {problem}", red=True)
+    """Says what could not be written, below everything else."""
+    for problem in config.stash[ASKED].problems:
+        terminalreporter.write_line(problem, red=True)
 
 
 def baseline_folder(config: pytest.Config) -> Path | None:
@@ -98,6 +100,10 @@ def check_outputs(config: pytest.Config, folder: Path | None) -> None:
     """Tries to write where the session will be written hours later."""
     option = config.option
     if folder is not None and (option.benchmark_save or option.benchmark_autosave):
+        try:
+            check_name(option.benchmark_save or option.benchmark_autosave)
+        except SaveError as error:
+            raise pytest.UsageError(str(error)) from error
         _check_writable(folder, "the folder for baselines", "--benchmark-storage")
     if option.benchmark_json:
         target = Path(option.benchmark_json)
@@ -109,10 +115,11 @@ def _check_writable(folder: Path, what: str, option: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        os.listdir(folder)  # noqa: PTH208 - only whether it can be
     except OSError as error:
         raise pytest.UsageError(
-            f"{what} cannot be written: {folder} ({error.strerror}). "
-            f"Make it writable or choose another with {option}."
+            f"{what} cannot be written and listed: {folder} ({error.strerror}). "
+            f"Make it writable and readable or choose another with {option}."
         ) from error
 
 
@@ -131,10 +138,25 @@ class _Storage:
         try:
             path = write_session(self._folder, save, output_json)
         except SaveError as error:
-            self._asked.save_problem = str(error)
+            self._asked.problems.append(f"NOT SAVED: {error}")
         else:
             self._asked.saved = path
             self._logger.info(f"Saved benchmark data in: {path}")
+
+
+def _write_json(benchmarks: Any, asked: Asked, output_json: Mapping[str, Any]) -> None:
+    """Writes the file of ``--benchmark-json`` in place of pytest-benchmark's `save_json`."""
+    path: Path = benchmarks.json
+    text = safe_dumps(output_json, ensure_ascii=True, indent=4)  # type: ignore[no-untyped-call]
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text)  # a pipe or a device has no content to replace
+        else:
+            write_whole(path.resolve(), text)
+    except OSError as error:
+        asked.problems.append(f"NOT WRITTEN: --benchmark-json {path}: {error.strerror or error}")
+    else:
+        benchmarks.logger.info(f"Wrote benchmark data in: {path}", purple=True)
 
 
 def _benchmark_session(config: pytest.Config) -> Any:

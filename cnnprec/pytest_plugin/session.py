@@ -62,11 +62,7 @@ class Session:
         )
 
     def prepare(self) -> Prepared:
-        """Sets up the device and loads the images, once.
-
-        Raises:
-            ValueError: One of the two cannot be had.
-        """
+        """Sets up the device and loads the images, once; ValueError if they cannot be had."""
         if self.prepared is None:
             # Imported here because TensorFlow takes seconds to load.
             from cnnprec.measurement.prepare import prepare
@@ -98,7 +94,7 @@ class Asked:
     comparison: Comparison | None = None
     failed: list[str] = dataclasses.field(default_factory=list)
     saved: Path | None = None
-    save_problem: str | None = None
+    problems: list[str] = dataclasses.field(default_factory=list)
 
 
 SESSION = pytest.StashKey[Session]()

@@ -13,15 +13,19 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from cnnprec.files import read_regular
 from cnnprec.machine.memory import without_collection
 from cnnprec.records.record import Record
 from cnnprec.records.session_files import matching_files, session_name, session_number
+from cnnprec.text import printable
 
 _TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
+
+_MOST_BYTES = 100_000_000  # a benchmark takes about 20,000
 
 _AGAIN = "Delete it or move it away; a new one comes from pytest benchmarks/ --benchmark-save=NAME."
 
@@ -33,16 +37,14 @@ class SavedSession:
     Attributes:
         path: The file.
         name: What was given to ``--benchmark-save``; for a file of another name its stem.
-        number: The number that the file name begins with; None if it has none.
+        number: The number that the file name begins with.
         saved_at: When it was saved, in UTC.
-        commit: The commit that it was taken at, ``-dirty`` if a file was changed; None if
-            unknown.
-        records: What was measured, by the precision's name, in the order of the file. A
-            precision that was not measured is not there.
+        commit: The commit that it was taken at, ``-dirty`` if a file was changed.
+        records: What was measured, by the precision's name, in the order of the file.
         failed: Whether a test of the session failed.
-        verdict: How the session itself compared with its baseline; None if it did not.
-        digest: SHA-256 of the file's content; files of one content are one session. Empty if
-            the session does not come from a file.
+        verdict: How the session itself compared with its baseline, if it did.
+        order_seed: Seed of the order of its benchmarks.
+        digest: SHA-256 of the file without its white space; empty without a file.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class SavedSession:
     records: Mapping[str, Record]
     failed: bool
     verdict: str | None
+    order_seed: int | None = None
     digest: str = dataclasses.field(default="", compare=False)
 
 
@@ -82,6 +85,7 @@ class _CommitInfo(msgspec.Struct):
 class _Block(msgspec.Struct):
     failed: bool = False
     verdict: str | None = None
+    order_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class _File(msgspec.Struct):
@@ -103,20 +107,18 @@ def read_session(path: Path) -> SavedSession:
     """Reads one file, of ``--benchmark-save`` or ``--benchmark-json``.
 
     Raises:
-        ValueError: The file cannot be read, is not whole, is not pytest-benchmark's, holds
-            no record, two of one precision, one without a round, or one that
-            `Record.from_dict` refuses. The message names the file, what is wrong with it
-            and the remedy.
+        ValueError: It cannot be read, or holds anything but records that `Record.from_dict`
+            takes, one of each precision. The message names the file, the field, the remedy.
     """
     try:
         return _read(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{printable(str(path))}: {error}") from error
 
 
 def _read(path: Path) -> SavedSession:
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise ValueError(
             f"cannot be read: {error.strerror or error}. Give a file that --benchmark-save or "
@@ -127,10 +129,11 @@ def _read(path: Path) -> SavedSession:
     try:
         file = _DECODER.decode(content)
     except msgspec.ValidationError as error:
-        raise ValueError(f"not the layout of pytest-benchmark: {error}. {_AGAIN}") from error
+        wrong = printable(str(error))
+        raise ValueError(f"not the layout of pytest-benchmark: {wrong}. {_AGAIN}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
-    records = _records(file.benchmarks)
+    records = _records(file.benchmarks, plain_text=not _NOT_PLAIN.search(content))
     return SavedSession(
         path=path,
         name=session_name(path),
@@ -140,26 +143,43 @@ def _read(path: Path) -> SavedSession:
         records=MappingProxyType(records),
         failed=file.cnnprec.failed,
         verdict=file.cnnprec.verdict,
-        digest=hashlib.sha256(content).hexdigest(),
+        order_seed=file.cnnprec.order_seed,
+        digest=hashlib.sha256(content.translate(None, b" \n\r\t")).hexdigest(),
     )
 
 
-def _records(benchmarks: Iterable[_Benchmark]) -> dict[str, Record]:
+# Anything that is not ASCII, or that JSON has to escape, the quote and the backslash apart.
+_NOT_PLAIN = re.compile(rb"[\x7f-\xff]|\\[^\"\\/]")
+
+
+def _printable(value: Any) -> Any:
+    """A value of JSON types whose texts are printable, so that all who print them may."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
+
+
+def _records(benchmarks: Iterable[_Benchmark], *, plain_text: bool) -> dict[str, Record]:
     records: dict[str, Record] = {}
     silent: list[str] = []
     for benchmark in benchmarks:
         plain = benchmark.extra_info.cnnprec
         if plain is None:
             continue  # a benchmark that trains no precision, such as those of the overhead
+        where = printable(benchmark.name)
         try:
-            record = Record.from_dict(plain)
+            record = Record.from_dict(plain if plain_text else _printable(plain))
         except (ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{benchmark.name}: {error}") from error
+            raise ValueError(f"{where}: {printable(str(error))}") from error
         name = record.precision.name
+        if not re.fullmatch("[A-Za-z0-9_ .-]{1,40}", name):  # it begins lines of its own
+            raise ValueError(f"{where}: {name!r} is no name of a precision. {_AGAIN}")
         if name in records:
             raise ValueError(f"two records of precision {name!r}, one is accepted. {_AGAIN}")
         if not record.rounds:
-            raise ValueError(f"{benchmark.name}: the record holds no round. {_AGAIN}")
+            raise ValueError(f"{where}: the record holds no round. {_AGAIN}")
         records[name] = record
         if plain["schema_version"] < _TELLS_COMPANIONS:
             silent.append(name)
@@ -201,15 +221,12 @@ def read_sessions(
 
     Args:
         folder: Where sessions are saved. One that does not exist holds none.
-        pattern: Which of them, as given to ``--benchmark-compare``: a number (``3`` or
-            ``0003``), the name given to ``--benchmark-save`` or a glob for it, the beginning
-            of a file name or a glob, with or without the subfolder, or the path of a file,
-            which may lie elsewhere. None for all.
+        pattern: Which of them: a number (``3`` or ``0003``), the name given to
+            ``--benchmark-save``, the beginning of a file name, with or without the subfolder, a
+            glob for one of these, or the path of a file anywhere. None for all.
 
     Returns:
-        The sessions, oldest first, those of one moment by name; and the files that are not
-        readable as one, or copies of another. Nothing that matches is an empty result, not an
-        error.
+        The sessions, oldest first; and what is not readable as one, or a copy of another.
     """
     folder = Path(folder)
     try:
@@ -220,11 +237,7 @@ def read_sessions(
 
 
 def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """Reads these files.
-
-    Returns:
-        As `read_sessions`.
-    """
+    """Reads these files; returns what `read_sessions` does."""
     sessions, skipped = [], []
     # Half of the time of reading a thousand sessions was the garbage collector's.
     with without_collection():
@@ -241,14 +254,11 @@ def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[S
 def without_copies(
     sessions: Iterable[SavedSession],
 ) -> tuple[tuple[SavedSession, ...], tuple[tuple[SavedSession, str], ...]]:
-    """Keeps one of the sessions whose files have the same content, however they are named.
-
-    One measurement that counted twice would make a baseline look larger and steadier than it
-    is. Of several files the first by name is kept, and a file rather than a link to one.
+    """Keeps one of the sessions that hold the same measurement, which would else count twice.
 
     Returns:
-        The sessions, oldest first, those of one moment by name; and the copies, with the
-        reason that names what they are copies of.
+        The sessions, oldest first; and the copies with what they are copies of. A file is kept
+        rather than a link to it, and then the first by name.
     """
     kept: list[SavedSession] = []
     copies: list[tuple[SavedSession, str]] = []

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -33,6 +33,13 @@ SCHEMA_VERSION = 5
 
 MOST_SCALE_CHANGES = 64
 """A scaler gone wrong may change its scale in every step; a record has to stay small."""
+
+
+# What reading accepts; msgspec names the field that is outside. A time of more than 30 years or
+# a count beyond 64 bits is a damaged file, and would overflow where it is judged.
+_Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e9)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class Outcome(Word):
@@ -65,13 +72,13 @@ class TrainingRun:
         weights_sha256: Hash of all weights at the end, in layer order.
     """
 
-    seed: int
+    seed: _Count
     outcome: Outcome
     losses: tuple[float, ...]
     first_losses: tuple[float, ...]
     test_accuracy: float
-    first_bad_step: int | None
-    loss_scales: tuple[tuple[int, float], ...]
+    first_bad_step: _Count | None
+    loss_scales: tuple[tuple[_Count, float], ...]
     weights_sha256: str
 
     def __post_init__(self) -> None:
@@ -104,9 +111,9 @@ class Round:
     """
 
     run: TrainingRun
-    seconds: float | None
-    cpu_seconds: float | None
-    peak_memory_bytes: int | None
+    seconds: _Seconds | None
+    cpu_seconds: _Seconds | None
+    peak_memory_bytes: _Positive | None
     state: GpuState | None = None
 
     def __post_init__(self) -> None:
@@ -131,10 +138,10 @@ class Turns:
             tell.
     """
 
-    steps: int
-    seconds: tuple[float, ...]
-    calibrators: tuple[tuple[str, float], ...]
-    warm_up: int
+    steps: _Positive
+    seconds: tuple[_Seconds, ...]
+    calibrators: tuple[tuple[str, _Seconds], ...]
+    warm_up: _Count
     steady: bool
     state: GpuState | None = None
 
@@ -174,11 +181,11 @@ class Environment:
 
     device_kind: str
     device_model: str
-    device_count: int
-    device_memory_bytes: int | None
+    device_count: _Count
+    device_memory_bytes: _Count | None
     cpu_model: str
     cpu_features: tuple[str, ...] | None
-    usable_cores: int
+    usable_cores: _Count
     system: str
     architecture: str
     kernel: str
@@ -193,8 +200,8 @@ class Environment:
     power_limit_watts: float | None
     mig_mode: str | None
     onednn: bool
-    intra_op_threads: int
-    inter_op_threads: int
+    intra_op_threads: _Count
+    inter_op_threads: _Count
     op_determinism: bool
     code: str
     commit: str | None
@@ -228,11 +235,17 @@ class Record:
     environment: Environment
     companions: tuple[str, ...]
     jit_compiled: bool
-    warm_up_seconds: float | None
+    warm_up_seconds: _Seconds | None
     rounds: tuple[Round, ...]
     turns: Turns | None = None
     diagnosis: str | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all runs and turns that were asked for are there."""
+        turns = len(self.turns.seconds) if self.turns else 0
+        return len(self.rounds) >= self.config.runs and turns >= self.config.turns
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types."""

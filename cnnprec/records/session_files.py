@@ -11,10 +11,9 @@ _NUMBERED = re.compile(r"(\d{4,})_(.+)")
 
 
 def session_files(folder: Path) -> list[Path]:
-    """All that has the name of a saved session, a folder of such a name included.
+    """All that has the name of a saved session, one level of subfolders included.
 
-    It looks into the subfolders too, one level deep. Several links to one folder, or to this
-    one, are one folder.
+    Several links to one folder, or to this one, are one folder.
     """
     if not folder.exists():
         return []
@@ -31,15 +30,12 @@ def session_files(folder: Path) -> list[Path]:
 
 
 def matching_files(folder: Path, pattern: str | None) -> list[Path]:
-    """Those of `session_files` that a pattern means, or the one file whose path it is.
-
-    Args:
-        folder: Where sessions are saved.
-        pattern: See `cnnprec.records.read_sessions.read_sessions`.
-    """
+    """Those of `session_files` that a pattern of `read_sessions` means."""
     if not pattern:
         return session_files(folder)
     if re.fullmatch("[0-9]+", pattern):
+        if len(pattern) > 255:  # more digits than a file name can have
+            return []
         return [path for path in session_files(folder) if session_number(path) == int(pattern)]
     with contextlib.suppress(OSError):  # a glob may be longer than a name can be
         if Path(pattern).is_file():

@@ -13,11 +13,14 @@ from typing import Any
 
 from cnnprec.records.session_files import session_files, session_number
 from cnnprec.records.write_whole import create, written_beside
+from cnnprec.text import printable
 
 _WIDTH = 100  # columns of a saved file, where its values allow it
 
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
-_NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"\x00-\x1f]')
+_NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"]')
+
+_LONGEST_NAME = 200  # bytes; with the number and the suffix a file name may have 255
 
 
 class SaveError(ValueError):
@@ -27,33 +30,22 @@ class SaveError(ValueError):
 def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
     """Saves a session under the next free number, whole or not at all.
 
-    The text is written to a hidden file in the same folder and brought to the disk before it
-    gets its name, so a file with the name of a session is always whole. The number is
-    claimed with a second hidden file, which only one process can create; sessions that are
-    saved at the same moment get different numbers. The folder's subfolders count as taken
-    numbers too. A process that is killed leaves at most its hidden files.
-
-    What pytest-benchmark puts in and nobody reads again is left out (the flags of the CPU),
-    and its placeholder for a parameter that is not JSON is the parameter's name instead.
+    The text is on the disk, in a hidden file, before it gets its name. The number is claimed with
+    a second hidden file, which only one process can create. Numbers in subfolders are taken too.
 
     Args:
         folder: Where to; it is made if it is missing.
         name: What was given to ``--benchmark-save``.
-        output: pytest-benchmark's JSON of the session, as it hands it to
-            ``pytest_benchmark_update_json``. It is not changed.
+        output: pytest-benchmark's JSON of the session; it is not changed.
 
     Returns:
         The file, ``NNNN_name.json``.
 
     Raises:
-        SaveError: The name cannot be part of a file name, a number in it is not finite, or
-            the folder cannot be written.
+        SaveError: `check_name` refuses the name, a number is not finite, or the folder cannot be
+            written.
     """
-    if not name or _NOT_IN_A_NAME.search(name):
-        raise SaveError(
-            f"--benchmark-save={name}: a file name cannot hold it. Use letters, digits, "
-            "'-', '_' and '.'."
-        )
+    check_name(name)
     text = _layout(_slim(output))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +56,20 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
             f"the session cannot be saved in {folder}: {error.strerror or error}. Make room or "
             "permit writing there, or give another folder with --benchmark-storage=file://DIR."
         ) from error
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be part of a file name.
+
+    Raises:
+        SaveError: It cannot; the message shows the name and what is accepted.
+    """
+    held = name.isprintable() and not _NOT_IN_A_NAME.search(name)
+    if not name or not held or len(name.encode()) > _LONGEST_NAME:
+        raise SaveError(
+            f"--benchmark-save={printable(name)[:_LONGEST_NAME]}: a file name cannot hold it. Use "
+            f"letters, digits, '-', '_' and '.', {_LONGEST_NAME} at most."
+        )
 
 
 def _publish(hidden: Path, folder: Path, name: str) -> Path:

@@ -21,10 +21,7 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def written_beside(folder: Path, text: str) -> Iterator[Path]:
-    """Gives a hidden file of the folder with this text, already on the disk.
-
-    It is meant to be renamed inside the block; if it is not, it is removed.
-    """
+    """Gives a hidden file of the folder with this text, already on the disk, to be renamed."""
     hidden = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         descriptor = create(hidden)

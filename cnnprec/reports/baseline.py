@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cnnprec.records.read_sessions import SavedSession, Skipped
-from cnnprec.text import count_of
+from cnnprec.text import count_of, printable
 from cnnprec.verdicts.baseline import Selection
 from cnnprec.verdicts.limits import LimitTable
 
@@ -21,7 +21,7 @@ def describe_baseline(
         limits: How much growth is too much; told where it differs by metric or precision.
         where: Where the sessions lie, such as ``" of /baselines"``.
     """
-    names = [session.path.name for session in selection.sessions]
+    names = [printable(session.path.name) for session in selection.sessions]
     lines = []
     if names:
         first_to_last = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
@@ -32,7 +32,7 @@ def describe_baseline(
         ]
     return [
         *lines,
-        *(f"baseline: SKIPPED {skip.path.name}: {skip.reason}" for skip in skipped),
+        *(f"baseline: SKIPPED {printable(s.path.name)}: {printable(s.reason)}" for s in skipped),
         *set_aside(selection),
         *([] if limits == LimitTable() else [f"limits: {limits}"]),
     ]
@@ -40,10 +40,13 @@ def describe_baseline(
 
 def set_aside(selection: Selection) -> list[str]:
     """The sessions that are not compared with, a line each."""
-    lines = [f"baseline: not used {s.path.name}: {reason}" for s, reason in selection.unfit]
+    lines = [
+        f"baseline: not used {printable(s.path.name)}: {printable(reason)}"
+        for s, reason in selection.unfit
+    ]
     for session, found in selection.refused:
         listed = "; ".join(str(difference) for difference in found)
-        lines.append(f"baseline: not comparable {session.path.name}: {listed}")
+        lines.append(f"baseline: not comparable {printable(session.path.name)}: {listed}")
     return lines
 
 

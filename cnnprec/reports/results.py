@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.precision.precisions import rank
 from cnnprec.records.record import Outcome, Record, Round
 from cnnprec.text import aligned
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, accuracy_against
@@ -27,8 +27,7 @@ def results(records: Iterable[Record]) -> list[str]:
     Returns:
         Lines without line ends.
     """
-    order = list(PRECISIONS)
-    ranked = sorted(records, key=lambda record: order.index(record.precision.name))
+    ranked = sorted(records, key=lambda record: rank(record.precision.name))
     if not ranked:
         return []
     reference = next(
@@ -73,7 +72,7 @@ def explain(record: Record) -> str | None:
         parts.append(
             f"froze in {len(frozen)} of {len(runs)} runs: no bit of any weight changed in the "
             "last epoch though gradients are not zero; "
-            f"the loss stayed at {statistics.fmean(run.losses[-1] for run in frozen):.4f}"
+            f"the loss stayed at {sum(run.losses[-1] for run in frozen) / len(frozen):.4f}"
         )
     if not parts:
         return None

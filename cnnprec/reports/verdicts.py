@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
-from cnnprec.text import aligned, markdown_table
+from cnnprec.text import aligned, markdown_table, markdown_text
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Metric, Verdict
 
 
@@ -33,12 +33,12 @@ def verdicts_markdown(comparison: Comparison) -> list[str]:
     return [
         f"**{comparison.verdict}**, compared with {comparison.basis}; {_stack(comparison)}",
         "",
-        *(f"* {difference}" for difference in comparison.changed),
+        *(f"* {markdown_text(str(difference))}" for difference in comparison.changed),
         *(f"* {line}" for line in _machine(comparison)),
         *([""] if comparison.changed else []),
         *markdown_table(_VERDICT_HEADINGS, rows),
         "",
-        *(f"* {remark}" for remark in _remarks(comparison)),
+        *(f"* {markdown_text(remark)}" for remark in _remarks(comparison)),
     ]
 
 
@@ -64,8 +64,7 @@ def _measured(comparison: Comparison) -> list[Judgement]:
 
 def _ranked(comparison: Comparison) -> list[Judgement]:
     """The judgements in the order of the precisions; those on the session come last."""
-    order = [*PRECISIONS, ""]
-    return sorted(comparison.judgements, key=lambda judgement: order.index(judgement.precision))
+    return sorted(comparison.judgements, key=lambda j: (not j.precision, rank(j.precision)))
 
 
 def _verdict_row(judgement: Judgement) -> tuple[str, ...]:

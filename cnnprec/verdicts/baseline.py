@@ -58,6 +58,8 @@ def select(
             unfit.append((session, reason))
         elif reasons := unlike(session, current, vary):
             turned_down.append((session, reasons))
+        elif short := [name for name, record in session.records.items() if not record.is_whole]:
+            unfit.append((session, f"runs or turns of {', '.join(short)} are missing"))
         else:
             groups.setdefault(_group(session, current, vary), []).append(session)
     chosen = _choose(list(groups.values()), current, vary)

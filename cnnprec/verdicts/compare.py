@@ -86,8 +86,10 @@ def compare(
     }
     known = [name for name in current if histories[name]]
     cases = [Case(name, histories[name], (current[name],)) for name in known]
+    whole = [session for session in baseline if session.keys() >= set(known)]
     judgements = _judge(
         cases,
+        [Case(name, tuple(s[name] for s in whole), (current[name],)) for name in known],
         process_case([s for s in baseline if s], [current]) if known else None,
         limit_table(limits),
         LEVEL,
@@ -161,6 +163,7 @@ def compare_pairs(
         tuple(
             _judge(
                 cases,
+                cases,
                 process_case([a for a, _ in pairs], [b for _, b in pairs]),
                 LimitTable(Limits(tolerance, margin)),
                 LEVEL / looks,
@@ -181,7 +184,11 @@ def fewest_pairs(looks: int) -> int:
 
 
 def _judge(
-    cases: Sequence[Case], process: Case | None, limits: LimitTable, level: float
+    cases: Sequence[Case],
+    together: Sequence[Case],
+    process: Case | None,
+    limits: LimitTable,
+    level: float,
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
     shared = process if process is not None and on_cpu(process.new[0]) else None
@@ -203,7 +210,7 @@ def _judge(
             judge_numerics(case),
         ]
     if len(cases) > 1:
-        judgements.append(judge_all_speeds(cases, limits, level))
+        judgements.append(judge_all_speeds(together, limits, level))
     if shared is not None:
         judgements.append(judge_growth(Metric.MEMORY, shared, MEMORY, found.get("", {})))
     return judgements

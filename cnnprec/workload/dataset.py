@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -63,6 +64,12 @@ def check_size(what: str, samples: int | None, available: int | None = None) -> 
         accepted = f"1 to {available} for Fashion-MNIST" if available else "1 or more"
         remedy = " Use --dataset synthetic for any other size." if samples > 0 else ""
         raise DatasetError(f"{what} is {samples}; accepted is {accepted}.{remedy}")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if samples is not None and samples * SIDE**2 > memory / 2:
+        raise DatasetError(
+            f"{what} is {samples}: the images take {samples * SIDE**2 / 1e9:.0f} GB, and this "
+            f"machine has {memory / 1e9:.0f} GB of memory; use fewer."
+        )
 
 
 def aligned_empty(shape: tuple[int, ...]) -> UInt8Array:

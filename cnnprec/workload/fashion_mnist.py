@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnprec.files import open_regular
 from cnnprec.workload.dataset import (
     CLASSES,
     SIDE,
@@ -201,7 +202,7 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
     magic = bytes((0, 0, 0x08, len(shape)))  # 0x08 is IDX for unsigned byte.
     digest = hashlib.sha256()
     try:
-        with gzip.open(path) as stream:
+        with open_regular(path) as file, gzip.open(file) as stream:
             header = stream.read(header_bytes)
             if len(header) < header_bytes:
                 raise _damaged(path, "is truncated: it ends inside the IDX header")

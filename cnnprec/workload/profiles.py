@@ -8,6 +8,9 @@ from collections.abc import Mapping
 FEWEST_TURNS = 10
 """Fewer turns say next to nothing about their own noise."""
 
+MOST = 10**9
+"""The largest number of anything; more would train for years."""
+
 JIT_CHOICES = ("auto", "on", "off")
 
 
@@ -47,6 +50,11 @@ class TrainingConfig:
             f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1"
             for name in ("train_samples", "test_samples", "epochs", "runs", "batch_size")
             if getattr(self, name) < 1
+        ]
+        problems += [
+            f"--{name.replace('_', '-')} {getattr(self, name)}: must be at most {MOST}"
+            for name in ("train_samples", "test_samples", "epochs", "runs", "batch_size", "turns")
+            if getattr(self, name) > MOST
         ]
         if self.turns != 0 and self.turns < FEWEST_TURNS:
             problems.append(

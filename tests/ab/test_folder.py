@@ -47,7 +47,7 @@ def test_a_plan_that_cannot_be_read_is_refused(bench, capsys, content, message):
 def test_sessions_without_a_plan_are_refused(bench, capsys):
     (bench.out / "sessions").mkdir(parents=True)
     assert bench.run() == 4
-    assert "holds sessions but no plan.json" in text_of(capsys)
+    assert "is none of cnnprec ab" in text_of(capsys)
 
 
 def test_a_kept_session_that_was_damaged_since_is_named_and_not_silently_replaced(bench, capsys):

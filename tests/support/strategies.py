@@ -61,6 +61,11 @@ STATES = st.builds(
 
 ENVIRONMENTS = st.builds(
     Environment,
+    device_count=COUNT,
+    device_memory_bytes=st.none() | COUNT,
+    usable_cores=COUNT,
+    intra_op_threads=st.integers(0, 1000),
+    inter_op_threads=st.integers(0, 1000),
     power_limit_watts=st.none() | st.floats(0, 2000),
     code=st.text("0123456789abcdef", min_size=12, max_size=12) | st.just("unknown"),
     commit=st.none() | st.text("0123456789abcdef", min_size=12, max_size=12),

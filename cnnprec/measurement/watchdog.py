@@ -1,0 +1,89 @@
+"""Notices a training that hangs: what waits in a kernel for ever cannot be interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from cnnprec.records.record import Record
+from cnnprec.text import duration
+
+_FACTOR = 20
+_LEAST_SECONDS = 60.0
+_TICK_SECONDS = 1.0
+_DEBUGGERS = {"bdb", "pdb", "pydevd", "debugpy"}
+
+
+class Watchdog:
+    """Watches, from a thread of its own, what the main thread trains.
+
+    Args:
+        on_hang: Called in that thread with a sentence, where a block of `over` took `_FACTOR`
+            times its usual time and at least a minute. Under a debugger it is not called. None to
+            watch nothing.
+    """
+
+    def __init__(self, on_hang: Callable[[str], None] | None) -> None:
+        self._on_hang = on_hang
+        self._watched: tuple[str, float] | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> None:
+        if self._on_hang is not None:
+            self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        if self._on_hang is not None:
+            self._thread.join()
+
+    @contextlib.contextmanager
+    def over(self, what: str, usual: Sequence[float]) -> Iterator[None]:
+        """Watches a block, by the seconds that others like it took; without any it does not."""
+        if usual:
+            self._watched = what, max(_LEAST_SECONDS, _FACTOR * statistics.median(usual))
+        try:
+            yield
+        finally:
+            self._watched = None
+
+    def _watch(self) -> None:
+        seen, waited = None, 0.0
+        while not self._ended.wait(_TICK_SECONDS):
+            watched = self._watched
+            # Ticks are counted, because a process that was stopped for an hour has not hung.
+            waited = waited + _TICK_SECONDS if watched is seen else 0.0
+            seen = watched
+            if watched and waited > watched[1] and self._on_hang and not _debugged():
+                what, limit = watched
+                self._on_hang(
+                    f"{what} has not ended within {duration(limit)}, {_FACTOR} times its usual "
+                    "time or a minute: it hangs"
+                )
+
+
+def usual_seconds(record: Record) -> list[float]:
+    """What a run takes: as those before it, or by the warm-up, which took longer."""
+    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
+    if not times and record.warm_up_seconds is not None:
+        times = [record.warm_up_seconds * record.config.steps / record.config.steps_per_execution]
+    return times
+
+
+def _debugged() -> bool:
+    """Whether a debugger holds this process, from outside or in the main thread."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("TracerPid:") and line.split()[1] != "0":
+                return True
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_trace is not None or frame.f_globals.get("__name__") in _DEBUGGERS:
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,76 @@
+"""What was measured, on the disk while the session goes on, should the process be killed.
+
+Only where the session is to be saved. The file is no session, and goes when the session ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from cnnprec.pytest_plugin.session import ASKED, SESSION
+from cnnprec.records.record import Record
+from cnnprec.records.write_whole import write_whole
+from cnnprec.reports.results import results
+
+HUNG = 6
+"""Exit code of a session that hung; pytest's own end at 5."""
+
+_FILE = pytest.StashKey[Path]()
+
+
+def keep(config: pytest.Config) -> Callable[[Record], None]:
+    """What takes the records of a session as they grow."""
+    records, option, folder = config.stash[SESSION].records, config.option, None
+    if option.benchmark_save or option.benchmark_autosave:
+        folder = config.stash[ASKED].folder
+    elif option.benchmark_json:
+        folder = option.benchmark_json.parent
+    if folder is not None:
+        config.stash[_FILE] = folder.absolute() / f"unfinished-{os.getpid()}.session"
+
+    def take(record: Record) -> None:
+        records[record.precision.name] = record
+        if folder is not None:
+            rows = [
+                {"name": name, "extra_info": {"cnnprec": known.to_dict()}}
+                for name, known in records.items()
+            ]
+            now = datetime.now(timezone.utc).isoformat()
+            text = json.dumps({"benchmarks": rows, "datetime": now, "cnnprec": {"failed": True}})
+            with contextlib.suppress(OSError):  # it is told where the session itself is saved
+                write_whole(config.stash[_FILE], text)
+
+    return take
+
+
+def end_hung(config: pytest.Config, what: str) -> None:
+    """Shows RESULTS so far and where every thread is, and leaves at once."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture()
+    lines = ["", *results(config.stash[SESSION].records.values()), "", f"HUNG: {what}."]
+    if _FILE in config.stash:
+        lines.append(f"What was measured is kept: cnnprec report {config.stash[_FILE]}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
+    os._exit(HUNG)
+
+
+@pytest.hookimpl(tryfirst=True)  # after pytest-benchmark has saved, and before other files
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Removes the file, unless the session could not be saved."""
+    file, problems = session.config.stash.get(_FILE, None), session.config.stash[ASKED].problems
+    if file is not None and problems and file.exists():
+        problems.append(f"What was measured is kept: cnnprec report {file}")
+    elif file is not None:
+        file.unlink(missing_ok=True)
