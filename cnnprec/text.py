@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import enum
+import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -36,6 +38,48 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int | None, drop: Iterable[str] = ()) -> list[str]:
+    """As `aligned`, without the columns that do not fit.
+
+    Args:
+        rows: The headings, and the cells below them.
+        width: Columns of the terminal; None for a file, where all fit.
+        drop: Headings of the columns that may be left out, the first one first.
+    """
+    lines = aligned(rows)
+    for heading in drop:
+        if width is None or max(map(len, lines)) <= width:
+            break
+        if heading in rows[0]:
+            place = rows[0].index(heading)
+            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+            lines = aligned(rows)
+    return lines
+
+
+def wrapped(line: str, width: int | None) -> list[str]:
+    """The line, or as many as a terminal of this width needs, broken between words."""
+    if width is None or len(line) <= width:
+        return [line]
+    wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return wrapper.wrap(line)
+
+
+def coloured(line: str) -> str:
+    """The line with its outcomes and verdicts in green, red or yellow, for a terminal."""
+    for code, words in _COLOURS.items():
+        line = re.sub(rf"\b({words})\b", f"\033[{code}m\\1\033[0m", line)
+    return line
+
+
+_COLOURS = {
+    32: "PASS|ROLL OUT|trained",
+    31: "FAIL|INVALID|ROLL BACK|diverged|frozen|DISTURBED",
+    33: "INCONCLUSIVE|INCOMPARABLE|NO_BASELINE|MEASURE MORE|NOTICE|provisional",
+}
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import Commands, Parser, drop_output, note, say
+from cnnprec.cli.console import Commands, Parser, drop_output, note, say, terminal_width
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
@@ -214,7 +214,7 @@ def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable)
     return [
         f"session: {judged.session.path}",
         *describe_baseline(judged.selection, skipped, limits),
-        *verdicts(judged.comparison),
+        *verdicts(judged.comparison, terminal_width()),
     ]
 
 

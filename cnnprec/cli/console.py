@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from typing import NoReturn
 
 from cnnprec.ab.plan import Exit
+from cnnprec.text import coloured
 
 Commands = argparse._SubParsersAction
 """Where a subcommand adds its own parser."""
@@ -24,9 +26,16 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where the result goes into a file."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if known else None
+
+
 def say(line: str) -> None:
-    """Writes a line of the result."""
-    sys.stdout.write(line + "\n")
+    """Writes a line of the result, in colour on a terminal unless ``NO_COLOR`` is set."""
+    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    sys.stdout.write((coloured(line) if in_colour else line) + "\n")
     sys.stdout.flush()
 
 

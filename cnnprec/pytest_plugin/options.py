@@ -15,6 +15,7 @@ from cnnprec.machine.names import check_device_name
 from cnnprec.measurement.supported import supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
+from cnnprec.pytest_plugin.choose_baseline import check_baseline
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
 from cnnprec.text import reported
@@ -22,9 +23,13 @@ from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
-from cnnprec.workload.fashion_mnist import locate_fashion_mnist
+from cnnprec.workload.fashion_mnist import (
+    DATA_DIR_VARIABLE,
+    TRAIN_IMAGES,
+    locate_fashion_mnist,
+)
 from cnnprec.workload.load_dataset import DATASET_CHOICES
-from cnnprec.workload.profiles import JIT_CHOICES, PROFILES
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -138,6 +143,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("benchmark"):
         # A collection of garbage in the middle of a training is noise, not cost.
         config.option.benchmark_disable_gc = True
+        if config.option.benchmark_columns is None and config.option.verbose < 1:
+            config.option.benchmark_columns = ["median", "rounds"]  # RESULTS has the rest
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
@@ -168,11 +175,9 @@ def _session(config: pytest.Config) -> Session:
         )
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    if option.data_dir is not None and not option.data_dir.is_dir():
-        raise pytest.UsageError(
-            f"--data-dir {option.data_dir}: no such folder. Give the folder with Fashion-MNIST's "
-            "four IDX .gz files, or leave the option out to have them looked for."
-        )
+    _check_sizes(training)
+    if option.dataset != "synthetic":
+        _check_data(option.dataset, option.data_dir, training.train_samples)
     return Session(
         config=training,
         precisions=option.precision or supported_precisions(option.device),
@@ -181,6 +186,35 @@ def _session(config: pytest.Config) -> Session:
         device_choice=option.device,
         order_seed=_order_seed(config),
     )
+
+
+def _check_sizes(training: TrainingConfig) -> None:
+    """Refuses what would take years, or more steps than a training can count."""
+    for option, value, most in (
+        ("--runs", training.runs, 10**6),
+        ("--turns", training.turns, 10**6),
+        (f"--epochs {training.epochs}: steps a run", training.steps, 2**31 - 1),
+    ):
+        if value > most:
+            raise pytest.UsageError(f"{option} {value}: must be at most {most}")
+
+
+def _check_data(choice: str, data_dir: Path | None, train_samples: int) -> None:
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    name, folder = f"${DATA_DIR_VARIABLE}", Path(given) if given else None
+    if data_dir is not None:
+        name, folder = "--data-dir", data_dir
+    if folder is not None and not folder.is_dir():
+        raise pytest.UsageError(
+            f"{name} {folder}: no such folder. Give the folder with Fashion-MNIST's four IDX .gz "
+            "files, or leave it out to have them looked for."
+        )
+    most = TRAIN_IMAGES.shape[0]
+    if train_samples > most and (choice == "fashion-mnist" or locate_fashion_mnist(data_dir)):
+        raise pytest.UsageError(
+            f"--train-samples {train_samples}: Fashion-MNIST has {most} training images; give at "
+            "most that, or --dataset synthetic"
+        )
 
 
 def _asked(config: pytest.Config) -> Asked:
@@ -227,6 +261,11 @@ def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
     ):
         if given and not hasattr(config, "workerinput"):
             raise pytest.UsageError(f"--benchmark-compare and {name} exclude each other: {why}")
+    if asked.folder is not None and not (option.collectonly or hasattr(config, "workerinput")):
+        try:
+            check_baseline(asked.folder, asked.pattern)
+        except (ValueError, OSError) as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _order_seed(config: pytest.Config) -> int:

@@ -65,9 +65,12 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     block["judgements"] = [] if asked.comparison is None else judgements(asked.comparison)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
     """Says that a session could not be saved, below everything else."""
+    yield
     problem = config.stash[ASKED].save_problem
     if problem:
         terminalreporter.write_line(f"NOT SAVED: {problem}", red=True)

@@ -47,8 +47,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
     """Says that the file could not be written, below everything else."""
+    yield
     if _PROBLEM in config.stash:
         terminalreporter.write_line(f"NOT WRITTEN: {config.stash[_PROBLEM]}", red=True)

@@ -1,9 +1,8 @@
-"""The verdict items: what is judged, checks before measuring, VERDICTS."""
+"""The verdict items: what is judged, and the checks before measuring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -18,7 +17,6 @@ from cnnprec.pytest_plugin.session import (
     precision_name,
 )
 from cnnprec.reports.baseline import describe_baseline
-from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.judge_saved import not_whole
 from cnnprec.verdicts.verdict import (
@@ -29,9 +27,6 @@ from cnnprec.verdicts.verdict import (
     Metric,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from _pytest.terminal import TerminalReporter
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -119,20 +114,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     ]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(
-    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
-    """Prints VERDICTS below RESULTS."""
-    asked = config.stash[ASKED]
-    if asked.comparison is not None:
-        terminalreporter.section("VERDICTS")
-        for line in verdicts(asked.comparison):
-            terminalreporter.write_line(line)
-    elif asked.selection is not None and exitstatus != pytest.ExitCode.OK:
-        terminalreporter.write_line("No verdict: the session ended before it.")
-
-
 @pytest.fixture(scope="session")
 def comparison(pytestconfig: pytest.Config) -> Comparison:
     """The verdicts on what this session measured."""
@@ -162,14 +143,27 @@ def judge(
     def turn(metric: Metric, precision: str) -> None:
         judgement = comparison.of(metric, precision)
         _record(judgement, record_property)
-        text = f"{judgement.verdict}: {judgement.reason}"
+        text, estimate = f"{judgement.verdict}: {judgement.reason}", judgement.estimate
         asked = pytestconfig.stash[ASKED]
         if judgement.verdict is Verdict.INCONCLUSIVE and not asked.require_verdict:
             pytest.skip(text)
         if judgement.verdict is not Verdict.PASS:
-            pytest.fail(text, pytrace=False)
+            # pytest's short summary shows the first line, as much of it as fits.
+            first = f"{estimate.ratio - 1:+.0%} {judgement.quantity}\n" if estimate else ""
+            pytest.fail(first + text, pytrace=False)
 
     return turn
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leaves "Failed:" out, so that the short summary has room for the reason."""
+    report = yield
+    if is_verdict(item) and report.failed and call.excinfo is not None:
+        report.longrepr = str(call.excinfo.value)
+    return report
 
 
 def _record(judgement: Judgement, record_property: Callable[[str, object], None]) -> None:

@@ -39,12 +39,20 @@ def describe_baseline(
 
 
 def set_aside(selection: Selection) -> list[str]:
-    """The sessions that are not compared with, a line each."""
+    """The sessions that are not compared with, a line for each reason."""
     lines = [f"baseline: not used {s.path.name}: {reason}" for s, reason in selection.unfit]
+    alike: dict[str, list[str]] = {}
     for session, found in selection.refused:
-        listed = "; ".join(str(difference) for difference in found)
-        lines.append(f"baseline: not comparable {session.path.name}: {listed}")
+        alike.setdefault("; ".join(map(str, found)), []).append(session.path.name)
+    lines += [
+        f"baseline: not comparable {_first_to_last(names)}: {listed}"
+        for listed, names in alike.items()
+    ]
     return lines
+
+
+def _first_to_last(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)} sessions)"
 
 
 def _minute(session: SavedSession) -> str:

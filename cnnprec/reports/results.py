@@ -7,22 +7,24 @@ from collections.abc import Iterable, Sequence
 
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Outcome, Record, Round
-from cnnprec.text import aligned
-from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, accuracy_against
-
-_REFERENCE = "single"
+from cnnprec.text import count_of, fitted, wrapped
+from cnnprec.verdicts.disturbance import disturbance
+from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
+from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
 
 NONE = "-"
 
 
-def results(records: Iterable[Record]) -> list[str]:
+def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     """The RESULTS block.
 
-    It holds what was trained on, one row per precision, and one sentence for each precision
-    that did not train.
+    It holds what was trained on, one sentence for each precision that did not train, one row for
+    each precision, and which precision to use.
 
     Args:
         records: In any order; each with at least one round.
+        width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
+
 
     Returns:
         Lines without line ends.
@@ -31,16 +33,26 @@ def results(records: Iterable[Record]) -> list[str]:
     ranked = sorted(records, key=lambda record: order.index(record.precision.name))
     if not ranked:
         return []
-    reference = next(
-        (step_seconds(r) for r in ranked if r.precision.name == _REFERENCE),
-        None,
-    )
+    reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
     own_memory = ranked[0].environment.device_kind != "cpu"
     rows = [
         [*_HEADINGS, *(["peak MB"] if own_memory else [])],
         *([*_row(r, reference), *([_peak([r])] if own_memory else [])] for r in ranked),
     ]
-    return [*_conditions(ranked[0]), "", *aligned(rows), *_notes(ranked)]
+    found = recommend(ranked)
+    disturbed = disturbance(ranked)
+    sentences = [
+        *([f"DISTURBED: {disturbed}. Measure again when nothing else runs."] if disturbed else []),
+        *_conditions(ranked[0]),
+        "",
+        *_notes(ranked),
+    ]
+    answer = ["", *recommendation(found)] if found else []
+    return [
+        *(part for line in [*sentences, ""] for part in wrapped(line, width)),
+        *fitted(rows, width, _DROPPED),
+        *(part for line in answer for part in wrapped(line, width)),
+    ]
 
 
 def step_seconds(record: Record) -> float | None:
@@ -82,16 +94,10 @@ def explain(record: Record) -> str | None:
 
 
 _HEADINGS = (
-    "precision",
-    "outcome",
-    "s/run",
-    "ms/step",
-    "samples/s",
-    "time/single",
-    "warm-up s",
-    "accuracy",
-    "loss scale",
+    *("precision", "outcome", "s/run", "ms/step", "images/s", "/single"),
+    *("warm-up", "accuracy %", "loss scale"),
 )
+_DROPPED = ("images/s", "warm-up", "s/run", "loss scale", "ms/step")
 
 
 def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
@@ -99,16 +105,18 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     seconds = step_seconds(record)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     scales = [r.run.final_loss_scale for r in record.rounds]
+    # An image more or less is one digit of the last place shown.
+    digits = 1 if config.test_samples <= 1000 else 2
     return (
         record.precision.name,
         _outcomes(record.rounds),
-        _spread(times, 2),
+        _spread(times, 2 if not times or max(times) < 100 else 0),
         NONE if seconds is None else f"{seconds * 1e3:.2f}",
         NONE if seconds is None else f"{config.batch_size / seconds:.0f}",
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
-        _spread([r.run.test_accuracy for r in record.rounds], 4),
-        _range([f"{scale:g}" for scale in sorted({s for s in scales if s is not None})]) or NONE,
+        _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
+        "-".join(sorted({f"{s:g}" for s in scales if s is not None}, key=float)) or NONE,
     )
 
 
@@ -143,9 +151,9 @@ def _conditions(record: Record) -> list[str]:
 
 def _notes(records: Sequence[Record]) -> list[str]:
     runs = max(len(record.rounds) for record in records)
-    notes = [
-        f"Mean ± standard deviation over {runs} run{'s' if runs > 1 else ''}. s/run is training "
-        "alone; warm-up is building, tracing and the first steps."
+    return [
+        f"Mean ± standard deviation over {count_of(runs, 'run')}. s/run is training alone; "
+        "/single is the time over single's; warm-up is building, tracing and the first steps, in s."
         + _turns_note(records[0])
         + (
             f" Peak memory of the process, with all models in it: {_peak(records)} MB."
@@ -158,8 +166,8 @@ def _notes(records: Sequence[Record]) -> list[str]:
             for record in records
             if len(record.rounds) < record.config.runs
         ),
+        *filter(None, map(explain, records)),
     ]
-    return ["", *notes, *_accuracies(records), *filter(None, map(explain, records))]
 
 
 def _turns_note(record: Record) -> str:
@@ -170,22 +178,43 @@ def _turns_note(record: Record) -> str:
     return f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
 
 
-def _accuracies(records: Sequence[Record]) -> list[str]:
-    """One sentence for each precision that ran enough seeds beside the reference."""
-    reference = next((r for r in records if r.precision.name == _REFERENCE), None)
-    if reference is None:
-        return []
-    found = {
-        r.precision.name: accuracy_against(reference, r) for r in records if r is not reference
-    }
-    return [
-        f"{name}: accuracy {e.mean * 100:+.2f} percentage points against {_REFERENCE} "
-        f"(90 % interval {e.low * 100:+.2f} to {e.high * 100:+.2f}, {e.count} paired seeds): "
-        + ("" if e.equivalent else "not shown to be ")
-        + f"equivalent within {ACCURACY_MARGIN * 100:g} point."
-        for name, e in found.items()
-        if e is not None
+def recommendation(found: Recommendation) -> list[str]:
+    """Which precision to use, what it saves, what not to use and why, the next command."""
+    lines = [
+        f"Use {c.name}{_gain(c, found)}" for c in found.candidates if c.name == found.precision
     ]
+    if not found.precision:
+        lines = [f"Not enough evidence: {found.reason}. Use {REFERENCE} until then."]
+    elif not lines:
+        lines = [f"Use {found.precision}: no other precision that trains as well is faster."]
+    reasons: dict[str, list[str]] = {}
+    for candidate in found.candidates:
+        reasons.setdefault(candidate.objection, []).append(candidate.name)
+    reasons.pop("", None)
+    if reasons:
+        against = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+        lines.append(f"Not {against}.")
+    if found.runs:
+        only = ",".join(found.undecided)
+        lines.append(f"Decide: pytest benchmarks/ --precision {only} --runs {found.runs}")
+    return lines
+
+
+def _gain(chosen: Candidate, found: Recommendation) -> str:
+    """What the choice saves, and what is known of its accuracy."""
+    time, accuracy, precision = chosen.time, chosen.accuracy, chosen.record.precision
+    memory = {"float64": "twice as much", "float32": "as much"}.get(
+        precision.variable_dtype, "half as much"
+    )
+    excluded = "" if accuracy.low > -ACCURACY_MARGIN else "not "
+    return (
+        f"{'' if found.sure else ' (provisional)'}: {time.ratio:.2f} of the time of {REFERENCE} "
+        f"({time.low:.2f} to {time.high:.2f}, 90 % interval); its weights take {memory} memory as "
+        f"{REFERENCE}'s. Its accuracy is not shown to be worse: {accuracy.mean * 100:+.1f} "
+        f"percentage points ({accuracy.low * 100:+.1f} to {accuracy.high * 100:+.1f}, "
+        f"{accuracy.count} paired seeds); a loss of {ACCURACY_MARGIN * 100:g} point is "
+        f"{excluded}excluded."
+    )
 
 
 def _outcomes(rounds: Sequence[Round]) -> str:

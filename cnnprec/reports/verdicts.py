@@ -4,52 +4,73 @@ from __future__ import annotations
 
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.reports.results import NONE
-from cnnprec.text import aligned, markdown_table
-from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Metric, Verdict
+from cnnprec.text import fitted, markdown_table, wrapped
+from cnnprec.verdicts.decision import decide
+from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 
 
-def verdicts(comparison: Comparison) -> list[str]:
-    """The VERDICTS block: the table, the reasons of all that did not pass, the changed stack.
+def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
+    """The VERDICTS block: what changed, why something did not pass, the table, what to do.
+
+    Args:
+        comparison: What was found.
+        width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
 
     Returns:
         Lines without line ends.
     """
-    rows = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
-    return [
+    found = decide(comparison)
+    table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
+    above = [
         f"compared with {comparison.basis}; {_stack(comparison)}",
         *(f"  {difference}" for difference in comparison.changed),
         *_machine(comparison),
         "",
-        *aligned(rows),
+        *(remarks := _remarks(comparison)),
+        *([""] if remarks else []),
+    ]
+    below = [
         "",
-        *_remarks(comparison),
-        f"verdict: {comparison.verdict}",
+        f"verdict: {found.verdict}, {found.action}",
+        f"reason:  {found.reason}",
+        f"next:    {found.next}",
+    ]
+    return [
+        *(part for line in above for part in wrapped(line, width)),
+        *fitted(table, width, ("sessions", "detectable", "ratio")),
+        *(part for line in below for part in wrapped(line, width)),
     ]
 
 
 def verdicts_markdown(comparison: Comparison) -> list[str]:
     """The same as `verdicts` in Markdown, for the summary of a CI job or a pull request."""
-    rows = (_verdict_row(judgement) for judgement in _measured(comparison))
+    found = decide(comparison)
     return [
-        f"**{comparison.verdict}**, compared with {comparison.basis}; {_stack(comparison)}",
+        f"**{found.verdict}, {found.action}**, compared with {comparison.basis}; "
+        f"{_stack(comparison)}",
         "",
         *(f"* {difference}" for difference in comparison.changed),
         *(f"* {line}" for line in _machine(comparison)),
         *([""] if comparison.changed else []),
-        *markdown_table(_VERDICT_HEADINGS, rows),
+        *markdown_table(_VERDICT_HEADINGS, map(_verdict_row, _measured(comparison))),
         "",
         *(f"* {remark}" for remark in _remarks(comparison)),
+        f"* next: {found.next}",
     ]
 
 
+def annotation(comparison: Comparison) -> str:
+    """The decision as a workflow command of GitHub Actions."""
+    found = decide(comparison)
+    levels = {Verdict.PASS: "notice", Verdict.FAIL: "error", Verdict.INVALID: "error"}
+    message = found.reason.replace("%", "%25").replace("\n", "%0A")
+    title = f"cnnprec {found.verdict}, {found.action}"
+    return f"::{levels.get(found.verdict, 'warning')} title={title}::{message}"
+
+
 _VERDICT_HEADINGS = (
-    "precision",
-    "what",
-    "ratio",
-    "95 % bounds",
-    "detectable",
-    "sessions",
-    "verdict",
+    *("precision", "what", "ratio", "95 % bounds"),
+    *("detectable", "sessions", "verdict"),
 )
 
 
@@ -100,30 +121,13 @@ def _stack(comparison: Comparison) -> str:
 
 
 def _remarks(comparison: Comparison) -> list[str]:
-    """One sentence for each judgement that did not pass, or that passed with a notice.
-
-    Where something is slower than saved sessions, one more says what else can be the cause.
-    """
-    remarks = [
-        f"{_NOTICE if judgement.notice else judgement.verdict} "
-        f"{judgement.precision or 'session'} {judgement.metric}: "
-        f"{judgement.reason}"
+    """One sentence for each judgement that did not pass, or that passed with a notice."""
+    return [
+        f"{'NOTICE' if judgement.notice else judgement.verdict} "
+        f"{judgement.precision or 'session'} {judgement.metric}: {judgement.reason}"
         for judgement in _ranked(comparison)
         if judgement.verdict is not Verdict.PASS or judgement.notice
     ]
-    slower = not comparison.paired and any(
-        judgement.metric is Metric.SPEED
-        and judgement.verdict is Verdict.FAIL
-        and judgement.estimate is not None
-        for judgement in comparison.judgements
-    )
-    return [*remarks, _OTHER_CAUSE] if slower else remarks
 
 
-_NOTICE = "NOTICE"
 _ALIKE = 0.02
-
-_OTHER_CAUSE = (
-    "A machine that became slower since the sessions were saved looks the same. Measuring by turns "
-    "tells the two apart (cnnprec ab), and so do sessions saved over days instead of in one go."
-)

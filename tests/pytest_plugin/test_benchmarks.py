@@ -1,5 +1,6 @@
 """The plugin, tested by running real pytest sessions on the real benchmarks."""
 
+import fcntl
 import gc
 import gzip
 import json
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -262,6 +264,7 @@ class TerminalSession:
 
     def __init__(self, project: pytest.Pytester, *arguments: str) -> None:
         self._ours, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         self.process = subprocess.Popen(
             [*(sys.executable, "-m", "pytest", "benchmarks", "-p", "no:cacheprovider"), *arguments],
             cwd=project.path,
@@ -314,10 +317,13 @@ def on_terminal(project, usual_signals):
 
 
 def test_progress_is_shown_on_a_terminal(on_terminal):
-    session = on_terminal(*SMALL, "--precision=single", "--train-samples=960")
+    session = on_terminal(*SMALL, "--precision=single,half", "--train-samples=960")
     assert session.read_to_end() == pytest.ExitCode.OK
     assert re.search(r"single: run [12]/2, epoch 1/1, loss \d\.\d+, \d+ s left", session.text)
-    assert "RESULTS" in session.text
+    last_screen = re.sub(r"\x1b\[[\d;]*\w", "", session.text).splitlines()[-23:]
+    for start in ("precision  outcome", "single ", "half ", "Use single"):
+        assert any(line.startswith(start) for line in last_screen), start
+    assert "\x1b[32mtrained\x1b[0m" in session.text
 
 
 # Bad input -------------------------------------------------------------------------------
