@@ -87,14 +87,10 @@ def _nothing_saved(folder: Path, pattern: str | None) -> str:
     which = f" that match {pattern!r}" if pattern else ""
     counts = {path.name: len(session_files(path)) for path in sorted(folder.parent.glob("*-*-x*/"))}
     others = ", ".join(f"{name} ({count_of(n, 'session')})" for name, n in counts.items() if n)
+    elsewhere = f"\n  There are some of other machines: {others}" if others else ""
     return (
         f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
-        f"first, each with: {_SAVE_COMMAND}"
-        + (
-            f"\n  There are some of other machines, which do not compare: {others}"
-            if others
-            else ""
-        )
+        f"first, each with: {_SAVE_COMMAND}{elsewhere}"
     )
 
 

@@ -24,7 +24,7 @@ def block(text: str, title: str) -> list[str]:
 def test_answer_is_below_all_else_in_colour_and_fits_the_terminal(saved, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     saved.plan(half={"seconds": 4.0, "cpu_seconds": 6.0})
-    text = saved.compare("--color=yes").stdout.str()
+    text = saved.compare("--color=yes", "-rfs").stdout.str()
     assert "\x1b[32mtrained\x1b[0m" in text
     assert "verdict: \x1b[31mFAIL\x1b[0m, \x1b[31mROLL BACK\x1b[0m" in text
     plain = ANSI.sub("", text)
