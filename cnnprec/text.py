@@ -41,13 +41,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
 
 
 def fitted(rows: Sequence[Sequence[str]], width: int | None, drop: Iterable[str] = ()) -> list[str]:
-    """As `aligned`, without the columns that do not fit.
-
-    Args:
-        rows: The headings, and the cells below them.
-        width: Columns of the terminal; None for a file, where all fit.
-        drop: Headings of the columns that may be left out, the first one first.
-    """
+    """As `aligned`, without the columns that do not fit, in the order of the headings to drop."""
     lines = aligned(rows)
     for heading in drop:
         if width is None or max(map(len, lines)) <= width:
@@ -63,9 +57,8 @@ def wrapped(line: str, width: int | None) -> list[str]:
     """The line, or as many as a terminal of this width needs, broken between words."""
     if width is None or len(line) <= width:
         return [line]
-    wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False)
-    wrapper.break_on_hyphens = False
-    return wrapper.wrap(line)
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(line, width, subsequent_indent="  ", **whole)
 
 
 def coloured(line: str) -> str:

@@ -43,7 +43,7 @@ def choose_baseline(
     saved, skipped = read_sessions(folder, asked.pattern)
     noted = "".join(f"\n  skipped {s.path.name}: {s.reason}" for s in skipped)
     if not saved:
-        raise ValueError(_nothing_saved(folder, asked.pattern) + noted)
+        raise ValueError(f"NO_BASELINE: no file in {folder} is a saved session.{noted}")
     names = [precision.name for precision in precisions]
     current = {
         precision.name: Record(
@@ -79,18 +79,15 @@ def check_baseline(folder: Path, pattern: str | None) -> None:
         ValueError: There is none. The message says for which machines there are some.
         OSError: The folder cannot be listed.
     """
-    if not matching_files(folder, pattern):
-        raise ValueError(_nothing_saved(folder, pattern))
-
-
-def _nothing_saved(folder: Path, pattern: str | None) -> str:
+    if matching_files(folder, pattern):
+        return
     which = f" that match {pattern!r}" if pattern else ""
     counts = {path.name: len(session_files(path)) for path in sorted(folder.parent.glob("*-*-x*/"))}
     others = ", ".join(f"{name} ({count_of(n, 'session')})" for name, n in counts.items() if n)
-    elsewhere = f"\n  There are some of other machines: {others}" if others else ""
-    return (
+    raise ValueError(
         f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
-        f"first, each with: {_SAVE_COMMAND}{elsewhere}"
+        f"first, each with: {_SAVE_COMMAND}"
+        + (f"\n  There are some of other machines: {others}" if others else "")
     )
 
 

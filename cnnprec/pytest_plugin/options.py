@@ -175,9 +175,7 @@ def _session(config: pytest.Config) -> Session:
         )
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    _check_sizes(training)
-    if option.dataset != "synthetic":
-        _check_data(option.dataset, option.data_dir, training.train_samples)
+    _check_work(option, training)
     return Session(
         config=training,
         precisions=option.precision or supported_precisions(option.device),
@@ -188,32 +186,32 @@ def _session(config: pytest.Config) -> Session:
     )
 
 
-def _check_sizes(training: TrainingConfig) -> None:
-    """Refuses what would take years, or more steps than a training can count."""
-    for option, value, most in (
+def _check_work(option: Any, training: TrainingConfig) -> None:
+    """Refuses what needs no device to be refused, before TensorFlow is loaded."""
+    for name, value, most in (
         ("--runs", training.runs, 10**6),
         ("--turns", training.turns, 10**6),
         (f"--epochs {training.epochs}: steps a run", training.steps, 2**31 - 1),
     ):
         if value > most:
-            raise pytest.UsageError(f"{option} {value}: must be at most {most}")
-
-
-def _check_data(choice: str, data_dir: Path | None, train_samples: int) -> None:
-    given = os.environ.get(DATA_DIR_VARIABLE)
-    name, folder = f"${DATA_DIR_VARIABLE}", Path(given) if given else None
-    if data_dir is not None:
-        name, folder = "--data-dir", data_dir
+            raise pytest.UsageError(f"{name} {value}: must be at most {most}")
+    if option.dataset == "synthetic":
+        return
+    given, most = os.environ.get(DATA_DIR_VARIABLE), TRAIN_IMAGES.shape[0]
+    name, folder = "--data-dir", option.data_dir
+    if folder is None and given:
+        name, folder = f"${DATA_DIR_VARIABLE}", Path(given)
     if folder is not None and not folder.is_dir():
         raise pytest.UsageError(
             f"{name} {folder}: no such folder. Give the folder with Fashion-MNIST's four IDX .gz "
             "files, or leave it out to have them looked for."
         )
-    most = TRAIN_IMAGES.shape[0]
-    if train_samples > most and (choice == "fashion-mnist" or locate_fashion_mnist(data_dir)):
+    if training.train_samples > most and (
+        option.dataset == "fashion-mnist" or locate_fashion_mnist(option.data_dir)
+    ):
         raise pytest.UsageError(
-            f"--train-samples {train_samples}: Fashion-MNIST has {most} training images; give at "
-            "most that, or --dataset synthetic"
+            f"--train-samples {training.train_samples}: Fashion-MNIST has {most} training images; "
+            "give at most that, or --dataset synthetic"
         )
 
 
@@ -292,7 +290,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
-        *_predictions(session),
+        *(
+            f"{precision.name}: {finding.message}"
+            for precision in session.precisions
+            for finding in check_precision(precision)
+        ),
     ]
 
 
@@ -304,12 +306,3 @@ def _dataset_announcement(session: Session) -> str:
         return f"Fashion-MNIST from {folder}"
     last = "the SYNTHETIC stand-in" if session.dataset_choice == "auto" else "an error"
     return f"Fashion-MNIST is not on this machine: download by Keras, and if that fails {last}"
-
-
-def _predictions(session: Session) -> list[str]:
-    """What the static check says of the precisions chosen, one sentence each."""
-    return [
-        f"{precision.name}: {finding.message}"
-        for precision in session.precisions
-        for finding in check_precision(precision)
-    ]

@@ -16,15 +16,11 @@ NONE = "-"
 
 
 def results(records: Iterable[Record], width: int | None = None) -> list[str]:
-    """The RESULTS block.
-
-    It holds what was trained on, one sentence for each precision that did not train, one row for
-    each precision, and which precision to use.
+    """The RESULTS block: what was trained on, why some did not train, a table, what to use.
 
     Args:
         records: In any order; each with at least one round.
         width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
-
 
     Returns:
         Lines without line ends.
@@ -34,24 +30,16 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     if not ranked:
         return []
     reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
-    own_memory = ranked[0].environment.device_kind != "cpu"
-    rows = [
-        [*_HEADINGS, *(["peak MB"] if own_memory else [])],
-        *([*_row(r, reference), *([_peak([r])] if own_memory else [])] for r in ranked),
-    ]
-    found = recommend(ranked)
+    rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
+    if ranked[0].environment.device_kind == "cpu":
+        rows = [row[:-1] for row in rows]
     disturbed = disturbance(ranked)
-    sentences = [
-        *([f"DISTURBED: {disturbed}. Measure again when nothing else runs."] if disturbed else []),
-        *_conditions(ranked[0]),
-        "",
-        *_notes(ranked),
-    ]
-    answer = ["", *recommendation(found)] if found else []
+    above = [f"DISTURBED: {disturbed}. Measure again when nothing else runs."] if disturbed else []
+    above += [*_conditions(ranked[0]), "", *_notes(ranked), ""]
     return [
-        *(part for line in [*sentences, ""] for part in wrapped(line, width)),
-        *fitted(rows, width, _DROPPED),
-        *(part for line in answer for part in wrapped(line, width)),
+        *(part for line in above for part in wrapped(line, width)),
+        *fitted(rows, width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
+        *(part for line in _answer(recommend(ranked)) for part in wrapped(line, width)),
     ]
 
 
@@ -95,9 +83,8 @@ def explain(record: Record) -> str | None:
 
 _HEADINGS = (
     *("precision", "outcome", "s/run", "ms/step", "images/s", "/single"),
-    *("warm-up", "accuracy %", "loss scale"),
+    *("warm-up", "accuracy %", "loss scale", "peak MB"),
 )
-_DROPPED = ("images/s", "warm-up", "s/run", "loss scale", "ms/step")
 
 
 def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
@@ -117,6 +104,7 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
         _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
         "-".join(sorted({f"{s:g}" for s in scales if s is not None}, key=float)) or NONE,
+        _peak([record]),
     )
 
 
@@ -151,69 +139,54 @@ def _conditions(record: Record) -> list[str]:
 
 def _notes(records: Sequence[Record]) -> list[str]:
     runs = max(len(record.rounds) for record in records)
-    return [
+    note = (
         f"Mean ± standard deviation over {count_of(runs, 'run')}. s/run is training alone; "
         "/single is the time over single's; warm-up is building, tracing and the first steps, in s."
-        + _turns_note(records[0])
-        + (
-            f" Peak memory of the process, with all models in it: {_peak(records)} MB."
-            if records[0].environment.device_kind == "cpu"
-            else ""
-        ),
-        *(
-            f"{record.precision.name}: only {len(record.rounds)} of {record.config.runs} runs "
-            "were finished."
-            for record in records
-            if len(record.rounds) < record.config.runs
-        ),
-        *filter(None, map(explain, records)),
+    )
+    if turns := records[0].turns:
+        unsteady = "" if turns.steady else ", still becoming faster when they began"
+        note += f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
+    if records[0].environment.device_kind == "cpu":
+        note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
+    short = [
+        f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
+        for r in records
+        if len(r.rounds) < r.config.runs
     ]
+    return [note, *short, *filter(None, map(explain, records))]
 
 
-def _turns_note(record: Record) -> str:
-    turns = record.turns
-    if turns is None:
-        return ""
-    unsteady = "" if turns.steady else ", still becoming faster when they began"
-    return f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
-
-
-def recommendation(found: Recommendation) -> list[str]:
+def _answer(found: Recommendation | None) -> list[str]:
     """Which precision to use, what it saves, what not to use and why, the next command."""
-    lines = [
-        f"Use {c.name}{_gain(c, found)}" for c in found.candidates if c.name == found.precision
-    ]
+    if found is None:
+        return []
+    lines = ["", f"Use {found.precision}: no other precision that trains as well is faster."]
     if not found.precision:
-        lines = [f"Not enough evidence: {found.reason}. Use {REFERENCE} until then."]
-    elif not lines:
-        lines = [f"Use {found.precision}: no other precision that trains as well is faster."]
+        lines = ["", f"Not enough evidence: {found.reason}. Use {REFERENCE} until then."]
     reasons: dict[str, list[str]] = {}
     for candidate in found.candidates:
-        reasons.setdefault(candidate.objection, []).append(candidate.name)
-    reasons.pop("", None)
+        if candidate.objection:
+            reasons.setdefault(candidate.objection, []).append(candidate.name)
+        elif candidate.name == found.precision:
+            sure = f" ({found.reason})" if found.reason else ""
+            lines = ["", f"Use {candidate.name}{sure}: {_gain(candidate)}"]
     if reasons:
         against = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
         lines.append(f"Not {against}.")
-    if found.runs:
-        only = ",".join(found.undecided)
-        lines.append(f"Decide: pytest benchmarks/ --precision {only} --runs {found.runs}")
-    return lines
+    return [*lines, f"Decide: {found.next}"] if found.next else lines
 
 
-def _gain(chosen: Candidate, found: Recommendation) -> str:
+def _gain(chosen: Candidate) -> str:
     """What the choice saves, and what is known of its accuracy."""
-    time, accuracy, precision = chosen.time, chosen.accuracy, chosen.record.precision
-    memory = {"float64": "twice as much", "float32": "as much"}.get(
-        precision.variable_dtype, "half as much"
-    )
+    time, accuracy, dtype = chosen.time, chosen.accuracy, chosen.record.precision.variable_dtype
+    memory = {"float64": "twice as much", "float32": "as much"}.get(dtype, "half as much")
     excluded = "" if accuracy.low > -ACCURACY_MARGIN else "not "
     return (
-        f"{'' if found.sure else ' (provisional)'}: {time.ratio:.2f} of the time of {REFERENCE} "
-        f"({time.low:.2f} to {time.high:.2f}, 90 % interval); its weights take {memory} memory as "
-        f"{REFERENCE}'s. Its accuracy is not shown to be worse: {accuracy.mean * 100:+.1f} "
-        f"percentage points ({accuracy.low * 100:+.1f} to {accuracy.high * 100:+.1f}, "
-        f"{accuracy.count} paired seeds); a loss of {ACCURACY_MARGIN * 100:g} point is "
-        f"{excluded}excluded."
+        f"{time.ratio:.2f} of the time of {REFERENCE} ({time.low:.2f} to {time.high:.2f}, 90 % "
+        f"interval); its weights take {memory} memory as {REFERENCE}'s. Its accuracy is not shown "
+        f"to be worse: {accuracy.mean * 100:+.1f} percentage points ({accuracy.low * 100:+.1f} to "
+        f"{accuracy.high * 100:+.1f}, {accuracy.count} paired seeds); a loss of "
+        f"{ACCURACY_MARGIN * 100:g} point is {excluded}excluded."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnprec.records.json_numbers import encode
 from cnnprec.records.write_whole import write_whole
-from cnnprec.verdicts.verdict import Comparison, Judgement
+from cnnprec.verdicts.verdict import Comparison
 
 VERSION = 1
 """Version of the layout of the file."""
@@ -18,20 +18,20 @@ VERSION = 1
 
 def judgements(comparison: Comparison) -> list[dict[str, Any]]:
     """All judgements as JSON types, with the figures of those that have some."""
-    rows: list[dict[str, Any]] = encode([_judgement(j) for j in comparison.judgements])
+    rows: list[dict[str, Any]] = encode(
+        [
+            {
+                "metric": j.metric.value,
+                "precision": j.precision,
+                "verdict": j.verdict.value,
+                "reason": j.reason,
+                "quantity": j.quantity,
+                **{name: getattr(j.estimate, name, None) for name in _FIGURES},
+            }
+            for j in comparison.judgements
+        ]
+    )
     return rows
-
-
-def _judgement(judgement: Judgement) -> dict[str, Any]:
-    estimate = judgement.estimate
-    return {
-        "metric": judgement.metric.value,
-        "precision": judgement.precision,
-        "verdict": judgement.verdict.value,
-        "reason": judgement.reason,
-        "quantity": judgement.quantity,
-        **{name: None if estimate is None else getattr(estimate, name) for name in _FIGURES},
-    }
 
 
 _FIGURES = ("ratio", "low", "high", "detectable", "count")

@@ -21,10 +21,10 @@ def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
     """
     found = decide(comparison)
     table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
+    heading, details = _heading(comparison)
     above = [
-        f"compared with {comparison.basis}; {_stack(comparison)}",
-        *(f"  {difference}" for difference in comparison.changed),
-        *_machine(comparison),
+        heading,
+        *(f"  {line}" for line in details),
         "",
         *(remarks := _remarks(comparison)),
         *([""] if remarks else []),
@@ -44,14 +44,12 @@ def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
 
 def verdicts_markdown(comparison: Comparison) -> list[str]:
     """The same as `verdicts` in Markdown, for the summary of a CI job or a pull request."""
-    found = decide(comparison)
+    found, (heading, details) = decide(comparison), _heading(comparison)
     return [
-        f"**{found.verdict}, {found.action}**, compared with {comparison.basis}; "
-        f"{_stack(comparison)}",
+        f"**{found.verdict}, {found.action}**, {heading}",
         "",
-        *(f"* {difference}" for difference in comparison.changed),
-        *(f"* {line}" for line in _machine(comparison)),
-        *([""] if comparison.changed else []),
+        *(f"* {line}" for line in details),
+        *([""] if details else []),
         *markdown_table(_VERDICT_HEADINGS, map(_verdict_row, _measured(comparison))),
         "",
         *(f"* {remark}" for remark in _remarks(comparison)),
@@ -76,11 +74,7 @@ _VERDICT_HEADINGS = (
 
 def _measured(comparison: Comparison) -> list[Judgement]:
     """The judgements that the table shows: sizes always, the others where they did not pass."""
-    return [
-        judgement
-        for judgement in _ranked(comparison)
-        if judgement.metric in GROWTHS or judgement.verdict is not Verdict.PASS
-    ]
+    return [j for j in _ranked(comparison) if j.metric in GROWTHS or j.verdict is not Verdict.PASS]
 
 
 def _ranked(comparison: Comparison) -> list[Judgement]:
@@ -102,22 +96,19 @@ def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
     )
 
 
-def _machine(comparison: Comparison) -> list[str]:
-    """How fast the machine was, where its calibrators tell."""
-    slower = comparison.machine
-    if slower is None:
-        why = comparison.why_no_machine
-        return [f"the calibrators were not used: {why}"] if why else []
-    if abs(slower) < _ALIKE:
-        return ["the machine was as fast as in the baseline's sessions, by its calibrators"]
-    return [
-        f"the machine was {abs(slower):.0%} {'slower' if slower > 0 else 'faster'} than in the "
-        "baseline's sessions, by its calibrators; the verdicts allow for it"
-    ]
-
-
-def _stack(comparison: Comparison) -> str:
-    return "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
+def _heading(comparison: Comparison) -> tuple[str, list[str]]:
+    """What was compared with, and then what changed of software and machine."""
+    changed = "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
+    slower, details = comparison.machine, [str(difference) for difference in comparison.changed]
+    if slower is not None:
+        than = "than in the baseline's sessions, by its calibrators; the verdicts allow for it"
+        word = "slower" if slower > 0 else "faster"
+        alike = "the machine was as fast as in the baseline's sessions, by its calibrators"
+        text = alike if abs(slower) < 0.02 else f"the machine was {abs(slower):.0%} {word} {than}"
+        details.append(text)
+    elif comparison.why_no_machine:
+        details.append(f"the calibrators were not used: {comparison.why_no_machine}")
+    return f"compared with {comparison.basis}; {changed}", details
 
 
 def _remarks(comparison: Comparison) -> list[str]:
@@ -128,6 +119,3 @@ def _remarks(comparison: Comparison) -> list[str]:
         for judgement in _ranked(comparison)
         if judgement.verdict is not Verdict.PASS or judgement.notice
     ]
-
-
-_ALIKE = 0.02

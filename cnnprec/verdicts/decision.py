@@ -18,32 +18,28 @@ class Decision:
     next: str
 
 
-_ACTIONS = {Verdict.PASS: "ROLL OUT", Verdict.FAIL: "ROLL BACK"}
 _SAVE = "pytest benchmarks/ --benchmark-save=baseline"
-_NEXT = {
-    Verdict.PASS: f"{_SAVE}   (puts this state into the baseline)",
-    Verdict.FAIL: "cnnprec ab   (tells slower software from a slower machine)",
-    Verdict.INVALID: "pytest benchmarks/ --benchmark-compare   (when what failed is mended)",
-    Verdict.INCONCLUSIVE: f"{_SAVE}   (some times more, over hours; or cnnprec ab)",
+_DO = {
+    Verdict.PASS: ("ROLL OUT", f"{_SAVE}   (puts this state into the baseline)"),
+    Verdict.FAIL: ("ROLL BACK", "cnnprec ab   (tells slower software from a slower machine)"),
+    Verdict.INCONCLUSIVE: ("MEASURE MORE", f"{_SAVE}   (some times more, over hours)"),
 }
+_ELSE = ("MEASURE MORE", f"{_SAVE}   (five times, measured as now, and nothing failing)")
 
 
 def decide(comparison: Comparison) -> Decision:
     """Says what to do after a comparison; the largest growth is the reason."""
     verdict = comparison.verdict
+    action, what_next = _DO.get(verdict, _ELSE)
     deciding = [j for j in comparison.judgements if j.verdict is verdict]
-    reason = "nothing was compared"
-    if deciding:
-        worst = max(deciding, key=_weight)
+    reason = f"none of the {len(deciding)} verdicts found a change for the worse"
+    if verdict is not Verdict.PASS:
+        worst = max(deciding, key=_weight, default=None)
         more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
-        reason = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}{more}"
-    if verdict is Verdict.PASS:
-        reason = f"none of the {len(deciding)} verdicts found a change for the worse"
-    action = _ACTIONS.get(verdict, "MEASURE MORE")
-    what_next = _NEXT.get(verdict, f"{_SAVE}   (five times, measured as now)")
+        named = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}" if worst else ""
+        reason = f"{named or 'nothing was compared'}{more}"
     if comparison.paired:
-        decided = verdict in _ACTIONS
-        what_next = "nothing, it is decided" if decided else "cnnprec ab with more --looks"
+        what_next = "cnnprec ab with more --looks" if action == "MEASURE MORE" else "nothing more"
     return Decision(verdict, action, reason, what_next)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Outcome, Record
@@ -17,8 +17,6 @@ REFERENCE = "single"
 """The precision that the others are measured by."""
 
 _FASTER = 1 / (1 + DEFAULT_TOLERANCE)
-
-
 _NO_TIME = Estimate(math.inf, 0.0, math.inf, 1.0, math.inf, count=0)
 _NO_ACCURACY = Equivalence(0.0, -1.0, 1.0, equivalent=False, count=0)
 
@@ -30,10 +28,11 @@ class Candidate:
     Attributes:
         name: Name of the precision.
         record: What was measured of it.
-        time: Its time over the reference's, from the timed turns or else the runs; with a count of
-            0 where there are fewer than two.
-        accuracy: Its test accuracy less the reference's, seed by seed; likewise.
+        time: Its time over the reference's, from the timed turns or else the runs.
+        accuracy: Its test accuracy less the reference's, seed by seed.
         objection: Why it is not the answer; empty if it is, or if there is no answer.
+
+    Time and accuracy have a count of 0 where there are fewer than two pairs.
     """
 
     name: str
@@ -49,29 +48,22 @@ class Recommendation:
 
     Attributes:
         precision: The answer; empty if there is not enough evidence for one.
-        sure: Whether it is shown to be faster, and to lose less than `ACCURACY_MARGIN`.
+        reason: Why there is no answer, or why it is provisional; empty if it is shown.
         candidates: All precisions but the reference, in the order of the tables.
-        reason: Why there is no answer.
-        undecided: The precisions that more runs should decide between.
-        runs: How many runs of them; 0 if runs are not what is missing.
+        next: The command that should decide what is open; empty if there is none.
     """
 
     precision: str
-    sure: bool
-    candidates: tuple[Candidate, ...] = ()
     reason: str = ""
-    undecided: tuple[str, ...] = ()
-    runs: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    next: str = ""
 
 
 def recommend(records: Iterable[Record]) -> Recommendation | None:
-    """Names the fastest precision that trains as well as `REFERENCE`.
+    """Names the fastest precision that trains as well as `REFERENCE`; None for fewer than two.
 
     Args:
         records: Of one session, in any order; each with at least one round.
-
-    Returns:
-        The recommendation; None if fewer than two precisions were measured.
     """
     by_name = {record.precision.name: record for record in records}
     if len(by_name) < 2:
@@ -79,40 +71,43 @@ def recommend(records: Iterable[Record]) -> Recommendation | None:
     reference = by_name.get(REFERENCE)
     if reference is None or not _trained(reference):
         problem = "was not measured" if reference is None else "itself did not train in every run"
-        return Recommendation("", False, reason=f"{REFERENCE} {problem}")
+        return Recommendation("", f"{REFERENCE} {problem}")
     names = [name for name in PRECISIONS if name in by_name and name != REFERENCE]
     candidates = [_candidate(by_name[name], reference) for name in names]
     usable = [c for c in candidates if not c.objection]
     unknown = [c for c in usable if not (c.time.count and c.accuracy.count)]
     hopes = [c for c in usable if c.time.ratio < _FASTER]
-    runs = max(ENOUGH_SEEDS, 2 * len(reference.rounds))
     if not (unknown or hopes):
         objections = dict.fromkeys(names, f"not faster than {REFERENCE}")
-        return Recommendation(REFERENCE, True, _object(candidates, objections))
+        return Recommendation(REFERENCE, "", _object(candidates, objections))
     if not unknown and any(hope.time.high < _FASTER for hope in hopes):
-        return _choose(hopes, candidates, runs)
+        return _choose(hopes, candidates)
     unsure = [c.name for c in unknown or hopes]
     reason = f"{' and '.join(unsure)} took less time, but the noise is larger than that"
     if unknown:
         reason = "fewer than two timed runs do not tell the noise"
-    return Recommendation("", False, tuple(candidates), reason, (REFERENCE, *unsure), runs)
+    return Recommendation("", reason, tuple(candidates), _more_runs(reference, *unsure))
 
 
-def _choose(hopes: list[Candidate], candidates: list[Candidate], runs: int) -> Recommendation:
+def _choose(hopes: list[Candidate], candidates: list[Candidate]) -> Recommendation:
     """The fastest, or the safest of those that are not shown to be slower than it."""
     fastest = min(hopes, key=lambda hope: hope.time.ratio).record
     level = [c for c in hopes if _ratio(c.record, fastest).low <= 1 + DEFAULT_TOLERANCE]
-    chosen = min(level, key=lambda hope: _risk(hope.record))
+    chosen = min(level, key=_risk)
     name, accuracy = chosen.name, chosen.accuracy
     objections = {c.name: f"slower than {name}" for c in candidates}
     safer = f"not shown to be faster than {name}, which is the safer of the two"
     objections |= {c.name: safer for c in level}
-    del objections[name]
-    found = _object(candidates, objections)
+    found = _object(candidates, {**objections, name: ""})
     excluded = accuracy.count >= ENOUGH_SEEDS and accuracy.low > -ACCURACY_MARGIN
     if excluded and chosen.time.high < _FASTER:
-        return Recommendation(name, True, found)
-    return Recommendation(name, False, found, undecided=(REFERENCE, name), runs=runs)
+        return Recommendation(name, "", found)
+    return Recommendation(name, "provisional", found, _more_runs(chosen.record, name))
+
+
+def _more_runs(record: Record, *names: str) -> str:
+    runs = max(ENOUGH_SEEDS, 2 * len(record.rounds))
+    return f"pytest benchmarks/ --precision {','.join((REFERENCE, *names))} --runs {runs}"
 
 
 def _candidate(record: Record, reference: Record) -> Candidate:
@@ -136,30 +131,25 @@ def _trained(record: Record) -> bool:
 
 def _ratio(record: Record, other: Record) -> Estimate:
     """The time of one precision over another's of the same session."""
-    pairs = list(zip(_seconds(record), _seconds(other), strict=False))
-    if len(pairs) < 2:
-        return _NO_TIME
-    mine, theirs = zip(*pairs, strict=True)
-    return paired(theirs, mine, tolerance=DEFAULT_TOLERANCE)
+    times = [
+        [r.seconds for r in one.rounds if r.seconds]
+        if one.turns is None
+        else one.turns.step_seconds
+        for one in (record, other)
+    ]
+    ratios = [math.log(mine) - math.log(theirs) for mine, theirs in zip(*times, strict=False)]
+    return paired(ratios, None, tolerance=DEFAULT_TOLERANCE) if len(ratios) > 1 else _NO_TIME
 
 
-def _seconds(record: Record) -> Sequence[float]:
-    if record.turns is not None:
-        return record.turns.step_seconds
-    return [entry.seconds for entry in record.rounds if entry.seconds is not None]
-
-
-def _risk(record: Record) -> tuple[bool, bool, int]:
+def _risk(candidate: Candidate) -> tuple[bool, bool, int]:
     """Orders precisions from safe to risky: float32 weights, no loss scale, the table's order."""
-    precision = record.precision
+    precision = candidate.record.precision
     place = list(PRECISIONS).index(precision.name)
     return precision.variable_dtype != "float32", precision.loss_scaling, place
 
 
-def _object(
-    candidates: Iterable[Candidate], objections: Mapping[str, str]
-) -> tuple[Candidate, ...]:
+def _object(candidates: list[Candidate], objections: dict[str, str]) -> tuple[Candidate, ...]:
     return tuple(
-        dataclasses.replace(c, objection=c.objection or objections.get(c.name, ""))
+        c if c.objection else dataclasses.replace(c, objection=objections[c.name])
         for c in candidates
     )

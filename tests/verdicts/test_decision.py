@@ -21,7 +21,7 @@ def compared(*verdicts: Verdict, paired: bool = False) -> Comparison:
         (Verdict.INCONCLUSIVE, "MEASURE MORE", "--benchmark-save=baseline   (some times more"),
         (Verdict.NO_BASELINE, "MEASURE MORE", "--benchmark-save=baseline   (five times"),
         (Verdict.INCOMPARABLE, "MEASURE MORE", "--benchmark-save=baseline   (five times"),
-        (Verdict.INVALID, "MEASURE MORE", "--benchmark-compare   (when what failed is mended"),
+        (Verdict.INVALID, "MEASURE MORE", "measured as now, and nothing failing"),
     ],
 )
 def test_every_verdict_is_an_action_and_a_command(verdict, action, command):
@@ -49,5 +49,5 @@ def test_pass_counts_what_was_judged_and_nothing_at_all_is_no_pass():
 
 
 def test_pairs_need_no_further_command_once_they_are_decided():
-    assert decide(compared(Verdict.FAIL, paired=True)).next == "nothing, it is decided"
+    assert decide(compared(Verdict.FAIL, paired=True)).next == "nothing more"
     assert "--looks" in decide(compared(Verdict.INCONCLUSIVE, paired=True)).next

@@ -30,7 +30,7 @@ def measured(name: str, seconds: float, *, lost: float = 0.0, runs: int = 10, **
 
 def answer(*records: Record):
     found = recommend(records)
-    return found.precision, found.sure, {c.name: c.objection for c in found.candidates}
+    return found.precision, not found.reason, {c.name: c.objection for c in found.candidates}
 
 
 SINGLE = measured("single", 1.0)
@@ -72,8 +72,8 @@ def test_loss_of_accuracy_that_is_shown_is_an_objection_and_a_smaller_one_is_non
 def test_accuracy_that_is_neither_shown_nor_excluded_makes_it_provisional():
     fast = measured("mixed_bfloat16", 0.5, runs=3)
     found = recommend([measured("single", 1.0, runs=3), fast])
-    assert (found.precision, found.sure) == ("mixed_bfloat16", False)
-    assert (found.undecided, found.runs) == (("single", "mixed_bfloat16"), 10)
+    assert (found.precision, found.reason) == ("mixed_bfloat16", "provisional")
+    assert found.next == "pytest benchmarks/ --precision single,mixed_bfloat16 --runs 10"
     spread = tuple(
         dataclasses.replace(
             entry, run=dataclasses.replace(entry.run, test_accuracy=0.9 + 0.09 * (-1) ** i)
@@ -81,7 +81,8 @@ def test_accuracy_that_is_neither_shown_nor_excluded_makes_it_provisional():
         for i, entry in enumerate(measured("mixed_bfloat16", 0.5).rounds)
     )
     found = recommend([SINGLE, record("mixed_bfloat16", spread)])
-    assert (found.precision, found.sure, found.runs) == ("mixed_bfloat16", False, 20)
+    assert (found.precision, found.reason) == ("mixed_bfloat16", "provisional")
+    assert found.next.endswith("--runs 20")
 
 
 def test_safer_of_two_is_taken_unless_it_is_shown_to_be_slower():
@@ -99,8 +100,8 @@ def test_noise_larger_than_the_difference_is_no_evidence():
     times = (0.5, 1.1, 0.9)
     rounds = tuple(a_round(s, accuracy=0.9, seed=i) for i, s in enumerate(times))
     found = recommend([measured("single", 1.0, runs=3), record("mixed_half", rounds)])
-    assert (found.precision, found.runs) == ("", 10)
-    assert found.undecided == ("single", "mixed_half")
+    assert found.precision == ""
+    assert found.next == "pytest benchmarks/ --precision single,mixed_half --runs 10"
     assert found.reason == "mixed_half took less time, but the noise is larger than that"
 
 
