@@ -21,15 +21,7 @@ class Word(str, enum.Enum):
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
-    """The rows as columns, two spaces apart.
-
-    Args:
-        rows: Cells; as many in each row.
-        left: How many columns, of words, are set to the left. Those of numbers stand to the right.
-
-    Returns:
-        Lines without line ends.
-    """
+    """The rows as columns, two spaces apart; the first ones, of words, are set to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -101,11 +93,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def reported(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Lets argparse print the parser's own message, which it hides for any ValueError.
-
-    Args:
-        parse: Reads an option's text; raises ValueError with a message for people.
-    """
+    """Lets argparse print the parser's own message, which it hides for any ValueError."""
 
     def parse_option(text: str) -> _T:
         try:

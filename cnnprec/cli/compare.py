@@ -162,11 +162,7 @@ def _limits(config: Path | None, default: Limits) -> LimitTable:
 
 
 def _files(places: Iterable[Path]) -> list[Path]:
-    """The files meant: those given, and all sessions of the folders given.
-
-    Raises:
-        ValueError: A folder cannot be listed or holds no session.
-    """
+    """The files given and all sessions of the folders given; ValueError where there is none."""
     files: list[Path] = []
     for place in places:
         if not place.is_dir():
@@ -186,11 +182,7 @@ def _files(places: Iterable[Path]) -> list[Path]:
 
 
 def _read_old(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """The sessions of OLD, and the files of its folders that are none.
-
-    Raises:
-        ValueError: There is no session, or a file that was given by name is none.
-    """
+    """The sessions of OLD, and the files of its folders that are none; ValueError without any."""
     sessions, skipped = read_files(_files(places))
     wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
     if wrong:

@@ -26,17 +26,7 @@ _SAVE_COMMAND = "pytest benchmarks/ --benchmark-save=baseline"
 def choose_baseline(
     asked: Asked, session: Session, prepared: Prepared, precisions: Collection[Precision]
 ) -> tuple[Selection, tuple[Skipped, ...]]:
-    """The sessions to compare with, and the files that are no session.
-
-    Args:
-        asked: What the user asked of baselines.
-        session: What is going to be measured.
-        prepared: On which device and images.
-        precisions: Those whose benchmarks were selected.
-
-    Raises:
-        ValueError: There are none, or too few where a verdict is required.
-    """
+    """The sessions to compare with, and the files that are no session; ValueError without any."""
     folder = asked.folder
     if folder is None:
         raise ValueError("--benchmark-compare: there is no folder with baselines")
@@ -73,12 +63,7 @@ def choose_baseline(
 
 
 def check_baseline(folder: Path, pattern: str | None) -> None:
-    """Refuses a folder without sessions before TensorFlow is loaded.
-
-    Raises:
-        ValueError: There is none. The message says for which machines there are some.
-        OSError: The folder cannot be listed.
-    """
+    """Refuses a folder without sessions, before TensorFlow is loaded, by a ValueError."""
     if matching_files(folder, pattern):
         return
     which = f" that match {pattern!r}" if pattern else ""

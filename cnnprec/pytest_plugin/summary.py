@@ -36,13 +36,11 @@ def pytest_terminal_summary(
     session, asked = config.stash[SESSION], config.stash[ASKED]
     writer = config.get_terminal_writer()
     width = writer.fullwidth if terminalreporter.isatty or "COLUMNS" in os.environ else None
-    blocks = {}
-    if session.records:
-        blocks["RESULTS"] = results(session.records.values(), width)
-    if asked.comparison is not None:
-        blocks["VERDICTS"] = verdicts(asked.comparison, width)
-    for title, lines in blocks.items():
-        terminalreporter.section(title)
+    judged = [] if asked.comparison is None else verdicts(asked.comparison, width)
+    shown = {"RESULTS": results(session.records.values(), width), "VERDICTS": judged}
+    for title, lines in shown.items():
+        if lines:
+            terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(coloured(line) if writer.hasmarkup else line)
     if session.records and exitstatus == pytest.ExitCode.INTERRUPTED:

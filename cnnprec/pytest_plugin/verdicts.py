@@ -77,10 +77,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
-    """Drops verdicts that are not due on this device, and misses none that is.
-
-    A verdict that -k or a file name leaves out would be a pass in silence.
-    """
+    """Drops verdicts that are not due here, and refuses to leave out one that is."""
     judged = {item: _judged(item) for item in session.items if is_verdict(item)}
     missing = [
         f"{metric} of {name or 'the session'}"

@@ -13,14 +13,7 @@ from cnnprec.verdicts.limits import LimitTable
 def describe_baseline(
     selection: Selection, skipped: Iterable[Skipped], limits: LimitTable, where: str = ""
 ) -> list[str]:
-    """What is compared with, and what was left aside and why.
-
-    Args:
-        selection: The sessions that were chosen, and the others.
-        skipped: The files that are no session, or a copy of one.
-        limits: How much growth is too much; told where it differs by metric or precision.
-        where: Where the sessions lie, such as ``" of /baselines"``.
-    """
+    """What is compared with, where it lies, and what was left aside and why."""
     names = [session.path.name for session in selection.sessions]
     lines = []
     if names:
@@ -44,15 +37,10 @@ def set_aside(selection: Selection) -> list[str]:
     alike: dict[str, list[str]] = {}
     for session, found in selection.refused:
         alike.setdefault("; ".join(map(str, found)), []).append(session.path.name)
-    lines += [
-        f"baseline: not comparable {_first_to_last(names)}: {listed}"
-        for listed, names in alike.items()
-    ]
+    for listed, names in alike.items():
+        more = f" to {names[-1]} ({len(names)} sessions)" if len(names) > 1 else ""
+        lines.append(f"baseline: not comparable {names[0]}{more}: {listed}")
     return lines
-
-
-def _first_to_last(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)} sessions)"
 
 
 def _minute(session: SavedSession) -> str:

@@ -21,9 +21,6 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     Args:
         records: In any order; each with at least one round.
         width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
-
-    Returns:
-        Lines without line ends.
     """
     order = list(PRECISIONS)
     ranked = sorted(records, key=lambda record: order.index(record.precision.name))
@@ -44,10 +41,7 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
 
 
 def step_seconds(record: Record) -> float | None:
-    """Wall time of a training step in seconds; None where timing was disabled.
-
-    The geometric mean of the timed turns; where there were none, the mean of the whole runs.
-    """
+    """Mean wall time of a step of the turns, or else the runs, in seconds; None without times."""
     if record.turns is not None:
         return statistics.geometric_mean(record.turns.step_seconds)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
@@ -91,7 +85,7 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     config = record.config
     seconds = step_seconds(record)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
-    scales = [r.run.final_loss_scale for r in record.rounds]
+    scales = sorted({s for r in record.rounds if (s := r.run.final_loss_scale) is not None})
     # An image more or less is one digit of the last place shown.
     digits = 1 if config.test_samples <= 1000 else 2
     return (
@@ -103,7 +97,7 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
         _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
-        "-".join(sorted({f"{s:g}" for s in scales if s is not None}, key=float)) or NONE,
+        "-".join(f"{scale:g}" for scale in dict.fromkeys([*scales[:1], *scales[-1:]])) or NONE,
         _peak([record]),
     )
 

@@ -37,38 +37,11 @@ def judgements(comparison: Comparison) -> list[dict[str, Any]]:
 _FIGURES = ("ratio", "low", "high", "detectable", "count")
 
 
-def verdict_json(
-    comparison: Comparison, baseline: Iterable[Path], session: Path | None
-) -> dict[str, Any]:
-    """The whole result as JSON types.
-
-    Args:
-        comparison: What was found.
-        baseline: The files compared with.
-        session: The file judged; None if the session was not saved.
-    """
-    return {
-        "version": VERSION,
-        "verdict": comparison.verdict.value,
-        "basis": comparison.basis,
-        "changed": [
-            {"name": d.name, "baseline": d.baseline, "current": d.current}
-            for d in comparison.changed
-        ],
-        "judgements": judgements(comparison),
-        "baseline": [str(path) for path in baseline],
-        "session": None if session is None else str(session),
-    }
-
-
 def make_way(path: Path) -> None:
-    """Makes sure that the result can be written later, and removes that of an earlier run.
-
-    A file that stayed would say PASS where this run ends before its verdict.
+    """Removes the result of an earlier run, which would say PASS where this run has no verdict.
 
     Raises:
-        ValueError: The folder cannot be written, or there is something else of this name, such
-            as a saved session. The message names it and the remedy.
+        ValueError: The folder cannot be written, or there is something else of this name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,10 +78,17 @@ _OWN = {"version": VERSION, "basis": "", "judgements": []}
 def write_verdict(
     path: Path, comparison: Comparison, baseline: Iterable[Path], session: Path | None
 ) -> None:
-    """Writes the result, whole or not at all.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    plain = verdict_json(comparison, baseline, session)
+    """Writes the result, the files compared with and the one judged; OSError where it cannot."""
+    plain = {
+        "version": VERSION,
+        "verdict": comparison.verdict.value,
+        "basis": comparison.basis,
+        "changed": [
+            {"name": d.name, "baseline": d.baseline, "current": d.current}
+            for d in comparison.changed
+        ],
+        "judgements": judgements(comparison),
+        "baseline": [str(other) for other in baseline],
+        "session": None if session is None else str(session),
+    }
     write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")

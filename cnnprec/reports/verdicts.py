@@ -12,12 +12,7 @@ from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
     """The VERDICTS block: what changed, why something did not pass, the table, what to do.
 
-    Args:
-        comparison: What was found.
-        width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
-
-    Returns:
-        Lines without line ends.
+    Rows lose columns where they are wider than the terminal; without a width nothing is lost.
     """
     found = decide(comparison)
     table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
@@ -66,10 +61,8 @@ def annotation(comparison: Comparison) -> str:
     return f"::{levels.get(found.verdict, 'warning')} title={title}::{message}"
 
 
-_VERDICT_HEADINGS = (
-    *("precision", "what", "ratio", "95 % bounds"),
-    *("detectable", "sessions", "verdict"),
-)
+_SIZES = ("ratio", "95 % bounds", "detectable", "sessions")
+_VERDICT_HEADINGS = ("precision", "what", *_SIZES, "verdict")
 
 
 def _measured(comparison: Comparison) -> list[Judgement]:
@@ -84,16 +77,12 @@ def _ranked(comparison: Comparison) -> list[Judgement]:
 
 
 def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
-    estimate = judgement.estimate
-    return (
-        judgement.precision or "(session)",
-        judgement.quantity or judgement.metric.value,
-        f"{estimate.ratio:.3f}" if estimate else NONE,
-        f"{estimate.low:.3f} to {estimate.high:.3f}" if estimate else NONE,
-        f"+{estimate.detectable:.0%}" if estimate else NONE,
-        str(estimate.count) if estimate else NONE,
-        judgement.verdict.value,
-    )
+    found, figures = judgement.estimate, [NONE] * 4
+    if found is not None:
+        bounds = f"{found.low:.3f} to {found.high:.3f}"
+        figures = [f"{found.ratio:.3f}", bounds, f"+{found.detectable:.0%}", str(found.count)]
+    what = judgement.quantity or judgement.metric.value
+    return (judgement.precision or "(session)", what, *figures, judgement.verdict.value)
 
 
 def _heading(comparison: Comparison) -> tuple[str, list[str]]:

@@ -28,11 +28,9 @@ class Candidate:
     Attributes:
         name: Name of the precision.
         record: What was measured of it.
-        time: Its time over the reference's, from the timed turns or else the runs.
-        accuracy: Its test accuracy less the reference's, seed by seed.
+        time: Its time over the reference's, by turns or else runs; of fewer than two a count of 0.
+        accuracy: Its test accuracy less the reference's, seed by seed; likewise.
         objection: Why it is not the answer; empty if it is, or if there is no answer.
-
-    Time and accuracy have a count of 0 where there are fewer than two pairs.
     """
 
     name: str

@@ -31,7 +31,7 @@ def test_answer_is_below_all_else_in_colour_and_fits_the_terminal(saved, monkeyp
     for title in ("RESULTS", "VERDICTS"):
         assert max(map(len, block(plain, title))) <= width
     last_screen = plain.splitlines()[-23:]
-    for start in ("half       CPU time", "verdict: FAIL", "reason:  half speed: ", "next: "):
+    for start in ("half       time per step", "verdict: FAIL", "reason:  half speed: ", "next: "):
         assert any(line.startswith(start) for line in last_screen), start
     assert plain.index("short test summary info") < plain.index(" RESULTS ")
     short = "FAILED benchmarks/test_verdict.py::test_verdict[speed-half] - +10"

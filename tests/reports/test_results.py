@@ -47,6 +47,14 @@ def test_memory_of_the_process_is_shown_once_on_a_cpu_and_by_precision_on_a_gpu(
     assert [row(measured("gpu"), name)[-1] for name in ("single", "half")] == ["800", "900"]
 
 
+def test_loss_scales_are_shown_from_the_smallest_to_the_largest():
+    def scaled(*scales):
+        rounds = [a_round(loss_scales=((0, s),), seed=i) for i, s in enumerate(scales)]
+        return row([record("mixed_half", tuple(rounds))], "mixed_half")[-1]
+
+    assert (scaled(16.0, 2.0, 4.0), scaled(8.0, 8.0)) == ("2-16", "8")
+
+
 def test_ratio_is_the_time_over_that_of_single():
     rows = [record("double", (a_round(4.0),)), record("single", (a_round(2.0),))]
     assert row(rows, "double")[5] == "2.00"
