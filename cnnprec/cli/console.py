@@ -46,6 +46,5 @@ def note(line: str) -> None:
 
 
 def drop_output() -> None:
-    """Leaves the rest of the result out, where the reader, such as head, has seen enough."""
-    # Python would complain when it flushes.
+    """Leaves the rest out where the reader has seen enough; Python would complain at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,11 +23,7 @@ from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
-from cnnprec.workload.fashion_mnist import (
-    DATA_DIR_VARIABLE,
-    TRAIN_IMAGES,
-    locate_fashion_mnist,
-)
+from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
 from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
 

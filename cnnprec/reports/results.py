@@ -145,7 +145,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     short = [
         f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
         for r in records
-        if len(r.rounds) < r.config.runs
+        if len(r.rounds) < r.config.runs and r.rounds[0].seconds is not None
     ]
     return [note, *short, *filter(None, map(explain, records))]
 

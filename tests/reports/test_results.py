@@ -104,6 +104,8 @@ def test_synthetic_data_are_named_loudly():
 def test_interrupted_precision_says_how_many_runs_it_has():
     assert "single: only 1 of 2 runs were finished." in results([record(rounds=(a_round(),))])
     assert not any("only" in line for line in results([record()]))
+    untimed = record(rounds=(a_round(None),))  # --benchmark-disable asks for one
+    assert not any("only" in line for line in results([untimed]))
 
 
 def test_trained_precision_needs_no_sentence():
