@@ -320,7 +320,8 @@ def test_progress_is_shown_on_a_terminal(on_terminal):
     session = on_terminal(*SMALL, "--precision=single,half", "--train-samples=960")
     assert session.read_to_end() == pytest.ExitCode.OK
     assert re.search(r"single: run [12]/2, epoch 1/1, loss \d\.\d+, \d+ s left", session.text)
-    last_screen = re.sub(r"\x1b\[[\d;]*\w", "", session.text).splitlines()[-23:]
+    plain = re.sub(r"\x1b\[[\d;]*\w", "", session.text)
+    last_screen = re.sub(r"\r+\n", "\n", plain).splitlines()[-23:]
     for start in ("precision  outcome", "single ", "half ", "Use single"):
         assert any(line.startswith(start) for line in last_screen), start
     assert "\x1b[32mtrained\x1b[0m" in session.text
