@@ -49,8 +49,9 @@ def wrapped(line: str, width: int | None) -> list[str]:
     """The line, or as many as a terminal of this width needs, broken between words."""
     if width is None or len(line) <= width:
         return [line]
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(line, width, subsequent_indent="  ", **whole)
+    return textwrap.wrap(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def coloured(line: str) -> str:

@@ -324,7 +324,6 @@ def test_progress_is_shown_on_a_terminal(on_terminal):
     last_screen = re.sub(r"\r+\n", "\n", plain).splitlines()[-23:]
     for start in ("precision  outcome", "single ", "half ", "Use single"):
         assert any(line.startswith(start) for line in last_screen), start
-    assert "\x1b[32mtrained\x1b[0m" in session.text
 
 
 # Bad input -------------------------------------------------------------------------------
