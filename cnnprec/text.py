@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import enum
+import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -37,15 +39,7 @@ def markdown_text(text: str) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
-    """The rows as columns, two spaces apart.
-
-    Args:
-        rows: Cells; as many in each row.
-        left: How many columns, of words, are set to the left. Those of numbers stand to the right.
-
-    Returns:
-        Lines without line ends.
-    """
+    """The rows as columns, two spaces apart; the first ones, of words, are set to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -54,6 +48,42 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int | None, drop: Iterable[str] = ()) -> list[str]:
+    """As `aligned`, without the columns that do not fit, in the order of the headings to drop."""
+    lines = aligned(rows)
+    for heading in drop:
+        if width is None or max(map(len, lines)) <= width:
+            break
+        if heading in rows[0]:
+            place = rows[0].index(heading)
+            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+            lines = aligned(rows)
+    return lines
+
+
+def wrapped(line: str, width: int | None) -> list[str]:
+    """The line, or as many as a terminal of this width needs, broken between words."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def coloured(line: str) -> str:
+    """The line with its outcomes and verdicts in green, red or yellow, for a terminal."""
+    for code, words in _COLOURS.items():
+        line = re.sub(rf"\b({words})\b", f"\033[{code}m\\1\033[0m", line)
+    return line
+
+
+_COLOURS = {
+    32: "PASS|ROLL OUT|trained",
+    31: "FAIL|INVALID|ROLL BACK|diverged|frozen|DISTURBED",
+    33: "INCONCLUSIVE|INCOMPARABLE|NO_BASELINE|MEASURE MORE|NOTICE|provisional",
+}
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -82,11 +112,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def reported(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Lets argparse print the parser's own message, which it hides for any ValueError.
-
-    Args:
-        parse: Reads an option's text; raises ValueError with a message for people.
-    """
+    """Lets argparse print the parser's own message, which it hides for any ValueError."""
 
     def parse_option(text: str) -> _T:
         try:

@@ -4,7 +4,17 @@ import argparse
 
 import pytest
 
-from cnnprec.text import aligned, count_of, did_you_mean, duration, markdown_table, reported
+from cnnprec.text import (
+    aligned,
+    coloured,
+    count_of,
+    did_you_mean,
+    duration,
+    fitted,
+    markdown_table,
+    reported,
+    wrapped,
+)
 
 
 def test_columns_are_aligned_words_to_the_left_and_numbers_to_the_right():
@@ -15,6 +25,26 @@ def test_columns_are_aligned_words_to_the_left_and_numbers_to_the_right():
         "long name  -        9",
     ]
     assert aligned([["x", "1"], ["y", "22"]], left=1) == ["x   1", "y  22"]
+
+
+def test_columns_are_dropped_in_order_until_the_rows_fit():
+    rows = [["name", "why", "s"], ["a", "because", "10.5"]]
+    assert fitted(rows, 19, ["why", "s"]) == aligned(rows)
+    assert fitted(rows, 18, ["why", "s"]) == ["name  s", "a     10.5"]
+    assert fitted(rows, 9, ["why", "s"]) == ["name", "a"]
+    assert fitted(rows, None, ["why"]) == aligned(rows)
+    assert fitted(rows, 9, ["how"]) == aligned(rows)  # nothing that may be dropped is there
+
+
+def test_sentences_are_broken_between_words_alone():
+    assert wrapped("one two-three four", 10) == ["one", "  two-three", "  four"]
+    assert wrapped("one two", 7) == wrapped("one two", None) == ["one two"]
+
+
+def test_words_that_matter_are_coloured_whole():
+    assert coloured("half PASS") == "half \033[32mPASS\033[0m"
+    assert coloured("half diverged/trained").count("\033[0m") == 2
+    assert coloured("PASSED, untrained") == "PASSED, untrained"
 
 
 def test_markdown_has_a_line_below_the_headings():

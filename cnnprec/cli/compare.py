@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import Commands, Parser, drop_output, note, say
+from cnnprec.cli.console import Commands, Parser, drop_output, note, say, terminal_width
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
@@ -162,11 +162,7 @@ def limits_here(config: Path | None, default: Limits) -> LimitTable:
 
 
 def _files(places: Iterable[Path]) -> list[Path]:
-    """The files meant: those given, and all sessions of the folders given.
-
-    Raises:
-        ValueError: A folder cannot be listed or holds no session.
-    """
+    """The files given and all sessions of the folders given; ValueError where there is none."""
     files: list[Path] = []
     for place in places:
         if not place.is_dir():
@@ -214,7 +210,7 @@ def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable)
     return [
         f"session: {printable(str(judged.session.path))}",
         *describe_baseline(judged.selection, skipped, limits),
-        *verdicts(judged.comparison),
+        *verdicts(judged.comparison, terminal_width()),
     ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from typing import NoReturn
 
 from cnnprec.ab.plan import Exit
+from cnnprec.text import coloured
 
 Commands = argparse._SubParsersAction
 """Where a subcommand adds its own parser."""
@@ -24,9 +26,16 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where the result goes into a file."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if known else None
+
+
 def say(line: str) -> None:
-    """Writes a line of the result."""
-    sys.stdout.write(line + "\n")
+    """Writes a line of the result, in colour on a terminal unless ``NO_COLOR`` is set."""
+    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    sys.stdout.write((coloured(line) if in_colour else line) + "\n")
     sys.stdout.flush()
 
 
@@ -37,6 +46,5 @@ def note(line: str) -> None:
 
 
 def drop_output() -> None:
-    """Leaves the rest of the result out, where the reader, such as head, has seen enough."""
-    # Python would complain when it flushes.
+    """Leaves the rest out where the reader has seen enough; Python would complain at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

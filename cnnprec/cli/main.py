@@ -28,14 +28,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code.
-
-    Args:
-        argv: The arguments, those of the process by default.
-
-    Raises:
-        SystemExit: After ``--help``, ``--version`` and options that cannot be read.
-    """
+    """Runs the command with these arguments, else the process's, and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     options: list[str] = []
     separated = words[:1] in (["ab"], ["baseline"], ["compare"]) and "--" in words

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.cli.console import Commands, Parser, note, say, terminal_width
 from cnnprec.records.read_sessions import read_session
 from cnnprec.reports.results import results
 from cnnprec.text import markdown_text, printable
@@ -30,9 +30,10 @@ def add_report(commands: Commands[Parser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     code = Exit.PASS
+    width = None if arguments.markdown else terminal_width()
     for place, path in enumerate(arguments.files):
         try:
-            lines = results(read_session(path).records.values())
+            lines = results(read_session(path).records.values(), width)
         except ValueError as error:
             note(f"cnnprec report: {error}")
             code = Exit.USAGE

@@ -17,6 +17,7 @@ pytest_plugins = [
     "cnnprec.pytest_plugin.options",
     "cnnprec.pytest_plugin.benchmarks",
     "cnnprec.pytest_plugin.verdicts",
+    "cnnprec.pytest_plugin.summary",
     "cnnprec.pytest_plugin.saving",
     "cnnprec.pytest_plugin.verdict_file",
     "cnnprec.pytest_plugin.unfinished",

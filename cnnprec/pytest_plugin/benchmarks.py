@@ -1,4 +1,4 @@
-"""The benchmarks: their items, their order, their fixtures, RESULTS."""
+"""The benchmarks: their items, their order, their fixtures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ from cnnprec.pytest_plugin.session import (
 )
 from cnnprec.pytest_plugin.unfinished import end_hung, keep
 from cnnprec.records.record import Record
-from cnnprec.reports.results import results
 
 if TYPE_CHECKING:
-    from _pytest.terminal import TerminalReporter
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnprec.measurement.prepare import Prepared
@@ -111,26 +109,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
         f"cnnprec: data {dataset.name} from {dataset.source}, SHA-256 {dataset.digest[:12]}; "
         f"device {machine.device_model}, TensorFlow {machine.tensorflow}"
     ]
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(
-    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
-    """Prints RESULTS, also of a session that was interrupted."""
-    session = config.stash[SESSION]
-    if not session.records:
-        return
-    terminalreporter.section("RESULTS")
-    for line in results(session.records.values()):
-        terminalreporter.write_line(line)
-    if exitstatus == pytest.ExitCode.INTERRUPTED:
-        missing = [p.name for p in session.precisions if p.name not in session.records]
-        terminalreporter.write_line(
-            "Interrupted: nothing was saved"
-            + (f"; not measured: {', '.join(missing)}" if missing else "")
-            + "."
-        )
 
 
 @pytest.hookimpl(optionalhook=True)

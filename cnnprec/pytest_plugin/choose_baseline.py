@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import Asked, Session
 from cnnprec.records.read_sessions import Skipped, read_sessions
 from cnnprec.records.record import Record
+from cnnprec.records.session_files import matching_files, session_files
 from cnnprec.reports.baseline import set_aside
-from cnnprec.text import printable
+from cnnprec.text import count_of, printable
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.detect import reach
@@ -36,11 +38,7 @@ def choose_baseline(
     saved, skipped = read_sessions(folder, asked.pattern)
     noted = "".join(f"\n  skipped {printable(f'{s.path.name}: {s.reason}')}" for s in skipped)
     if not saved:
-        which = f" that match {asked.pattern!r}" if asked.pattern else ""
-        raise ValueError(
-            f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
-            f"first, each with: {_SAVE_COMMAND}{noted}"
-        )
+        raise ValueError(f"NO_BASELINE: no file in {folder} is a saved session.{noted}")
     names = [precision.name for precision in precisions]
     current = {
         precision.name: Record(
@@ -72,3 +70,17 @@ def choose_baseline(
             "cnnprec baseline, or give a larger --detect"
         )
     return selection, skipped
+
+
+def check_baseline(folder: Path, pattern: str | None) -> None:
+    """Refuses a folder without sessions, before TensorFlow is loaded, by a ValueError."""
+    if matching_files(folder, pattern):
+        return
+    which = f" that match {pattern!r}" if pattern else ""
+    counts = {path.name: len(session_files(path)) for path in sorted(folder.parent.glob("*-*-x*/"))}
+    others = ", ".join(f"{name} ({count_of(n, 'session')})" for name, n in counts.items() if n)
+    raise ValueError(
+        f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
+        f"first, each with: {_SAVE_COMMAND}"
+        + (f"\n  There are some of other machines: {others}" if others else "")
+    )

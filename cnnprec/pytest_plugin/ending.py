@@ -10,10 +10,10 @@ from typing import NoReturn
 
 import pytest
 
-from cnnprec.pytest_plugin import benchmarks, saving, verdicts
+from cnnprec.pytest_plugin import saving, summary
 from cnnprec.pytest_plugin.session import ASKED
 
-_OURS = (benchmarks, verdicts, saving)
+_OURS = (summary, saving)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -15,6 +15,7 @@ from cnnprec.machine.names import check_device_name
 from cnnprec.measurement.supported import supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
+from cnnprec.pytest_plugin.choose_baseline import check_baseline
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
 from cnnprec.text import reported
@@ -22,9 +23,9 @@ from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
-from cnnprec.workload.fashion_mnist import locate_fashion_mnist
+from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
-from cnnprec.workload.profiles import JIT_CHOICES, PROFILES
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -139,6 +140,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("benchmark"):
         # A collection of garbage in the middle of a training is noise, not cost.
         config.option.benchmark_disable_gc = True
+        if config.option.benchmark_columns is None and config.option.verbose < 1:
+            config.option.benchmark_columns = ["median", "rounds"]  # RESULTS has the rest
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
@@ -169,11 +172,7 @@ def _session(config: pytest.Config) -> Session:
         )
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    if option.data_dir is not None and not option.data_dir.is_dir():
-        raise pytest.UsageError(
-            f"--data-dir {option.data_dir}: no such folder. Give the folder with Fashion-MNIST's "
-            "four IDX .gz files, or leave the option out to have them looked for."
-        )
+    _check_work(option, training)
     return Session(
         config=training,
         precisions=option.precision or supported_precisions(option.device),
@@ -182,6 +181,35 @@ def _session(config: pytest.Config) -> Session:
         device_choice=option.device,
         order_seed=_order_seed(config),
     )
+
+
+def _check_work(option: Any, training: TrainingConfig) -> None:
+    """Refuses what needs no device to be refused, before TensorFlow is loaded."""
+    for name, value, most in (
+        ("--runs", training.runs, 10**6),
+        ("--turns", training.turns, 10**6),
+        (f"--epochs {training.epochs}: steps a run", training.steps, 2**31 - 1),
+    ):
+        if value > most:
+            raise pytest.UsageError(f"{name} {value}: must be at most {most}")
+    if option.dataset == "synthetic":
+        return
+    given, most = os.environ.get(DATA_DIR_VARIABLE), TRAIN_IMAGES.shape[0]
+    name, folder = "--data-dir", option.data_dir
+    if folder is None and given:
+        name, folder = f"${DATA_DIR_VARIABLE}", Path(given)
+    if folder is not None and not folder.is_dir():
+        raise pytest.UsageError(
+            f"{name} {folder}: no such folder. Give the folder with Fashion-MNIST's four IDX .gz "
+            "files, or leave it out to have them looked for."
+        )
+    if training.train_samples > most and (
+        option.dataset == "fashion-mnist" or locate_fashion_mnist(option.data_dir)
+    ):
+        raise pytest.UsageError(
+            f"--train-samples {training.train_samples}: Fashion-MNIST has {most} training images; "
+            "give at most that, or --dataset synthetic"
+        )
 
 
 def _asked(config: pytest.Config) -> Asked:
@@ -232,6 +260,11 @@ def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
     ):
         if given and not hasattr(config, "workerinput"):
             raise pytest.UsageError(f"--benchmark-compare and {name} exclude each other: {why}")
+    if asked.folder is not None and not (option.collectonly or hasattr(config, "workerinput")):
+        try:
+            check_baseline(asked.folder, asked.pattern)
+        except (ValueError, OSError) as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _order_seed(config: pytest.Config) -> int:
@@ -258,7 +291,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
-        *_predictions(session),
+        *(
+            f"{precision.name}: {finding.message}"
+            for precision in session.precisions
+            for finding in check_precision(precision)
+        ),
     ]
 
 
@@ -270,12 +307,3 @@ def _dataset_announcement(session: Session) -> str:
         return f"Fashion-MNIST from {folder}"
     last = "the SYNTHETIC stand-in" if session.dataset_choice == "auto" else "an error"
     return f"Fashion-MNIST is not on this machine: download by Keras, and if that fails {last}"
-
-
-def _predictions(session: Session) -> list[str]:
-    """What the static check says of the precisions chosen, one sentence each."""
-    return [
-        f"{precision.name}: {finding.message}"
-        for precision in session.precisions
-        for finding in check_precision(precision)
-    ]

@@ -68,9 +68,12 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     block["judgements"] = [] if asked.comparison is None else judgements(asked.comparison)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
     """Says what could not be written, below everything else."""
+    yield
     for problem in config.stash[ASKED].problems:
         terminalreporter.write_line(problem, red=True)
 

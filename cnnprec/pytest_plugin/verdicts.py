@@ -1,9 +1,8 @@
-"""The verdict items: what is judged, checks before measuring, VERDICTS."""
+"""The verdict items: what is judged, and the checks before measuring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -17,9 +16,7 @@ from cnnprec.pytest_plugin.session import (
     parameters,
     precision_name,
 )
-from cnnprec.records.read_sessions import read_sessions
 from cnnprec.reports.baseline import describe_baseline
-from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.judge_saved import not_whole
 from cnnprec.verdicts.verdict import (
@@ -30,9 +27,6 @@ from cnnprec.verdicts.verdict import (
     Metric,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from _pytest.terminal import TerminalReporter
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -83,10 +77,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
-    """Drops verdicts that are not due on this device, and misses none that is.
-
-    A verdict that -k or a file name leaves out would be a pass in silence.
-    """
+    """Drops verdicts that are not due here, and refuses to leave out one that is."""
     judged = {item: _judged(item) for item in session.items if is_verdict(item)}
     missing = [
         f"{metric} of {name or 'the session'}"
@@ -121,27 +112,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     ]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(
-    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
-    """Prints VERDICTS below RESULTS."""
-    asked = config.stash[ASKED]
-    if asked.comparison is not None:
-        terminalreporter.section("VERDICTS")
-        for line in verdicts(asked.comparison):
-            terminalreporter.write_line(line)
-        # Imported here because the library that finds the changes takes a second to load.
-        from cnnprec.reports.history import summary
-        from cnnprec.verdicts.history import history
-
-        saved, _ = read_sessions(asked.folder or "")
-        for line in summary(history(saved, config.stash[SESSION].records)):
-            terminalreporter.write_line(line)
-    elif asked.selection is not None and exitstatus != pytest.ExitCode.OK:
-        terminalreporter.write_line("No verdict: the session ended before it.")
-
-
 @pytest.fixture(scope="session")
 def comparison(pytestconfig: pytest.Config) -> Comparison:
     """The verdicts on what this session measured."""
@@ -171,14 +141,27 @@ def judge(
     def turn(metric: Metric, precision: str) -> None:
         judgement = comparison.of(metric, precision)
         _record(judgement, record_property)
-        text = f"{judgement.verdict}: {judgement.reason}"
+        text, estimate = f"{judgement.verdict}: {judgement.reason}", judgement.estimate
         asked = pytestconfig.stash[ASKED]
         if judgement.verdict is Verdict.INCONCLUSIVE and not asked.require_verdict:
             pytest.skip(text)
         if judgement.verdict is not Verdict.PASS:
-            pytest.fail(text, pytrace=False)
+            # pytest's short summary shows the first line, as much of it as fits.
+            first = f"{estimate.ratio - 1:+.0%} {judgement.quantity}\n" if estimate else ""
+            pytest.fail(first + text, pytrace=False)
 
     return turn
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leaves "Failed:" out, so that the short summary has room for the reason."""
+    report = yield
+    if is_verdict(item) and report.failed and call.excinfo is not None:
+        report.longrepr = str(call.excinfo.value)
+    return report
 
 
 def _record(judgement: Judgement, record_property: Callable[[str, object], None]) -> None:

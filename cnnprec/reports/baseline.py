@@ -13,14 +13,7 @@ from cnnprec.verdicts.limits import LimitTable
 def describe_baseline(
     selection: Selection, skipped: Iterable[Skipped], limits: LimitTable, where: str = ""
 ) -> list[str]:
-    """What is compared with, and what was left aside and why.
-
-    Args:
-        selection: The sessions that were chosen, and the others.
-        skipped: The files that are no session, or a copy of one.
-        limits: How much growth is too much; told where it differs by metric or precision.
-        where: Where the sessions lie, such as ``" of /baselines"``.
-    """
+    """What is compared with, where it lies, and what was left aside and why."""
     names = [printable(session.path.name) for session in selection.sessions]
     lines = []
     if names:
@@ -39,14 +32,18 @@ def describe_baseline(
 
 
 def set_aside(selection: Selection) -> list[str]:
-    """The sessions that are not compared with, a line each."""
+    """The sessions that are not compared with, a line for each reason."""
     lines = [
         f"baseline: not used {printable(s.path.name)}: {printable(reason)}"
         for s, reason in selection.unfit
     ]
+    alike: dict[str, list[str]] = {}
     for session, found in selection.refused:
-        listed = "; ".join(str(difference) for difference in found)
-        lines.append(f"baseline: not comparable {printable(session.path.name)}: {listed}")
+        name = printable(session.path.name)
+        alike.setdefault("; ".join(map(str, found)), []).append(name)
+    for listed, names in alike.items():
+        more = f" to {names[-1]} ({len(names)} sessions)" if len(names) > 1 else ""
+        lines.append(f"baseline: not comparable {names[0]}{more}: {listed}")
     return lines
 
 

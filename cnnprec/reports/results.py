@@ -7,46 +7,40 @@ from collections.abc import Iterable, Sequence
 
 from cnnprec.precision.precisions import rank
 from cnnprec.records.record import Outcome, Record, Round
-from cnnprec.text import aligned
-from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, accuracy_against
-
-_REFERENCE = "single"
+from cnnprec.text import count_of, fitted, wrapped
+from cnnprec.verdicts.disturbance import disturbance
+from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
+from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
 
 NONE = "-"
 
 
-def results(records: Iterable[Record]) -> list[str]:
-    """The RESULTS block.
-
-    It holds what was trained on, one row per precision, and one sentence for each precision
-    that did not train.
+def results(records: Iterable[Record], width: int | None = None) -> list[str]:
+    """The RESULTS block: what was trained on, why some did not train, a table, what to use.
 
     Args:
         records: In any order; each with at least one round.
-
-    Returns:
-        Lines without line ends.
+        width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
     """
     ranked = sorted(records, key=lambda record: rank(record.precision.name))
     if not ranked:
         return []
-    reference = next(
-        (step_seconds(r) for r in ranked if r.precision.name == _REFERENCE),
-        None,
-    )
-    own_memory = ranked[0].environment.device_kind != "cpu"
-    rows = [
-        [*_HEADINGS, *(["peak MB"] if own_memory else [])],
-        *([*_row(r, reference), *([_peak([r])] if own_memory else [])] for r in ranked),
+    reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
+    rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
+    if ranked[0].environment.device_kind == "cpu":
+        rows = [row[:-1] for row in rows]
+    disturbed = disturbance(ranked)
+    above = [f"DISTURBED: {disturbed}. Measure again when nothing else runs."] if disturbed else []
+    above += [*_conditions(ranked[0]), "", *_notes(ranked), ""]
+    return [
+        *(part for line in above for part in wrapped(line, width)),
+        *fitted(rows, width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
+        *(part for line in _answer(recommend(ranked)) for part in wrapped(line, width)),
     ]
-    return [*_conditions(ranked[0]), "", *aligned(rows), *_notes(ranked)]
 
 
 def step_seconds(record: Record) -> float | None:
-    """Wall time of a training step in seconds; None where timing was disabled.
-
-    The geometric mean of the timed turns; where there were none, the mean of the whole runs.
-    """
+    """Mean wall time of a step of the turns, or else the runs, in seconds; None without times."""
     if record.turns is not None:
         return statistics.geometric_mean(record.turns.step_seconds)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
@@ -81,15 +75,8 @@ def explain(record: Record) -> str | None:
 
 
 _HEADINGS = (
-    "precision",
-    "outcome",
-    "s/run",
-    "ms/step",
-    "samples/s",
-    "time/single",
-    "warm-up s",
-    "accuracy",
-    "loss scale",
+    *("precision", "outcome", "s/run", "ms/step", "images/s", "/single"),
+    *("warm-up", "accuracy %", "loss scale", "peak MB"),
 )
 
 
@@ -97,17 +84,20 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     config = record.config
     seconds = step_seconds(record)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
-    scales = [r.run.final_loss_scale for r in record.rounds]
+    scales = sorted({s for r in record.rounds if (s := r.run.final_loss_scale) is not None})
+    # An image more or less is one digit of the last place shown.
+    digits = 1 if config.test_samples <= 1000 else 2
     return (
         record.precision.name,
         _outcomes(record.rounds),
-        _spread(times, 2),
+        _spread(times, 2 if not times or max(times) < 100 else 0),
         NONE if seconds is None else f"{seconds * 1e3:.2f}",
         NONE if seconds is None else f"{config.batch_size / seconds:.0f}",
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
-        _spread([r.run.test_accuracy for r in record.rounds], 4),
-        _range([f"{scale:g}" for scale in sorted({s for s in scales if s is not None})]) or NONE,
+        _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
+        "-".join(f"{scale:g}" for scale in dict.fromkeys([*scales[:1], *scales[-1:]])) or NONE,
+        _peak([record]),
     )
 
 
@@ -142,49 +132,55 @@ def _conditions(record: Record) -> list[str]:
 
 def _notes(records: Sequence[Record]) -> list[str]:
     runs = max(len(record.rounds) for record in records)
-    notes = [
-        f"Mean ± standard deviation over {runs} run{'s' if runs > 1 else ''}. s/run is training "
-        "alone; warm-up is building, tracing and the first steps."
-        + _turns_note(records[0])
-        + (
-            f" Peak memory of the process, with all models in it: {_peak(records)} MB."
-            if records[0].environment.device_kind == "cpu"
-            else ""
-        ),
-        *(
-            f"{record.precision.name}: only {len(record.rounds)} of {record.config.runs} runs "
-            "were finished."
-            for record in records
-            if len(record.rounds) < record.config.runs
-        ),
+    note = (
+        f"Mean ± standard deviation over {count_of(runs, 'run')}. s/run is training alone; "
+        "/single is the time over single's; warm-up is building, tracing and the first steps, in s."
+    )
+    if turns := records[0].turns:
+        unsteady = "" if turns.steady else ", still becoming faster when they began"
+        note += f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
+    if records[0].environment.device_kind == "cpu":
+        note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
+    short = [
+        f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
+        for r in records
+        if len(r.rounds) < r.config.runs and r.rounds[0].seconds is not None
     ]
-    return ["", *notes, *_accuracies(records), *filter(None, map(explain, records))]
+    return [note, *short, *filter(None, map(explain, records))]
 
 
-def _turns_note(record: Record) -> str:
-    turns = record.turns
-    if turns is None:
-        return ""
-    unsteady = "" if turns.steady else ", still becoming faster when they began"
-    return f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
-
-
-def _accuracies(records: Sequence[Record]) -> list[str]:
-    """One sentence for each precision that ran enough seeds beside the reference."""
-    reference = next((r for r in records if r.precision.name == _REFERENCE), None)
-    if reference is None:
+def _answer(found: Recommendation | None) -> list[str]:
+    """Which precision to use, what it saves, what not to use and why, the next command."""
+    if found is None:
         return []
-    found = {
-        r.precision.name: accuracy_against(reference, r) for r in records if r is not reference
-    }
-    return [
-        f"{name}: accuracy {e.mean * 100:+.2f} percentage points against {_REFERENCE} "
-        f"(90 % interval {e.low * 100:+.2f} to {e.high * 100:+.2f}, {e.count} paired seeds): "
-        + ("" if e.equivalent else "not shown to be ")
-        + f"equivalent within {ACCURACY_MARGIN * 100:g} point."
-        for name, e in found.items()
-        if e is not None
-    ]
+    lines = ["", f"Use {found.precision}: no other precision that trains as well is faster."]
+    if not found.precision:
+        lines = ["", f"Not enough evidence: {found.reason}. Use {REFERENCE} until then."]
+    reasons: dict[str, list[str]] = {}
+    for candidate in found.candidates:
+        if candidate.objection:
+            reasons.setdefault(candidate.objection, []).append(candidate.name)
+        elif candidate.name == found.precision:
+            sure = f" ({found.reason})" if found.reason else ""
+            lines = ["", f"Use {candidate.name}{sure}: {_gain(candidate)}"]
+    if reasons:
+        against = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+        lines.append(f"Not {against}.")
+    return [*lines, f"Decide: {found.next}"] if found.next else lines
+
+
+def _gain(chosen: Candidate) -> str:
+    """What the choice saves, and what is known of its accuracy."""
+    time, accuracy, dtype = chosen.time, chosen.accuracy, chosen.record.precision.variable_dtype
+    memory = {"float64": "twice as much", "float32": "as much"}.get(dtype, "half as much")
+    excluded = "" if accuracy.low > -ACCURACY_MARGIN else "not "
+    return (
+        f"{time.ratio:.2f} of the time of {REFERENCE} ({time.low:.2f} to {time.high:.2f}, 90 % "
+        f"interval); its weights take {memory} memory as {REFERENCE}'s. Its accuracy is not shown "
+        f"to be worse: {accuracy.mean * 100:+.1f} percentage points ({accuracy.low * 100:+.1f} to "
+        f"{accuracy.high * 100:+.1f}, {accuracy.count} paired seeds); a loss of "
+        f"{ACCURACY_MARGIN * 100:g} point is {excluded}excluded."
+    )
 
 
 def _outcomes(rounds: Sequence[Round]) -> str:

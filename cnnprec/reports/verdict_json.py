@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnprec.records.json_numbers import encode
 from cnnprec.records.write_whole import write_whole
-from cnnprec.verdicts.verdict import Comparison, Judgement
+from cnnprec.verdicts.verdict import Comparison
 
 VERSION = 1
 """Version of the layout of the file."""
@@ -18,57 +18,30 @@ VERSION = 1
 
 def judgements(comparison: Comparison) -> list[dict[str, Any]]:
     """All judgements as JSON types, with the figures of those that have some."""
-    rows: list[dict[str, Any]] = encode([_judgement(j) for j in comparison.judgements])
+    rows: list[dict[str, Any]] = encode(
+        [
+            {
+                "metric": j.metric.value,
+                "precision": j.precision,
+                "verdict": j.verdict.value,
+                "reason": j.reason,
+                "quantity": j.quantity,
+                **{name: getattr(j.estimate, name, None) for name in _FIGURES},
+            }
+            for j in comparison.judgements
+        ]
+    )
     return rows
-
-
-def _judgement(judgement: Judgement) -> dict[str, Any]:
-    estimate = judgement.estimate
-    return {
-        "metric": judgement.metric.value,
-        "precision": judgement.precision,
-        "verdict": judgement.verdict.value,
-        "reason": judgement.reason,
-        "quantity": judgement.quantity,
-        **{name: None if estimate is None else getattr(estimate, name) for name in _FIGURES},
-    }
 
 
 _FIGURES = ("ratio", "low", "high", "detectable", "count")
 
 
-def verdict_json(
-    comparison: Comparison, baseline: Iterable[Path], session: Path | None
-) -> dict[str, Any]:
-    """The whole result as JSON types.
-
-    Args:
-        comparison: What was found.
-        baseline: The files compared with.
-        session: The file judged; None if the session was not saved.
-    """
-    return {
-        "version": VERSION,
-        "verdict": comparison.verdict.value,
-        "basis": comparison.basis,
-        "changed": [
-            {"name": d.name, "baseline": d.baseline, "current": d.current}
-            for d in comparison.changed
-        ],
-        "judgements": judgements(comparison),
-        "baseline": [str(path) for path in baseline],
-        "session": None if session is None else str(session),
-    }
-
-
 def make_way(path: Path) -> None:
-    """Makes sure that the result can be written later, and removes that of an earlier run.
-
-    A file that stayed would say PASS where this run ends before its verdict.
+    """Removes the result of an earlier run, which would say PASS where this run has no verdict.
 
     Raises:
-        ValueError: The folder cannot be written, or there is something else of this name, such
-            as a saved session. The message names it and the remedy.
+        ValueError: The folder cannot be written, or there is something else of this name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,10 +78,17 @@ _OWN = {"version": VERSION, "basis": "", "judgements": []}
 def write_verdict(
     path: Path, comparison: Comparison, baseline: Iterable[Path], session: Path | None
 ) -> None:
-    """Writes the result, whole or not at all.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    plain = verdict_json(comparison, baseline, session)
+    """Writes the result, the files compared with and the one judged; OSError where it cannot."""
+    plain = {
+        "version": VERSION,
+        "verdict": comparison.verdict.value,
+        "basis": comparison.basis,
+        "changed": [
+            {"name": d.name, "baseline": d.baseline, "current": d.current}
+            for d in comparison.changed
+        ],
+        "judgements": judgements(comparison),
+        "baseline": [str(other) for other in baseline],
+        "session": None if session is None else str(session),
+    }
     write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")

@@ -4,62 +4,70 @@ from __future__ import annotations
 
 from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
-from cnnprec.text import aligned, markdown_table, markdown_text
-from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Metric, Verdict
+from cnnprec.text import fitted, markdown_table, markdown_text, wrapped
+from cnnprec.verdicts.decision import decide
+from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 
 
-def verdicts(comparison: Comparison) -> list[str]:
-    """The VERDICTS block: the table, the reasons of all that did not pass, the changed stack.
+def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
+    """The VERDICTS block: what changed, why something did not pass, the table, what to do.
 
-    Returns:
-        Lines without line ends.
+    Rows lose columns where they are wider than the terminal; without a width nothing is lost.
     """
-    rows = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
+    found = decide(comparison)
+    table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
+    heading, details = _heading(comparison)
+    above = [
+        heading,
+        *(f"  {line}" for line in details),
+        "",
+        *(remarks := _remarks(comparison)),
+        *([""] if remarks else []),
+    ]
+    below = [
+        "",
+        f"verdict: {found.verdict}, {found.action}",
+        f"reason:  {found.reason}",
+        f"next:    {found.next}",
+    ]
     return [
-        f"compared with {comparison.basis}; {_stack(comparison)}",
-        *(f"  {difference}" for difference in comparison.changed),
-        *_machine(comparison),
-        "",
-        *aligned(rows),
-        "",
-        *_remarks(comparison),
-        f"verdict: {comparison.verdict}",
+        *(part for line in above for part in wrapped(line, width)),
+        *fitted(table, width, ("sessions", "detectable", "ratio")),
+        *(part for line in below for part in wrapped(line, width)),
     ]
 
 
 def verdicts_markdown(comparison: Comparison) -> list[str]:
     """The same as `verdicts` in Markdown, for the summary of a CI job or a pull request."""
-    rows = (_verdict_row(judgement) for judgement in _measured(comparison))
+    found, (heading, details) = decide(comparison), _heading(comparison)
     return [
-        f"**{comparison.verdict}**, compared with {comparison.basis}; {_stack(comparison)}",
+        f"**{found.verdict}, {found.action}**, {heading}",
         "",
-        *(f"* {markdown_text(str(difference))}" for difference in comparison.changed),
-        *(f"* {line}" for line in _machine(comparison)),
-        *([""] if comparison.changed else []),
-        *markdown_table(_VERDICT_HEADINGS, rows),
+        *(f"* {markdown_text(line)}" for line in details),
+        *([""] if details else []),
+        *markdown_table(_VERDICT_HEADINGS, map(_verdict_row, _measured(comparison))),
         "",
         *(f"* {markdown_text(remark)}" for remark in _remarks(comparison)),
+        f"* next: {found.next}",
     ]
 
 
-_VERDICT_HEADINGS = (
-    "precision",
-    "what",
-    "ratio",
-    "95 % bounds",
-    "detectable",
-    "sessions",
-    "verdict",
-)
+def annotation(comparison: Comparison) -> str:
+    """The decision as a workflow command of GitHub Actions."""
+    found = decide(comparison)
+    levels = {Verdict.PASS: "notice", Verdict.FAIL: "error", Verdict.INVALID: "error"}
+    message = found.reason.replace("%", "%25").replace("\n", "%0A")
+    title = f"cnnprec {found.verdict}, {found.action}"
+    return f"::{levels.get(found.verdict, 'warning')} title={title}::{message}"
+
+
+_SIZES = ("ratio", "95 % bounds", "detectable", "sessions")
+_VERDICT_HEADINGS = ("precision", "what", *_SIZES, "verdict")
 
 
 def _measured(comparison: Comparison) -> list[Judgement]:
     """The judgements that the table shows: sizes always, the others where they did not pass."""
-    return [
-        judgement
-        for judgement in _ranked(comparison)
-        if judgement.metric in GROWTHS or judgement.verdict is not Verdict.PASS
-    ]
+    return [j for j in _ranked(comparison) if j.metric in GROWTHS or j.verdict is not Verdict.PASS]
 
 
 def _ranked(comparison: Comparison) -> list[Judgement]:
@@ -68,61 +76,34 @@ def _ranked(comparison: Comparison) -> list[Judgement]:
 
 
 def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
-    estimate = judgement.estimate
-    return (
-        judgement.precision or "(session)",
-        judgement.quantity or judgement.metric.value,
-        f"{estimate.ratio:.3f}" if estimate else NONE,
-        f"{estimate.low:.3f} to {estimate.high:.3f}" if estimate else NONE,
-        f"+{estimate.detectable:.0%}" if estimate else NONE,
-        str(estimate.count) if estimate else NONE,
-        judgement.verdict.value,
-    )
+    found, figures = judgement.estimate, [NONE] * 4
+    if found is not None:
+        bounds = f"{found.low:.3f} to {found.high:.3f}"
+        figures = [f"{found.ratio:.3f}", bounds, f"+{found.detectable:.0%}", str(found.count)]
+    what = judgement.quantity or judgement.metric.value
+    return (judgement.precision or "(session)", what, *figures, judgement.verdict.value)
 
 
-def _machine(comparison: Comparison) -> list[str]:
-    """How fast the machine was, where its calibrators tell."""
-    slower = comparison.machine
-    if slower is None:
-        why = comparison.why_no_machine
-        return [f"the calibrators were not used: {why}"] if why else []
-    if abs(slower) < _ALIKE:
-        return ["the machine was as fast as in the baseline's sessions, by its calibrators"]
-    return [
-        f"the machine was {abs(slower):.0%} {'slower' if slower > 0 else 'faster'} than in the "
-        "baseline's sessions, by its calibrators; the verdicts allow for it"
-    ]
-
-
-def _stack(comparison: Comparison) -> str:
-    return "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
+def _heading(comparison: Comparison) -> tuple[str, list[str]]:
+    """What was compared with, and then what changed of software and machine."""
+    changed = "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
+    slower, details = comparison.machine, [str(difference) for difference in comparison.changed]
+    if slower is not None:
+        than = "than in the baseline's sessions, by its calibrators; the verdicts allow for it"
+        word = "slower" if slower > 0 else "faster"
+        alike = "the machine was as fast as in the baseline's sessions, by its calibrators"
+        text = alike if abs(slower) < 0.02 else f"the machine was {abs(slower):.0%} {word} {than}"
+        details.append(text)
+    elif comparison.why_no_machine:
+        details.append(f"the calibrators were not used: {comparison.why_no_machine}")
+    return f"compared with {comparison.basis}; {changed}", details
 
 
 def _remarks(comparison: Comparison) -> list[str]:
-    """One sentence for each judgement that did not pass, or that passed with a notice.
-
-    Where something is slower than saved sessions, one more says what else can be the cause.
-    """
-    remarks = [
-        f"{_NOTICE if judgement.notice else judgement.verdict} "
-        f"{judgement.precision or 'session'} {judgement.metric}: "
-        f"{judgement.reason}"
+    """One sentence for each judgement that did not pass, or that passed with a notice."""
+    return [
+        f"{'NOTICE' if judgement.notice else judgement.verdict} "
+        f"{judgement.precision or 'session'} {judgement.metric}: {judgement.reason}"
         for judgement in _ranked(comparison)
         if judgement.verdict is not Verdict.PASS or judgement.notice
     ]
-    slower = not comparison.paired and any(
-        judgement.metric is Metric.SPEED
-        and judgement.verdict is Verdict.FAIL
-        and judgement.estimate is not None
-        for judgement in comparison.judgements
-    )
-    return [*remarks, _OTHER_CAUSE] if slower else remarks
-
-
-_NOTICE = "NOTICE"
-_ALIKE = 0.02
-
-_OTHER_CAUSE = (
-    "A machine that became slower since the sessions were saved looks the same. Measuring by turns "
-    "tells the two apart (cnnprec ab), and so do sessions saved over days instead of in one go."
-)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from cnnprec.records.record import Outcome, Record
 from cnnprec.verdicts.case import Case, all_runs_by_seed, judgement_on, runs_by_seed
 from cnnprec.verdicts.comparability import stack
-from cnnprec.verdicts.equivalence import Equivalence, equivalence
+from cnnprec.verdicts.equivalence import equivalence
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
 ENOUGH_SEEDS = 10
@@ -20,24 +20,6 @@ ACCURACY_MARGIN = 0.01
 
 ACCURACY_SHARE = 0.1
 """The accuracies' share of the error that one comparison may make."""
-
-
-def accuracy_against(reference: Record, record: Record) -> Equivalence | None:
-    """How the accuracy differs from another precision's, seed by seed.
-
-    Two one-sided tests: equivalent means that a difference of `ACCURACY_MARGIN` is excluded
-    in both directions.
-
-    Returns:
-        None if fewer than `ENOUGH_SEEDS` seeds trained in both: too few for a claim.
-    """
-    theirs = runs_by_seed(reference)
-    changes = [
-        run.test_accuracy - theirs[seed].test_accuracy
-        for seed, run in runs_by_seed(record).items()
-        if seed in theirs and run.outcome is theirs[seed].outcome is Outcome.TRAINED
-    ]
-    return equivalence(changes, ACCURACY_MARGIN) if len(changes) >= ENOUGH_SEEDS else None
 
 
 def judge_outcome(case: Case) -> Judgement:

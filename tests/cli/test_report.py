@@ -52,7 +52,7 @@ def test_report_goes_on_after_a_file_that_cannot_be_read(capsys, saved):
     assert str(broken) in shown.err
     assert str(missing) in shown.err
     assert "Traceback" not in shown.err
-    assert shown.out.count("precision") == 1
+    assert shown.out.count("precision  ") == 1
     assert "single" in shown.out
 
 

@@ -1,5 +1,6 @@
 """The plugin, tested by running real pytest sessions on the real benchmarks."""
 
+import fcntl
 import gc
 import gzip
 import json
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -242,7 +244,7 @@ def test_order_differs_from_session_to_session(project):
 def test_disabled_benchmarks_train_once_and_time_nothing(project):
     result = run(project, *SMALL, "--precision=single", "--benchmark-disable")
     result.assert_outcomes(passed=1)
-    result.stdout.re_match_lines([r"single +\S+ +- +- +- +- +- +0\.\d{4} .*"])
+    result.stdout.re_match_lines([r"single +\S+ +- +- +- +- +- +\d+\.\d .*"])
 
 
 def test_skipped_benchmarks_print_no_results(project):
@@ -262,6 +264,7 @@ class TerminalSession:
 
     def __init__(self, project: pytest.Pytester, *arguments: str) -> None:
         self._ours, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         self.process = subprocess.Popen(
             [*(sys.executable, "-m", "pytest", "benchmarks", "-p", "no:cacheprovider"), *arguments],
             cwd=project.path,
@@ -314,10 +317,13 @@ def on_terminal(project, usual_signals):
 
 
 def test_progress_is_shown_on_a_terminal(on_terminal):
-    session = on_terminal(*SMALL, "--precision=single", "--train-samples=960")
+    session = on_terminal(*SMALL, "--precision=single,half", "--train-samples=960")
     assert session.read_to_end() == pytest.ExitCode.OK
     assert re.search(r"single: run [12]/2, epoch 1/1, loss \d\.\d+, \d+ s left", session.text)
-    assert "RESULTS" in session.text
+    plain = re.sub(r"\x1b\[[\d;]*\w", "", session.text)
+    last_screen = re.sub(r"\r+\n", "\n", plain).splitlines()[-23:]
+    for start in ("precision  outcome", "single ", "half ", "Use single"):
+        assert any(line.startswith(start) for line in last_screen), start
 
 
 # Bad input -------------------------------------------------------------------------------

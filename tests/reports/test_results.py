@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import pytest
 from hypothesis import given
 
 from cnnprec.records.record import DataInfo, Outcome, Record
@@ -10,8 +11,9 @@ from tests.support.strategies import RECORDS
 
 
 def row(records, precision) -> list[str]:
-    line = next(line for line in results(records) if line.startswith(precision + " "))
-    return line.split()
+    lines = results(records)
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("precision ")) :]
+    return next(line for line in table if line.startswith(precision + " ")).split()
 
 
 def test_row_holds_the_figures_worked_out_by_hand():
@@ -25,7 +27,7 @@ def test_row_holds_the_figures_worked_out_by_hand():
         "320",
         "1.00",
         "1.5",
-        *("0.8500", "±", "0.0707"),
+        *("85.0", "±", "7.1"),
         "-",
     ]
 
@@ -43,6 +45,14 @@ def test_memory_of_the_process_is_shown_once_on_a_cpu_and_by_precision_on_a_gpu(
     assert not any("peak MB" in line for line in lines)
     assert "\n".join(lines).count("Peak memory of the process, with all models in it: 900 MB") == 1
     assert [row(measured("gpu"), name)[-1] for name in ("single", "half")] == ["800", "900"]
+
+
+def test_loss_scales_are_shown_from_the_smallest_to_the_largest():
+    def scaled(*scales):
+        rounds = [a_round(loss_scales=((0, s),), seed=i) for i, s in enumerate(scales)]
+        return row([record("mixed_half", tuple(rounds))], "mixed_half")[-1]
+
+    assert (scaled(16.0, 2.0, 4.0), scaled(8.0, 8.0)) == ("2-16", "8")
 
 
 def test_ratio_is_the_time_over_that_of_single():
@@ -64,7 +74,8 @@ def test_times_are_left_open_where_timing_was_disabled():
 def test_rows_come_in_the_order_of_the_table_whatever_the_order_of_measuring():
     names = ["half", "double", "mixed_half", "single"]
     lines = results([record(name) for name in names])
-    first_words = [line.split()[0] for line in lines if line]
+    start = next(i for i, line in enumerate(lines) if line.startswith("precision "))
+    first_words = [line.split()[0] for line in lines[start:] if line]
     assert [word for word in first_words if word in names] == [
         "double",
         "single",
@@ -85,13 +96,16 @@ def test_no_records_give_no_lines():
 
 def test_synthetic_data_are_named_loudly():
     lines = results([record(data=DataInfo("synthetic", "generated", "0" * 64))])
-    assert "SYNTHETIC" in lines[0]
-    assert "SYNTHETIC" not in results([record()])[0]
+    (line,) = [line for line in lines if line.startswith("data:")]
+    assert "SYNTHETIC" in line
+    assert "SYNTHETIC" not in "\n".join(results([record()]))
 
 
 def test_interrupted_precision_says_how_many_runs_it_has():
     assert "single: only 1 of 2 runs were finished." in results([record(rounds=(a_round(),))])
     assert not any("only" in line for line in results([record()]))
+    untimed = record(rounds=(a_round(None),))  # --benchmark-disable asks for one
+    assert not any("only" in line for line in results([untimed]))
 
 
 def test_trained_precision_needs_no_sentence():
@@ -150,26 +164,65 @@ def test_gpu_is_named_with_its_driver():
     gpu = dataclasses.replace(
         record().environment, device_kind="gpu", device_model="NVIDIA H200", driver="580.1"
     )
-    assert "NVIDIA H200, driver 580.1" in results([record(environment=gpu)])[2]
+    assert "NVIDIA H200, driver 580.1" in "\n".join(results([record(environment=gpu)]))
 
 
-def seeds(precision: str, accuracies: list[float]) -> Record:
-    rounds = tuple(a_round(accuracy=a, seed=12 + i) for i, a in enumerate(accuracies))
-    return record(precision, rounds)
+def many(outcome=Outcome.TRAINED) -> list[Record]:
+    names = ("double", "single", "half", "mixed_half", "bfloat16", "mixed_bfloat16")
+    rounds = (a_round(outcome=outcome, accuracy=0.8), a_round(accuracy=0.9, seed=13))
+    return [record(name, rounds) for name in (*names, "half_stable", "bfloat16_stable")]
 
 
-def test_accuracy_is_compared_with_single_where_ten_seeds_ran():
-    single = [0.90, 0.91, 0.89, 0.90, 0.92, 0.90, 0.91, 0.89, 0.90, 0.91]
-    alike = [a + 0.001 * (-1) ** i for i, a in enumerate(single)]
-    lines = results([seeds("single", single), seeds("double", alike)])
-    (line,) = [line for line in lines if line.startswith("double: accuracy")]
-    assert "10 paired seeds): equivalent within 1 point." in line
-    worse = [a - 0.02 for a in alike]
-    lines = results([seeds("single", single), seeds("double", worse)])
-    (line,) = [line for line in lines if line.startswith("double: accuracy -2.00 perc")]
-    assert "not shown to be equivalent" in line
+def table(lines: list[str]) -> list[str]:
+    start = next(i for i, line in enumerate(lines) if line.startswith("precision "))
+    return lines[start : start + 1 + len(many())]
 
 
-def test_fewer_seeds_make_no_claim_on_accuracy():
-    lines = results([seeds("single", [0.9] * 9), seeds("double", [0.9] * 9)])
-    assert not any("against single" in line for line in lines)
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_line_is_wider_than_the_terminal_and_no_row_is_broken(width):
+    lines = results(many(), width)
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in table(lines)[1:]] == [r.precision.name for r in many()]
+
+
+def test_columns_are_dropped_in_order_and_all_are_there_at_100_and_in_a_file():
+    headings = table(results(many()))[0].split()
+    assert headings == [
+        *("precision", "outcome", "s/run", "ms/step", "images/s", "/single", "warm-up"),
+        *("accuracy", "%", "loss", "scale"),
+    ]
+    assert table(results(many(), 100)) == table(results(many()))
+    assert not {"images/s", "warm-up"} & set(table(results(many(), 80))[0].split())
+    narrow = table(results(many(Outcome.DIVERGED), 60))[0].split()
+    assert narrow == ["precision", "outcome", "/single", "accuracy", "%"]
+
+
+def test_answer_and_table_fill_no_more_than_a_screen():
+    lines = results(many(), 80)
+    # A screen of 24 lines, less pytest's last line and the prompt.
+    assert len(lines) - lines.index(table(lines)[0]) <= 22
+
+
+def test_disturbed_session_says_so_first():
+    disturbed = record("half", (a_round(1.8), a_round(26.0), a_round(1.9)))
+    assert results([disturbed, record("single", (a_round(1.0), a_round(1.1)))])[0] == (
+        "DISTURBED: half was slow in 1 of 3 times, up to 26.00 s instead of 1.80 s. Measure again "
+        "when nothing else runs."
+    )
+    assert results([record("half", (a_round(1.8), a_round(1.9)))])[0].startswith("data:")
+
+
+def test_answer_says_what_it_saves_what_not_to_use_and_what_to_type():
+    records = [
+        record("single", tuple(a_round(2.0, seed=i) for i in range(3))),
+        record("mixed_bfloat16", tuple(a_round(1.0, seed=i) for i in range(3))),
+        record("bfloat16", (a_round(1.0, outcome=Outcome.FROZEN, seed=0),)),
+    ]
+    assert results(records)[-3:] == [
+        "Use mixed_bfloat16 (provisional): 0.50 of the time of single (0.50 to 0.50, 90 % "
+        "interval); its weights take as much memory as single's. Its accuracy is not shown to be "
+        "worse: +0.0 percentage points (+0.0 to +0.0, 3 paired seeds); a loss of 1 point is "
+        "excluded.",
+        "Not bfloat16 (did not train in every run).",
+        "Decide: pytest benchmarks/ --precision single,mixed_bfloat16 --runs 10",
+    ]

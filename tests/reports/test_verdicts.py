@@ -1,4 +1,8 @@
-from cnnprec.reports.verdicts import verdicts, verdicts_markdown
+import dataclasses
+
+import pytest
+
+from cnnprec.reports.verdicts import annotation, verdicts, verdicts_markdown
 from cnnprec.verdicts.comparability import Difference, Part
 from cnnprec.verdicts.estimate import Estimate
 from cnnprec.verdicts.verdict import PRECISION_METRICS, Comparison, Judgement, Metric, Verdict
@@ -23,35 +27,55 @@ COMPARISON = Comparison(
 )
 
 
-def test_verdicts_show_sizes_reasons_and_what_changed():
+REASON = "half speed: CPU time grew"
+
+
+def test_verdicts_show_sizes_reasons_what_changed_and_what_to_do():
     assert verdicts(COMPARISON) == [
         "compared with 7 saved sessions; what changed in the stack:",
         "  tensorflow: 2.20.0 -> 2.21.0",
+        "",
+        "NOTICE single numerics: other bits",
+        "INCONCLUSIVE single speed: 5 sessions needed",
+        "FAIL half speed: CPU time grew",
         "",
         "precision  what      ratio     95 % bounds  detectable  sessions       verdict",
         "single     speed         -               -           -         -  INCONCLUSIVE",
         "half       CPU time  1.300  1.200 to 1.400        +15%         7          FAIL",
         "",
-        "NOTICE single numerics: other bits",
-        "INCONCLUSIVE single speed: 5 sessions needed",
-        "FAIL half speed: CPU time grew",
-        "A machine that became slower since the sessions were saved looks the same. Measuring by "
-        "turns tells the two apart (cnnprec ab), and so do sessions saved over days instead of in "
-        "one go.",
-        "verdict: FAIL",
+        "verdict: FAIL, ROLL BACK",
+        f"reason:  {REASON}",
+        "next:    cnnprec ab   (tells slower software from a slower machine)",
     ]
 
 
-def test_slowdown_that_pairs_show_is_not_laid_on_the_machine():
-    estimate = Estimate(1.3, 1.2, 1.4, 0.001, 0.15, 7, check=0.01)
-    judgement = Judgement(Metric.SPEED, "half", Verdict.FAIL, "it grew", estimate, "CPU time")
-    lines = verdicts(Comparison((judgement,), (), "7 pairs of sessions", paired=True))
-    assert lines[-2:] == ["FAIL half speed: it grew", "verdict: FAIL"]
+@pytest.mark.parametrize(("width", "missing"), [(80, ["sessions"]), (100, []), (120, [])])
+def test_table_fits_the_terminal(width, missing):
+    estimate = Estimate(1.3, 1.2, 1.4, 0.001, 0.15, 7)
+    what = "time per step of all"
+    judgement = Judgement(Metric.SPEED, "bfloat16_stable", Verdict.INCONCLUSIVE, "it " * 60)
+    wide = dataclasses.replace(judgement, estimate=estimate, quantity=what)
+    whole = verdicts(Comparison((wide,), (), "7 saved sessions"))
+    lines = verdicts(Comparison((wide,), (), "7 saved sessions"), width)
+    assert max(map(len, lines)) <= width
+    heading = next(line for line in lines if line.startswith("precision"))
+    assert [name for name in ("ratio", "sessions") if name not in heading] == missing
+    assert (heading in whole) is not bool(missing)
+
+
+def test_decision_is_an_annotation_for_github():
+    assert annotation(COMPARISON) == f"::error title=cnnprec FAIL, ROLL BACK::{REASON}"
+    growth = Judgement(Metric.SPEED, "half", Verdict.INCONCLUSIVE, "10% cannot\nbe excluded")
+    assert annotation(Comparison((growth,), (), "it")) == (
+        "::warning title=cnnprec INCONCLUSIVE, MEASURE MORE::half speed: 10%25 cannot%0Abe excluded"
+    )
+    fine = Judgement(Metric.SPEED, "half", Verdict.PASS, "fine")
+    assert annotation(Comparison((fine,), (), "it")).startswith("::notice title=cnnprec PASS, ROLL")
 
 
 def test_markdown_says_the_same():
     text = "\n".join(verdicts_markdown(COMPARISON))
-    assert text.startswith("**FAIL**, compared with 7 saved sessions; what changed in the stack:")
+    assert text.startswith("**FAIL, ROLL BACK**, compared with 7 saved sessions; what changed")
     assert "* tensorflow: 2.20.0 -> 2.21.0" in text
     assert "| half | CPU time | 1.300 | 1.200 to 1.400 | +15% | 7 | FAIL |" in text
     assert "* FAIL half speed: CPU time grew" in text
@@ -66,4 +90,4 @@ def test_quiet_comparison_says_that_nothing_changed():
         "it",
     )
     assert verdicts(calm)[0] == "compared with it; nothing changed in the stack"
-    assert verdicts(calm)[-1] == "verdict: PASS"
+    assert verdicts(calm)[-3] == "verdict: PASS, ROLL OUT"

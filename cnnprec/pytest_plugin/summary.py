@@ -1,0 +1,72 @@
+"""The last lines of a session: RESULTS and VERDICTS, and GitHub's copy of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cnnprec.machine.cpu import usable_cores
+from cnnprec.pytest_plugin.session import ASKED, SESSION, Session
+from cnnprec.records.read_sessions import read_sessions
+from cnnprec.reports.results import results
+from cnnprec.reports.verdicts import annotation, verdicts, verdicts_markdown
+from cnnprec.text import coloured
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def pytest_report_header() -> list[str]:
+    """Warns before minutes are spent on a busy machine."""
+    load, cores = os.getloadavg()[0], usable_cores()
+    if load <= cores:
+        return []
+    return [f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"]
+
+
+def _history(folder: Path | None, session: Session) -> list[str]:
+    # Imported here because the library that finds the changes takes a second to load.
+    from cnnprec.reports.history import summary
+    from cnnprec.verdicts.history import history
+
+    saved, _ = read_sessions(folder or "")
+    return summary(history(saved, session.records))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
+) -> Iterator[None]:
+    """Prints below pytest's own summary, so that the answer is on the last screen."""
+    yield
+    session, asked = config.stash[SESSION], config.stash[ASKED]
+    writer = config.get_terminal_writer()
+    width = writer.fullwidth if terminalreporter.isatty or "COLUMNS" in os.environ else None
+    judged = []
+    if asked.comparison is not None:
+        judged = [*verdicts(asked.comparison, width), *_history(asked.folder, session)]
+    shown = {"RESULTS": results(session.records.values(), width), "VERDICTS": judged}
+    for title, lines in shown.items():
+        if lines:
+            terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.write_line(coloured(line) if writer.hasmarkup else line)
+    if session.records and exitstatus == pytest.ExitCode.INTERRUPTED:
+        missing = [p.name for p in session.precisions if p.name not in session.records]
+        left = f"; not measured: {', '.join(missing)}" if missing else ""
+        terminalreporter.write_line(f"Interrupted: nothing was saved{left}.")
+    if asked.selection is not None and asked.comparison is None and exitstatus:
+        terminalreporter.write_line("No verdict: the session ended before it.")
+    if os.environ.get("GITHUB_ACTIONS") != "true" or not session.records:
+        return
+    page = ["## RESULTS", "", "```text", *results(session.records.values()), "```", ""]
+    if asked.comparison is not None:
+        terminalreporter.write_line(annotation(asked.comparison))
+        page = ["## VERDICTS", "", *verdicts_markdown(asked.comparison), "", *page]
+    if target := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write("\n".join(page))

@@ -1,0 +1,48 @@
+"""What to do after a comparison: a word for an operator, one reason, the next command."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from cnnprec.verdicts.verdict import Comparison, Judgement, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What a comparison comes to: for CI, for operators, why, and what to type next."""
+
+    verdict: Verdict
+    action: str
+    reason: str
+    next: str
+
+
+_SAVE = "pytest benchmarks/ --benchmark-save=baseline"
+_DO = {
+    Verdict.PASS: ("ROLL OUT", f"{_SAVE}   (puts this state into the baseline)"),
+    Verdict.FAIL: ("ROLL BACK", "cnnprec ab   (tells slower software from a slower machine)"),
+    Verdict.INCONCLUSIVE: ("MEASURE MORE", f"{_SAVE}   (some times more, over hours)"),
+}
+_ELSE = ("MEASURE MORE", f"{_SAVE}   (five times, measured as now, and nothing failing)")
+
+
+def decide(comparison: Comparison) -> Decision:
+    """Says what to do after a comparison; the largest growth is the reason."""
+    verdict = comparison.verdict
+    action, what_next = _DO.get(verdict, _ELSE)
+    deciding = [j for j in comparison.judgements if j.verdict is verdict]
+    reason = f"none of the {len(deciding)} verdicts found a change for the worse"
+    if verdict is not Verdict.PASS:
+        worst = max(deciding, key=_weight, default=None)
+        more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
+        named = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}" if worst else ""
+        reason = f"{named or 'nothing was compared'}{more}"
+    if comparison.paired:
+        what_next = "cnnprec ab with more --looks" if action == "MEASURE MORE" else "nothing more"
+    return Decision(verdict, action, reason, what_next)
+
+
+def _weight(judgement: Judgement) -> float:
+    """What has no size, such as an outcome, weighs more than any growth."""
+    return math.inf if judgement.estimate is None else judgement.estimate.ratio

@@ -1,0 +1,153 @@
+"""Which precision to use, from what one session measured (docs/which-precision.md has the rule)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.records.record import Outcome, Record
+from cnnprec.verdicts.equivalence import Equivalence, equivalence
+from cnnprec.verdicts.estimate import Estimate, paired
+from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, ENOUGH_SEEDS
+from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE
+
+REFERENCE = "single"
+"""The precision that the others are measured by."""
+
+_FASTER = 1 / (1 + DEFAULT_TOLERANCE)
+_NO_TIME = Estimate(math.inf, 0.0, math.inf, 1.0, math.inf, count=0)
+_NO_ACCURACY = Equivalence(0.0, -1.0, 1.0, equivalent=False, count=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One precision beside `REFERENCE`.
+
+    Attributes:
+        name: Name of the precision.
+        record: What was measured of it.
+        time: Its time over the reference's, by turns or else runs; of fewer than two a count of 0.
+        accuracy: Its test accuracy less the reference's, seed by seed; likewise.
+        objection: Why it is not the answer; empty if it is, or if there is no answer.
+    """
+
+    name: str
+    record: Record
+    time: Estimate
+    accuracy: Equivalence
+    objection: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """Which precision to use on the machine that was measured.
+
+    Attributes:
+        precision: The answer; empty if there is not enough evidence for one.
+        reason: Why there is no answer, or why it is provisional; empty if it is shown.
+        candidates: All precisions but the reference, in the order of the tables.
+        next: The command that should decide what is open; empty if there is none.
+    """
+
+    precision: str
+    reason: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    next: str = ""
+
+
+def recommend(records: Iterable[Record]) -> Recommendation | None:
+    """Names the fastest precision that trains as well as `REFERENCE`; None for fewer than two.
+
+    Args:
+        records: Of one session, in any order; each with at least one round.
+    """
+    by_name = {record.precision.name: record for record in records}
+    if len(by_name) < 2:
+        return None
+    reference = by_name.get(REFERENCE)
+    if reference is None or not _trained(reference):
+        problem = "was not measured" if reference is None else "itself did not train in every run"
+        return Recommendation("", f"{REFERENCE} {problem}")
+    names = [name for name in PRECISIONS if name in by_name and name != REFERENCE]
+    candidates = [_candidate(by_name[name], reference) for name in names]
+    usable = [c for c in candidates if not c.objection]
+    unknown = [c for c in usable if not (c.time.count and c.accuracy.count)]
+    hopes = [c for c in usable if c.time.ratio < _FASTER]
+    if not (unknown or hopes):
+        objections = dict.fromkeys(names, f"not faster than {REFERENCE}")
+        return Recommendation(REFERENCE, "", _object(candidates, objections))
+    if not unknown and any(hope.time.high < _FASTER for hope in hopes):
+        return _choose(hopes, candidates)
+    unsure = [c.name for c in unknown or hopes]
+    reason = f"{' and '.join(unsure)} took less time, but the noise is larger than that"
+    if unknown:
+        reason = "fewer than two timed runs do not tell the noise"
+    return Recommendation("", reason, tuple(candidates), _more_runs(reference, *unsure))
+
+
+def _choose(hopes: list[Candidate], candidates: list[Candidate]) -> Recommendation:
+    """The fastest, or the safest of those that are not shown to be slower than it."""
+    fastest = min(hopes, key=lambda hope: hope.time.ratio).record
+    level = [c for c in hopes if _ratio(c.record, fastest).low <= 1 + DEFAULT_TOLERANCE]
+    chosen = min(level, key=_risk)
+    name, accuracy = chosen.name, chosen.accuracy
+    objections = {c.name: f"slower than {name}" for c in candidates}
+    safer = f"not shown to be faster than {name}, which is the safer of the two"
+    objections |= {c.name: safer for c in level}
+    found = _object(candidates, {**objections, name: ""})
+    excluded = accuracy.count >= ENOUGH_SEEDS and accuracy.low > -ACCURACY_MARGIN
+    if excluded and chosen.time.high < _FASTER:
+        return Recommendation(name, "", found)
+    return Recommendation(name, "provisional", found, _more_runs(chosen.record, name))
+
+
+def _more_runs(record: Record, *names: str) -> str:
+    runs = max(ENOUGH_SEEDS, 2 * len(record.rounds))
+    return f"pytest benchmarks/ --precision {','.join((REFERENCE, *names))} --runs {runs}"
+
+
+def _candidate(record: Record, reference: Record) -> Candidate:
+    theirs = {entry.run.seed: entry.run for entry in reference.rounds}
+    changes = [
+        entry.run.test_accuracy - theirs[entry.run.seed].test_accuracy
+        for entry in record.rounds
+        if entry.run.outcome is Outcome.TRAINED and entry.run.seed in theirs
+    ]
+    accuracy = equivalence(changes, ACCURACY_MARGIN) if len(changes) > 1 else _NO_ACCURACY
+    objection = f"less accurate than {REFERENCE}" if accuracy.high < -ACCURACY_MARGIN else ""
+    if not _trained(record):
+        objection = "did not train in every run"
+    name = record.precision.name
+    return Candidate(name, record, _ratio(record, reference), accuracy, objection)
+
+
+def _trained(record: Record) -> bool:
+    return all(entry.run.outcome is Outcome.TRAINED for entry in record.rounds)
+
+
+def _ratio(record: Record, other: Record) -> Estimate:
+    """The time of one precision over another's of the same session."""
+    times = [
+        [r.seconds for r in one.rounds if r.seconds]
+        if one.turns is None
+        else one.turns.step_seconds
+        for one in (record, other)
+    ]
+    ratios = [math.log(mine) - math.log(theirs) for mine, theirs in zip(*times, strict=False)]
+    return paired(ratios, None, tolerance=DEFAULT_TOLERANCE) if len(ratios) > 1 else _NO_TIME
+
+
+def _risk(candidate: Candidate) -> tuple[bool, bool, int]:
+    """Orders precisions from safe to risky: float32 weights, no loss scale, the table's order."""
+    precision = candidate.record.precision
+    place = list(PRECISIONS).index(precision.name)
+    return precision.variable_dtype != "float32", precision.loss_scaling, place
+
+
+def _object(candidates: list[Candidate], objections: dict[str, str]) -> tuple[Candidate, ...]:
+    return tuple(
+        c if c.objection else dataclasses.replace(c, objection=objections[c.name])
+        for c in candidates
+    )

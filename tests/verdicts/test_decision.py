@@ -1,0 +1,53 @@
+import pytest
+
+from cnnprec.verdicts.decision import decide
+from cnnprec.verdicts.estimate import Estimate
+from cnnprec.verdicts.verdict import Comparison, Judgement, Metric, Verdict
+
+
+def compared(*verdicts: Verdict, paired: bool = False) -> Comparison:
+    judgements = [
+        Judgement(Metric.SPEED, f"p{i}", v, "why", Estimate(1.0 + i, 1, 9, 0, 0.1, 7), "CPU time")
+        for i, v in enumerate(verdicts)
+    ]
+    return Comparison(tuple(judgements), (), "7 saved sessions", paired=paired)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "action", "command"),
+    [
+        (Verdict.PASS, "ROLL OUT", "--benchmark-save=baseline   (puts"),
+        (Verdict.FAIL, "ROLL BACK", "cnnprec ab   ("),
+        (Verdict.INCONCLUSIVE, "MEASURE MORE", "--benchmark-save=baseline   (some times more"),
+        (Verdict.NO_BASELINE, "MEASURE MORE", "--benchmark-save=baseline   (five times"),
+        (Verdict.INCOMPARABLE, "MEASURE MORE", "--benchmark-save=baseline   (five times"),
+        (Verdict.INVALID, "MEASURE MORE", "measured as now, and nothing failing"),
+    ],
+)
+def test_every_verdict_is_an_action_and_a_command(verdict, action, command):
+    found = decide(compared(verdict))
+    assert (found.verdict, found.action) == (verdict, action)
+    assert command in found.next
+
+
+def test_reason_is_the_largest_growth_of_those_that_decide():
+    found = decide(compared(Verdict.FAIL, Verdict.FAIL, Verdict.PASS))
+    assert found.reason == "p1 speed: why (and 1 more)"
+
+
+def test_what_has_no_size_is_the_reason_before_a_growth():
+    comparison = compared(Verdict.FAIL)
+    outcome = Judgement(Metric.OUTCOME, "", Verdict.FAIL, "seed 12: trained -> diverged")
+    both = Comparison((*comparison.judgements, outcome), (), "it")
+    assert decide(both).reason == "session outcome: seed 12: trained -> diverged (and 1 more)"
+
+
+def test_pass_counts_what_was_judged_and_nothing_at_all_is_no_pass():
+    assert decide(compared(Verdict.PASS, Verdict.PASS)).reason.startswith("none of the 2 verdicts")
+    assert decide(compared()).action == "MEASURE MORE"
+    assert decide(compared()).reason == "nothing was compared"
+
+
+def test_pairs_need_no_further_command_once_they_are_decided():
+    assert decide(compared(Verdict.FAIL, paired=True)).next == "nothing more"
+    assert "--looks" in decide(compared(Verdict.INCONCLUSIVE, paired=True)).next
