@@ -73,7 +73,8 @@ def test_first_ctrl_c_answers_within_two_seconds(pytester, usual_signals):
         if "= RESULTS =" in line:
             break
     took = time.monotonic() - began
-    rest = process.stdout.read()  # communicate would miss what was read ahead
+    with process.stdout:  # communicate would miss what was read ahead
+        rest = process.stdout.read()
     assert process.wait(60) == pytest.ExitCode.INTERRUPTED
     assert re.search(r"single: only \d+ of 100000 runs", rest)
     assert took < 2
