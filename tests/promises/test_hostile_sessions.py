@@ -10,7 +10,7 @@ import pytest
 from cnnprec.records.read_sessions import SavedSession, read_session, read_sessions
 from cnnprec.reports.baseline import describe_baseline
 from cnnprec.reports.results import results
-from cnnprec.reports.verdict_json import verdict_json
+from cnnprec.reports.verdict_json import judgements
 from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.verdicts.judge_saved import judge_saved
 from cnnprec.verdicts.limits import LimitTable
@@ -23,7 +23,7 @@ RECORD = ("benchmarks", 0, "extra_info", "cnnprec")
 def shown(baseline: list[SavedSession], new: SavedSession) -> list[str]:
     """All that is printed of a session and of its verdicts."""
     judged = judge_saved(baseline, new)
-    json.dumps(verdict_json(judged.comparison, [s.path for s in baseline], new.path))
+    json.dumps(judgements(judged.comparison), allow_nan=False)
     return [
         *results(new.records.values()),
         *describe_baseline(judged.selection, (), LimitTable()),
