@@ -118,7 +118,7 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
-        ("detect", DEFAULT_MARGIN, "slowdown that the baseline has to find"),
+        ("detect", None, "slowdown that the baseline has to find"),
     ):
         group.addoption(
             f"--{name}",
@@ -126,7 +126,7 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
             default=default,
             metavar="SHARE",
             help=f"with --benchmark-compare: {what}, such as 3%% or 0.03 "
-            f"(default: {default * 100:g}%%)",
+            f"(default: {'the margin' if default is None else f'{default * 100:g}%%'})",
         )
 
 

@@ -85,7 +85,7 @@ class Asked:
     limits: LimitTable
     vary: frozenset[str] | None
     require_verdict: bool
-    detect: float
+    detect: float | None
     comparing: bool = False
     pattern: str | None = None
     selection: Selection | None = None

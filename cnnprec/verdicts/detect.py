@@ -45,14 +45,21 @@ class Reach:
         return f"{have}; about {self.missing} more for {self.asked:.1%}" if self.missing else have
 
 
-def reach(baseline: Sequence[Records], limits: LimitTable, asked: float) -> Reach:
+def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) -> Reach:
     """What a comparison with these sessions, which can be compared, finds.
+
+    Args:
+        baseline: The sessions.
+        limits: How much slower is too slow.
+        asked: The slowdown that has to be found; None for the margin of speed.
 
     Raises:
         ValueError: What was asked is not above the tolerance and up to 100 %.
     """
     tolerance = limits.speed.tolerance
-    if not tolerance < asked <= 1:
+    if asked is None:
+        asked = limits.speed.margin
+    elif not tolerance < asked <= 1:
         raise ValueError(
             f"--detect {asked:.3g}: give a slowdown above the tolerance, {tolerance:g}, and up to 1"
         )

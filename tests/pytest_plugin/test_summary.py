@@ -97,7 +97,7 @@ def unprepared(monkeypatch):
     [
         ("--runs=1000000000000000000000000", "--runs 1000000000000000000000000: must be at most"),
         ("--turns=1000001", "--turns 1000001: must be at most 1000000"),
-        ("--epochs=2000000000", "--epochs 2000000000: steps a run 4000000000: must be at most"),
+        ("--epochs=2000000000", "--epochs 2000000000: must be at most"),
         ("--benchmark-compare", "NO_BASELINE: there are no saved sessions in"),
         ("--benchmark-compare=x", "no saved sessions that match 'x' in"),
     ],

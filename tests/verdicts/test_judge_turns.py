@@ -107,7 +107,7 @@ def test_a_state_far_from_the_baselines_is_inconclusive_rather_than_a_failure(rn
 def test_calibrators_of_other_software_or_kind_are_not_used_and_it_is_said(rng, change, why):
     found = compare(baseline(rng), session(rng, **change))
     assert (found.machine, found.why_no_machine) == (None, why)
-    assert f"the calibrators were not used: {why}" in verdicts(found)
+    assert f"  the calibrators were not used: {why}" in verdicts(found)
     wide = found.of(Metric.SPEED, "single").estimate
     usual = compare(baseline(rng), session(rng))
     assert usual.why_no_machine == ""
