@@ -18,6 +18,7 @@ from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
 from cnnprec.measurement.prepare import Prepared
+from cnnprec.measurement.probing import examine
 from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
 from cnnprec.measurement.turns import Timing, steps_for
 from cnnprec.precision.precisions import Precision
@@ -65,6 +66,8 @@ class MeasuredSession:
         on_record: Called with a record whenever it grew, so that an interrupted session can show
             what it has.
         show: Shows a progress line, or wipes it (None).
+        numerics: How much of the numbers is probed when all is timed, one of
+            `cnnprec.measurement.supported.LEVELS`.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class MeasuredSession:
         gpu: int = 0,
         on_record: Callable[[Record], None] | None = None,
         show: Callable[[Progress | TurnProgress | None], None] | None = None,
+        numerics: str = "off",
     ) -> None:
+        self._numerics = numerics
         self._precisions = precisions
         self._config = config
         self._prepared = prepared
@@ -114,6 +119,9 @@ class MeasuredSession:
         if series.trainer is not None and series.error is None:
             with self._kept(series):
                 self._diagnose(series, series.trainer)
+                if self._numerics != "off":
+                    found = examine(series.trainer, self._numerics)
+                    self._keep(dataclasses.replace(series.record, numerics=found), series)
         series.trainer = None
         return series
 

@@ -17,6 +17,7 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
     EACH,
+    NUMERICS,
     SESSION,
     VERDICT,
     Session,
@@ -72,7 +73,7 @@ class Replay:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a test of each precision one item for each precision chosen."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, VERDICT, EACH}:
+    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, NUMERICS, VERDICT, EACH}:
         metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
 
 
@@ -193,6 +194,7 @@ def measured_session(
         gpu=gpu_index(suite.device_choice),
         on_record=lambda record: suite.records.__setitem__(record.precision.name, record),
         show=show_progress,
+        numerics=suite.numerics,
     )
 
 
