@@ -10,39 +10,34 @@ FLOAT64_STEPS = 3
 
 
 class ProbeGroup(NamedTuple):
-    """Probes of one kind of operation in the compute dtype, such as ``"conv2d.forward"``.
-
-    Attributes:
-        name: Which.
-        error: Largest error over its bound, known defects apart; above 1 a result is wrong.
-        mean: The mean error over bound, signed or outward, that is farthest from 0, likewise.
-        sha256: Start of the hash of all results, known defects included.
-    """
+    """Probes of one kind of operation in the compute dtype, known defects apart."""
 
     name: str
+    """Such as ``"conv2d.forward"``."""
     error: float
+    """Largest error over its bound; above 1 a result is wrong."""
     mean: float
+    """The mean error over bound, signed or outward, that is farthest from 0."""
     sha256: str
+    """Start of the hash of all results, known defects included."""
 
 
 class TensorErrors(NamedTuple):
     """How the first steps of one weight differ from float64.
 
     Errors are the largest over the elements, relative to the tensor's root mean square.
-
-    Attributes:
-        tensor: Layer and weight, such as ``"conv1 kernel"``.
-        gradient: Error of the gradient of the first step.
-        scale: By how much that gradient is too large as a whole: 0.01 is 1 %.
-        velocity: Error of Adam's second moment, given the gradient; the largest of the steps.
-        update: Error of the step of the weight, given Adam's moments; the largest of the steps.
     """
 
     tensor: str
+    """Layer and weight, such as ``"conv1 kernel"``."""
     gradient: float
+    """Error of the gradient of the first step."""
     scale: float
+    """By how much that gradient is too large as a whole: 0.01 is 1 %."""
     velocity: float
+    """Error of Adam's second moment after the first step, given the gradient."""
     update: float
+    """Error of the change of the weight, given Adam's moments; the largest of the steps."""
 
 
 @dataclasses.dataclass(frozen=True)

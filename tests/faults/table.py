@@ -5,8 +5,9 @@ from typing import Any
 
 HEAD = """# Which faults are seen
 
-Faults injected into TensorFlow and Keras, each in a training of three seeds and its probes (quick profile, Fashion-MNIST,
-CPU), and the checks that fail. Written by `python -m tests.faults`; the faults are `tests/faults/rows.py`.
+Faults injected into TensorFlow and Keras, each in trainings of two seeds and the probes (quick
+profile, Fashion-MNIST, CPU), and the checks that fail. Written by `python -m tests.faults`; the
+faults are in `tests/faults/rows.py`.
 
 * *no baseline*: the checks of `benchmarks/test_numerics.py`.
 * *same stack*: verdicts against a healthy baseline of the same software. Bits count.
