@@ -214,6 +214,7 @@ def up_an_ulp(y: Any) -> Any:
 
 
 def masked(x: Any) -> Any:
+    x = tf.convert_to_tensor(x)
     return bits(x, lambda i: tf.bitwise.bitwise_and(i, -(1 << 13))) if x.dtype.size == 4 else x
 
 

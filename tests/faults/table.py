@@ -5,7 +5,7 @@ from typing import Any
 
 HEAD = """# Which faults are seen
 
-Faults injected into TensorFlow and Keras, each in trainings of two seeds and the probes (quick
+Faults injected into TensorFlow and Keras, each in a training of one seed and the probes (quick
 profile, Fashion-MNIST, CPU), and the checks that fail. Written by `python -m tests.faults`; the
 faults are in `tests/faults/rows.py`.
 

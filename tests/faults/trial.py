@@ -18,7 +18,7 @@ from cnnprec.workload.profiles import PROFILES
 from tests.faults.rows import Fault
 from tests.support.records import record
 
-CONFIG = dataclasses.replace(PROFILES["quick"], runs=2)
+CONFIG = dataclasses.replace(PROFILES["quick"], runs=1)
 
 
 @functools.cache
