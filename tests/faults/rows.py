@@ -112,8 +112,12 @@ def bits(x: Any, edit: Callable[[Any], Any]) -> Any:
     return through(tf.convert_to_tensor(x))
 
 
-def of(layer: str, weight: str = "kernel") -> Callable[[Any], bool]:
-    return lambda variable: f"{layer}/{weight}" in variable.path
+KERNELS = {"dense1": (576, 64), "dense2": (64, 10)}
+
+
+def of(layer: str) -> Callable[[Any], bool]:
+    """Whether a variable is the layer's kernel; TensorFlow's do not tell, but by their shape."""
+    return lambda variable: tuple(variable.shape) == KERNELS[layer]
 
 
 def only_first(x: Any, new: Any) -> Any:
