@@ -6,6 +6,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,8 @@ def replay_in_float64(trainer: Trainer) -> tuple[tuple[float, ...], tuple[Tensor
     """
     model, dtype = trainer.model, trainer.precision.compute_dtype
     variables = model.trainable_variables
+    log = model.step_log
+    assert log is not None  # noqa: S101 - the trainer gave it one
     trainer.start_turns()
     adam = _Adam(trainer)
     losses: list[float] = []
@@ -100,7 +103,7 @@ def replay_in_float64(trainer: Trainer) -> tuple[tuple[float, ...], tuple[Tensor
             round_to(as_float64(images) / 255, dtype),
             labels.numpy(),
         )
-        losses.append(_short(abs(model.step_log.losses()[step] - right.loss) / right.loss))
+        losses.append(_short(abs(log.losses()[step] - right.loss) / right.loss))
         after = [as_float64(v) for v in variables]
         if step == 0:
             names = map(" ".join, weight_names(model))
@@ -128,7 +131,7 @@ class _Adam:
         slots = slots_of(optimizer, variables)
         self._momenta = [slot.variable for slot in slots if slot.kind == "momentum"]
         self._velocities = [slot.variable for slot in slots if slot.kind == "velocity"]
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
         # The learning rate is a float32 variable, whatever the weights are.
         settings = inner.get_config() | {"learning_rate": float(inner.learning_rate)}
         self._settings = {

@@ -83,7 +83,8 @@ def _convolve(images: Float64, kernel: Float64) -> Float64:
     windows = _windows(images, size)
     rows = windows.reshape(-1, channels * size * size)
     columns = kernel.transpose(2, 0, 1, 3).reshape(-1, filters)
-    return (rows @ columns).reshape(*windows.shape[:3], filters)
+    found: Float64 = (rows @ columns).reshape(*windows.shape[:3], filters)
+    return found
 
 
 def _pool(images: Float64) -> tuple[Float64, NDArray[np.intp]]:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from cnnprec.precision.hyperparameters import check_precision, fatal
+from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import Outcome, Record
 from cnnprec.text import Word
@@ -84,7 +84,7 @@ def _first_steps(precision: str, found: Numerics) -> list[str]:
 
 def _outcomes(record: Record) -> list[str]:
     # A precision whose settings cannot work is expected to fail, in either way.
-    doomed = bool(fatal(check_precision(record.precision)))
+    doomed = bool(check_precision(record.precision))
     allowed = {Outcome.DIVERGED, Outcome.FROZEN} if doomed else {Outcome.TRAINED}
     return [
         f"seed {run.seed}: {run.outcome} at {run.test_accuracy:.1%}, expected "
@@ -139,7 +139,7 @@ def moved(case: Case) -> list[str]:
     """Seeds whose first losses are farther from the baseline's than any harmless change."""
     most = limits("losses", case.name)
     old = [entry.run for record in case.old for entry in record.rounds]
-    wrong = {}
+    wrong: dict[str, None] = {}
     for run in (entry.run for record in case.new for entry in record.rounds):
         over = [
             first_over(run.first_losses, before.first_losses, most)

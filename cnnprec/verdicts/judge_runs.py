@@ -130,7 +130,8 @@ def _lost_everywhere(case: Case, level: float) -> str | None:
     Fisher's exact test of each run against the worst of the baseline's, less the margin. All of
     them have to reject, so the error is at most that of one test (docs/comparing.md).
     """
-    from scipy.stats import hypergeom  # half a second, and seldom needed
+    # Half a second, and seldom needed.
+    from scipy.stats import hypergeom  # type: ignore[import-untyped, unused-ignore]
 
     runs = [entry.run for record in case.new for entry in record.rounds]
     trained = [
