@@ -24,6 +24,7 @@ def test_wheel_holds_every_module_and_the_benchmarks(names):
         if path.is_file() and "__pycache__" not in path.parts
     }
     benchmarks = {
-        f"cnnprec/benchmarks/{name}.py" for name in ("__init__", "test_training", "test_verdict")
+        f"cnnprec/benchmarks/{name}.py"
+        for name in ("__init__", "test_numerics", "test_training", "test_verdict")
     }
     assert {name for name in names if ".dist-info/" not in name} == package | benchmarks

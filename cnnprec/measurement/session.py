@@ -18,6 +18,7 @@ from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
 from cnnprec.measurement.prepare import Prepared
+from cnnprec.measurement.probing import examine
 from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
 from cnnprec.measurement.turns import Timing, steps_for
 from cnnprec.measurement.watchdog import Watchdog, usual_seconds
@@ -67,6 +68,8 @@ class MeasuredSession:
             what it has.
         show: Shows a progress line, or wipes it (None).
         watchdog: Ends a session that hangs; None to wait for ever.
+        numerics: How much of the numbers is probed when all is timed, one of
+            `cnnprec.measurement.supported.LEVELS`.
     """
 
     def __init__(
@@ -80,7 +83,9 @@ class MeasuredSession:
         on_record: Callable[[Record], None] | None = None,
         show: Callable[[Progress | TurnProgress | None], None] | None = None,
         watchdog: Watchdog | None = None,
+        numerics: str = "off",
     ) -> None:
+        self._numerics = numerics
         self._precisions = precisions
         self._config = config
         self._prepared = prepared
@@ -118,6 +123,9 @@ class MeasuredSession:
         if series.trainer is not None and series.error is None:
             with self._kept(series):
                 self._diagnose(series, series.trainer)
+                if self._numerics != "off":
+                    found = examine(series.trainer, self._numerics)
+                    self._keep(dataclasses.replace(series.record, numerics=found), series)
         series.trainer = None
         return series
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.precision.precisions import PRECISIONS, Precision
 
+LEVELS = ("off", "quick", "full")
+"""How much is probed: nothing, the probes that take milliseconds, or all of them."""
+
 
 def supported_precisions(device: str) -> tuple[Precision, ...]:
     """All precisions that the device supports, in the order of the tables.

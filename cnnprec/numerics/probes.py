@@ -171,6 +171,11 @@ PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _pr
 """Every probe by id."""
 
 
+_LONG = ("conv2d.batch-64.kernel_gradient", ".65536")
+QUICK = sorted({p.name for p in PROBES.values() if not p.name.endswith(_LONG)})
+"""Names of the probes but for the longest sums: a few seconds for each dtype."""
+
+
 def select_probes(
     dtypes: Iterable[str] = DTYPES, names: Iterable[str] = ("*",)
 ) -> tuple[Probe, ...]:

@@ -18,6 +18,7 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
     EACH,
+    NUMERICS,
     SESSION,
     VERDICT,
     Session,
@@ -67,7 +68,7 @@ class Replay:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a test of each precision one item for each precision chosen."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, VERDICT, EACH}:
+    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, NUMERICS, VERDICT, EACH}:
         metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
 
 
@@ -164,6 +165,7 @@ def measured_session(
         on_record=keep(config),
         show=show_progress,
         watchdog=None if config.option.usepdb else Watchdog(functools.partial(end_hung, config)),
+        numerics=suite.numerics,
     )
 
 

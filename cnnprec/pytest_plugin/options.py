@@ -12,7 +12,7 @@ import pytest
 import cnnprec
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import check_device_name
-from cnnprec.measurement.supported import supported_precisions
+from cnnprec.measurement.supported import LEVELS, supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
@@ -87,6 +87,14 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         choices=JIT_CHOICES,
         default="auto",
         help="XLA: auto is Keras' own rule (default)",
+    )
+    group.addoption(
+        "--numerics",
+        choices=LEVELS,
+        default="quick",
+        help="what is asked of the numbers themselves: every operation and the first steps, in a "
+        "few seconds (quick, default), with the long sums too (full, to accept a machine), nothing "
+        "(off)",
     )
     group.addoption(
         "--order-seed",
@@ -180,6 +188,7 @@ def _session(config: pytest.Config) -> Session:
         data_dir=option.data_dir,
         device_choice=option.device,
         order_seed=_order_seed(config),
+        numerics=option.numerics,
     )
 
 

@@ -29,12 +29,16 @@ BENCHMARK = "precision_benchmark"
 VERDICT = "precision_verdict"
 """The mark of a test that judges what was measured, by a metric of its own."""
 
+NUMERICS = "precision_numerics"
+"""The mark of a test that judges the numbers themselves, without a baseline."""
+
 EACH = "each_precision"
 """The mark of any other test that runs once for each precision chosen."""
 
 MARKS: Mapping[str, str] = {
     BENCHMARK: "times the training of one precision: takes the fixtures `precision` and `measure`",
     VERDICT: "judges one metric against the baseline: takes the fixtures `metric` and `judge`",
+    NUMERICS: "judges the numbers of a precision: takes `precision`, `check` and `numbers`",
     EACH: "runs once for each precision chosen: takes the fixture `precision`",
 }
 
@@ -49,6 +53,7 @@ class Session:
     data_dir: Path | None
     device_choice: str
     order_seed: int
+    numerics: str = "off"
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
     prepared: Prepared | None = None
 

@@ -9,6 +9,7 @@ import pytest
 from cnnprec.pytest_plugin.choose_baseline import choose_baseline
 from cnnprec.pytest_plugin.session import (
     ASKED,
+    NUMERICS,
     SESSION,
     VERDICT,
     is_benchmark,
@@ -18,6 +19,7 @@ from cnnprec.pytest_plugin.session import (
 )
 from cnnprec.reports.baseline import describe_baseline
 from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.judge_saved import not_whole
 from cnnprec.verdicts.verdict import (
     PRECISION_METRICS,
@@ -31,6 +33,8 @@ from cnnprec.verdicts.verdict import (
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a verdict one item for each metric; the precisions come from the benchmarks."""
+    if metafunc.definition.get_closest_marker(NUMERICS) and "check" in metafunc.fixturenames:
+        metafunc.parametrize("check", list(Check), ids=str)
     if metafunc.definition.get_closest_marker(VERDICT) and "metric" in metafunc.fixturenames:
         of_precision = "precision" in metafunc.fixturenames
         metafunc.parametrize(
@@ -42,7 +46,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the verdicts last, or leaves them out where nothing is compared."""
     judging = [item for item in items if is_verdict(item)]
-    items[:] = [item for item in items if not is_verdict(item)]
+    numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
+    items[:] = [item for item in items if item not in {*judging, *numbers}]
+    if config.stash[SESSION].numerics != "off":
+        items.extend(numbers)
+    elif numbers:
+        config.hook.pytest_deselected(items=numbers)
     if config.stash[ASKED].comparing:
         items.extend(judging)
     elif judging:
@@ -110,6 +119,20 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
         f"baseline: {asked.reach}",
         *(f"changed: {difference}" for difference in asked.selection.changed),
     ]
+
+
+@pytest.fixture
+def numbers(pytestconfig: pytest.Config) -> Callable[[str, Check], None]:
+    """Fails a test where the numbers of a precision are wrong, baseline or not."""
+    records = pytestconfig.stash[SESSION].records
+
+    def judge_numbers(precision: str, check: Check) -> None:
+        if precision not in records:
+            pytest.fail(f"{precision} was not measured", pytrace=False)
+        if wrong := faults(records[precision], records)[check]:
+            pytest.fail("\n".join([f"{precision}: {len(wrong)} wrong", *wrong]), pytrace=False)
+
+    return judge_numbers
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,11 @@ import msgspec
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.json_numbers import decode, encode
+from cnnprec.records.numerics import Numerics
 from cnnprec.text import Word
 from cnnprec.workload.profiles import TrainingConfig
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of `Record`'s layout. A file of each older one is in ``tests/data``.
 
 1. The first.
@@ -29,6 +30,7 @@ SCHEMA_VERSION = 5
 3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
 4. `Record.companions`.
 5. `TrainingConfig.turns`; `Record.turns`.
+6. `Record.numerics`; the outcome ``not_learning``.
 """
 
 MOST_SCALE_CHANGES = 64
@@ -51,6 +53,12 @@ class Outcome(Word):
     """The last loss or a weight is not finite."""
     FROZEN = "frozen"
     """No bit of any weight changed during the last epoch, though gradients are not zero."""
+    NOT_LEARNING = "not_learning"
+    """Finite and moving, but after `LEARNED_BY` steps no better than guessing."""
+
+
+LEARNED_BY = 40
+"""Steps of 32 images, as the quick profile has, after which every sound training beats guessing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,6 +234,7 @@ class Record:
         turns: The timed turns; None where there were none.
         diagnosis: Why the first run that did not train went wrong, found by replaying it;
             None if all trained.
+        numerics: What was found out about the numbers themselves; None where it was not asked.
         schema_version: Version of this layout.
     """
 
@@ -239,6 +248,7 @@ class Record:
     rounds: tuple[Round, ...]
     turns: Turns | None = None
     diagnosis: str | None = None
+    numerics: Numerics | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -252,6 +262,7 @@ class Record:
         plain: dict[str, Any] = msgspec.to_builtins(self)
         for entry in plain["rounds"]:
             _map_losses(entry["run"], encode)
+        plain["numerics"] = encode(plain["numerics"])
         return plain
 
     @classmethod
@@ -279,6 +290,7 @@ class Record:
                 {**entry, "run": _map_losses(dict(entry["run"]), decode)}
                 for entry in plain["rounds"]
             ]
+            decoded["numerics"] = _decode_rows(plain.get("numerics"))
             return msgspec.convert(decoded, cls)
         except (msgspec.ValidationError, KeyError, TypeError) as error:
             raise ValueError(f"not a record of schema version {version}: {error}") from error
@@ -288,6 +300,17 @@ _NEW_IN: Mapping[int, Mapping[str, Any]] = MappingProxyType(
     {2: {"code": "unknown", "commit": None}, 3: {"cpu_features": None}}
 )
 """What `Environment` got in versions 2 and 3, with the value that older records have."""
+
+
+def _decode_rows(numerics: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The numerics with their numbers decoded; words in other places stay."""
+    if numerics is None:
+        return None
+    rows = {key: [[row[0], *map(decode, row[1:])] for row in numerics[key]] for key in _ROWS}
+    return {**numerics, **rows, "losses": list(map(decode, numerics["losses"]))}
+
+
+_ROWS = ("probes", "tensors")
 
 
 def _map_losses(run: dict[str, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from cnnprec.precision.precisions import Precision, get_precision
-from cnnprec.records.record import MOST_SCALE_CHANGES, Outcome, TrainingRun
+from cnnprec.records.record import LEARNED_BY, MOST_SCALE_CHANGES, Outcome, TrainingRun
 from cnnprec.training.batches import check_dataset, shuffled_batches, tensors
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.model import build_model, initial_weights
@@ -121,15 +121,16 @@ class Trainer:
         losses, scales = self._log.losses(), self._log.scales()
         weights = self.model.get_weights()
         bad = np.flatnonzero(~np.isfinite(losses))
+        accuracy = self._test_accuracy()
         changes = np.flatnonzero(np.diff(scales, prepend=np.float32(np.nan)))
         if changes.size > MOST_SCALE_CHANGES:
             changes = np.append(changes[: MOST_SCALE_CHANGES - 1], changes[-1])
         return TrainingRun(
             seed=self._seed,
-            outcome=self._outcome(losses, weights),
+            outcome=self._outcome(losses, weights, accuracy),
             losses=tuple(self._losses),
             first_losses=tuple(map(float, losses[:_FIRST_LOSSES])),
-            test_accuracy=self._test_accuracy(),
+            test_accuracy=accuracy,
             first_bad_step=int(bad[0]) if bad.size else None,
             loss_scales=(
                 tuple((int(step), float(scales[step])) for step in changes)
@@ -139,7 +140,9 @@ class Trainer:
             weights_sha256=hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest(),
         )
 
-    def _outcome(self, losses: npt.NDArray[np.float32], weights: list[npt.NDArray[Any]]) -> Outcome:
+    def _outcome(
+        self, losses: npt.NDArray[np.float32], weights: list[npt.NDArray[Any]], accuracy: float
+    ) -> Outcome:
         # A loss that was infinite once, in a step that the loss scaler skipped, is no
         # divergence: what counts is how the run ended.
         if not np.isfinite(losses[-1]) or not all(_all_finite(w) for w in weights):
@@ -150,7 +153,15 @@ class Trainer:
         )
         if not moved and self._has_gradient():
             return Outcome.FROZEN
+        if self.config.steps >= LEARNED_BY and accuracy <= self._guessing():
+            return Outcome.NOT_LEARNING
         return Outcome.TRAINED
+
+    def _guessing(self) -> float:
+        """The accuracy that guessing exceeds once in a million times."""
+        labels = self._test[1].numpy()
+        share = float(np.bincount(labels).max()) / len(labels)  # of the most frequent class
+        return share + 4.75 * float(np.sqrt(share * (1 - share) / len(labels)))
 
     def _has_gradient(self) -> bool:
         images, labels = next(iter(self.batches))
@@ -159,9 +170,19 @@ class Trainer:
         gradients = tape.gradient(loss, self.model.trainable_variables)
         return any(np.any(gradient.numpy() != 0) for gradient in gradients)
 
-    def _test_accuracy(self) -> float:
+    def test_images(self, most: int) -> tuple[Any, Any]:
+        """The first of the test images, and their labels."""
+        images, labels = self._test
+        return images[:most], labels[:most]
+
+    def count_correct(self, most: int) -> int:
+        """How many of the first test images the model gets right."""
         with tensor_float_32(self.precision.tensor_float_32):
-            return int(self._count_correct(*self._test)) / len(self._test[1])
+            return int(self._count_correct(*self.test_images(most)))
+
+    def _test_accuracy(self) -> float:
+        count = len(self._test[1])
+        return self.count_correct(count) / count
 
     def _count_correct_eagerly(self, images: Any, labels: Any) -> Any:
         correct = tf.zeros([], tf.int64)

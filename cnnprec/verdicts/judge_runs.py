@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Iterable
@@ -10,6 +12,7 @@ from cnnprec.records.record import Outcome, Record
 from cnnprec.verdicts.case import Case, all_runs_by_seed, judgement_on, runs_by_seed
 from cnnprec.verdicts.comparability import stack
 from cnnprec.verdicts.equivalence import equivalence
+from cnnprec.verdicts.judge_numbers import faults, moved
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
 ENOUGH_SEEDS = 10
@@ -24,65 +27,63 @@ ACCURACY_SHARE = 0.1
 
 def judge_outcome(case: Case) -> Judgement:
     """Judges how the runs ended, and whether the hardware reported errors meanwhile."""
-    faulty = [
-        entry.state
-        for record in case.new
-        for entry in record.rounds
-        if entry.state and entry.state.faulty
-    ]
-    if faulty:
+    say = functools.partial(judgement_on, Metric.OUTCOME, case)
+    states = [entry.state for record in case.new for entry in record.rounds]
+    if faulty := [state for state in states if state and state.faulty]:
         xids = sorted({number for state in faulty for number in state.xid_errors})
         memory = sum(state.new_ecc_errors or 0 for state in faulty)
-        return judgement_on(
-            Metric.OUTCOME,
-            case,
+        return say(
             Verdict.FAIL,
             f"the GPU reported errors during the measurement: {memory} uncorrected memory errors, "
             f"Xid {', '.join(map(str, xids)) or 'none'}; its results cannot be trusted",
         )
-    before = {
-        seed: {run.outcome for run in runs} for seed, runs in all_runs_by_seed(case.old).items()
-    }
-    now = [(seed, run.outcome) for record in case.new for seed, run in runs_by_seed(record).items()]
-    changes = {
-        f"seed {seed}: {_either(before[seed])} -> {outcome}": None
-        for seed, outcome in now
-        if seed in before and outcome not in before[seed]
-    }
+    before, same_stack = all_runs_by_seed(case.old), all_runs_by_seed(_same_stack(case))
+    changes: dict[str, None] = {}
+    now = [run for record in case.new for run in runs_by_seed(record).values()]
+    for run in now:
+        outcomes = {old.outcome for old in before.get(run.seed, [])}
+        steps = {old.first_bad_step for old in same_stack.get(run.seed, [])}
+        if outcomes and run.outcome not in outcomes:
+            changes[f"seed {run.seed}: {_either(outcomes)} -> {run.outcome}"] = None
+        elif steps and run.first_bad_step not in steps:
+            first = ", ".join(sorted(map(str, steps)))
+            changes[f"seed {run.seed}: first bad step {first} -> {run.first_bad_step}"] = None
     if changes:
-        return judgement_on(Metric.OUTCOME, case, Verdict.FAIL, "; ".join(changes))
-    return judgement_on(
-        Metric.OUTCOME, case, Verdict.PASS, f"{_either({o for _, o in now})}, as before"
-    )
+        return say(Verdict.FAIL, "; ".join(changes))
+    return say(Verdict.PASS, f"{_either({run.outcome for run in now})}, as before")
 
 
 def judge_accuracy(case: Case, level: float) -> Judgement:
     """Judges the accuracy, seed by seed: one seed gives the same images in the same order."""
+    say = functools.partial(judgement_on, Metric.ACCURACY, case)
     before = all_runs_by_seed(case.old)
-    pairs = [
-        (before[seed], run) for seed, run in runs_by_seed(case.new[0]).items() if seed in before
-    ]
+    runs = [entry.run for record in case.new for entry in record.rounds]
+    now = runs_by_seed(case.new[0])
+    pairs = [(before[seed], run) for seed, run in now.items() if seed in before]
     if not pairs:
-        return judgement_on(
-            Metric.ACCURACY, case, Verdict.INVALID, "no seed was run before and now"
-        )
+        return say(Verdict.INVALID, "no seed was run before and now")
+    for run in runs:
+        same = [r for r in before.get(run.seed, []) if r.weights_sha256 == run.weights_sha256]
+        if same and run.test_accuracy not in {r.test_accuracy for r in same}:
+            return say(
+                Verdict.FAIL,
+                f"seed {run.seed}: bitwise the same weights, but accuracy "
+                f"{same[0].test_accuracy:.2%} -> {run.test_accuracy:.2%}: the evaluation computes "
+                "something else",
+            )
     if all(run.weights_sha256 in {r.weights_sha256 for r in old} for old, run in pairs):
-        return judgement_on(
-            Metric.ACCURACY, case, Verdict.PASS, "bitwise the same weights as before, so the same"
-        )
+        return say(Verdict.PASS, "the same weights and accuracy as before")
+    if lost := _lost_everywhere(case, level / 2):
+        return say(Verdict.FAIL, lost)
     changes = [
         run.test_accuracy - statistics.fmean(r.test_accuracy for r in old)
         for old, run in pairs
         if run.outcome is Outcome.TRAINED and any(r.outcome is Outcome.TRAINED for r in old)
     ]
     if not changes:
-        return judgement_on(
-            Metric.ACCURACY, case, Verdict.PASS, "no run trained, before or now; see outcome"
-        )
+        return say(Verdict.PASS, "no run trained, before or now; see outcome")
     if len(changes) < 2:
-        return judgement_on(
-            Metric.ACCURACY,
-            case,
+        return say(
             Verdict.INCONCLUSIVE,
             f"other weights than before and one seed only; run --runs {ENOUGH_SEEDS}",
         )
@@ -91,79 +92,122 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
         f"accuracy changed by {shown.mean * 100:+.2f} percentage points "
         f"({shown.low * 100:+.2f} to {shown.high * 100:+.2f}; {len(changes)} paired seeds)"
     )
-    if equivalence(changes, ACCURACY_MARGIN, level=level).high < -ACCURACY_MARGIN:
-        return judgement_on(Metric.ACCURACY, case, Verdict.FAIL, text)
+    if equivalence(changes, ACCURACY_MARGIN, level=level / 2).high < -ACCURACY_MARGIN:
+        return say(Verdict.FAIL, text)
     if len(changes) < ENOUGH_SEEDS:
-        return judgement_on(
-            Metric.ACCURACY,
-            case,
+        return say(
             Verdict.INCONCLUSIVE,
             f"{text}; a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now",
         )
     if shown.low > -ACCURACY_MARGIN:
-        return judgement_on(Metric.ACCURACY, case, Verdict.PASS, text)
-    return judgement_on(
-        Metric.ACCURACY,
-        case,
-        Verdict.INCONCLUSIVE,
-        f"{text}; a loss of {ACCURACY_MARGIN * 100:g} point cannot be excluded",
+        return say(Verdict.PASS, text)
+    return say(
+        Verdict.INCONCLUSIVE, f"{text}; a loss of {ACCURACY_MARGIN * 100:g} point is not excluded"
+    )
+
+
+def _lost_everywhere(case: Case, level: float) -> str | None:
+    """What is lost where every run is worse than the worst one before; None otherwise.
+
+    Fisher's exact test of each run against the worst of the baseline's, less the margin. All of
+    them have to reject, so the error is at most that of one test (docs/comparing.md).
+    """
+    # Half a second, and seldom needed.
+    from scipy.stats import hypergeom  # type: ignore[import-untyped, unused-ignore]
+
+    runs = [entry.run for record in case.new for entry in record.rounds]
+    trained = [
+        run.test_accuracy
+        for record in case.old
+        for run in runs_by_seed(record).values()
+        if run.outcome is Outcome.TRAINED and run.seed in {new.seed for new in runs}
+    ]
+    if not trained:
+        return None
+    images = case.new[0].config.test_samples
+    worst, best = min(trained), max(run.test_accuracy for run in runs)
+    now, kept = round(best * images), round(max(worst - ACCURACY_MARGIN, 0) * images)
+    p_value = float(hypergeom.cdf(now, 2 * images, now + kept, images))
+    if p_value > level:
+        return None
+    return (
+        f"every run has an accuracy of {best:.2%} or less, the worst before had {worst:.2%} "
+        f"(p = {p_value:.1g}, {images} test images)"
     )
 
 
 def judge_numerics(case: Case) -> Judgement:
-    """Judges the bits: a changed stack may change them, nothing else may.
+    """Judges the numbers: what is graded under any stack, the bits where nothing changed.
 
-    Only a baseline that repeats its bits can show that they are still the same.
+    Only a baseline that repeats its bits can show that they are still the same; a seed that does
+    not repeat is left out alone.
     """
-    new = case.new[0]
-    stacks: dict[object, list[Record]] = {}
-    for record in case.old:
-        stacks.setdefault(tuple(stack(record).values()), []).append(record)
-    same_stack = stacks.get(tuple(stack(new).values()))
-    hashes = _hashes(same_stack or case.old)
+    say = functools.partial(judgement_on, Metric.NUMERICS, case)
+    graded = [r for r in case.new if r.numerics is not None]
+    wrong = [text for r in graded for texts in faults(r, {}).values() for text in texts]
+    if wrong := list(dict.fromkeys([*wrong, *moved(case)])):
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return say(Verdict.FAIL, "; ".join(wrong[:3]) + more)
+    new, same_stack = case.new[0], _same_stack(case)
+    hashes, hashes_now = _hashes(same_stack or case.old), _hashes(case.new)
     now = runs_by_seed(new)
     known = [seed for seed in now if seed in hashes]
     if not known:
-        return judgement_on(
-            Metric.NUMERICS, case, Verdict.INVALID, "no seed was run before and now"
-        )
-    other = [seed for seed in known if now[seed].weights_sha256 not in hashes[seed]]
-    hashes_now = _hashes(case.new)
-    unsteady = [seed for seed in known if len(hashes_now[seed]) > 1]
-    as_before = not other and not unsteady
+        return say(Verdict.INVALID, "no seed was run before and now")
+    changed = [s for s in known if not hashes_now[s] <= hashes[s] or len(hashes_now[s]) > 1]
     # Each stack has bits of its own, so only sessions of one stack can fail to repeat.
-    groups = [same_stack] if as_before and same_stack else list(stacks.values())
-    unsteady_before = sorted(
-        {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
-    )
-    if unsteady_before:
-        return judgement_on(
-            Metric.NUMERICS,
-            case,
+    groups = [same_stack] if same_stack and not changed else _by_stack(case).values()
+    shaky = {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
+    names = f"seed {', '.join(map(str, sorted(shaky)))}"
+    if shaky.issuperset(known):
+        return say(
             Verdict.INCONCLUSIVE,
-            "the baseline itself does not repeat bitwise "
-            f"(seed {', '.join(map(str, unsteady_before))}), so it cannot show whether the bits "
-            f"changed; {_steady_baseline(new)}",
+            f"the baseline itself does not repeat bitwise ({names}), so it cannot show whether "
+            f"the bits changed; {_steady_baseline(new)}",
         )
-    if as_before:
-        return judgement_on(
-            Metric.NUMERICS, case, Verdict.PASS, f"weights bitwise as before ({len(known)} seeds)"
-        )
-    if unsteady or same_stack:
-        return judgement_on(
-            Metric.NUMERICS,
-            case,
+    steady, other = ([s for s in seeds if s not in shaky] for seeds in (known, changed))
+    aside = f"; not judged, because the baseline does not repeat it: {names}" if shaky else ""
+    if not other and (probes := _other_probes(new, same_stack)):
+        return say(Verdict.FAIL, f"other bits of {probes} though nothing in the stack changed")
+    if other and (same_stack or any(len(hashes_now[seed]) > 1 for seed in other)):
+        return say(
             Verdict.FAIL,
-            f"other weights than before (seed {', '.join(map(str, other or unsteady))}) though "
-            "nothing in the stack changed: results no longer repeat",
+            f"other weights than before (seed {', '.join(map(str, other))}) though "
+            f"nothing in the stack changed: results no longer repeat{aside}",
         )
-    return Judgement(
-        Metric.NUMERICS,
-        case.name,
-        Verdict.PASS,
-        f"other bits than before ({len(other)} of {len(known)} seeds; the first losses "
-        f"differ by at most {_largest_loss_difference(case, other):.1e}), and so is the stack",
-        notice=True,
+    reason = (
+        f"other bits than before ({len(other)} of {len(steady)} seeds; the first losses "
+        f"differ by at most {_largest_loss_difference(case, other):.1e}), and so is the stack"
+        if other
+        else f"weights bitwise as before ({len(steady)} seeds)"
+    )
+    notice = bool(other or shaky)
+    return dataclasses.replace(say(Verdict.PASS, reason + aside), notice=notice)
+
+
+def _by_stack(case: Case) -> dict[object, list[Record]]:
+    stacks: dict[object, list[Record]] = {}
+    for record in case.old:
+        stacks.setdefault(tuple(stack(record).values()), []).append(record)
+    return stacks
+
+
+def _same_stack(case: Case) -> list[Record]:
+    """The baseline's records of the stack that is judged."""
+    return _by_stack(case).get(tuple(stack(case.new[0]).values()), [])
+
+
+def _other_probes(new: Record, same_stack: Iterable[Record]) -> str:
+    """Names of the operations whose bits the same probes repeated before and now do not."""
+    if new.numerics is None:
+        return ""
+    old = [r.numerics for r in same_stack if r.numerics and r.numerics.level == new.numerics.level]
+    before = [{group.name: group.sha256 for group in found.probes} for found in old]
+    return ", ".join(
+        group.name
+        for group in new.numerics.probes
+        if len(known := {sides.get(group.name) for sides in before}) == 1
+        and group.sha256 not in known
     )
 
 

@@ -17,7 +17,7 @@ def project(pytester: pytest.Pytester, monkeypatch) -> Project:
     """Without a baseline."""
     benchmarks = pytester.path / "benchmarks"
     benchmarks.mkdir()
-    for name in ("test_training.py", "test_verdict.py"):
+    for name in ("test_numerics.py", "test_training.py", "test_verdict.py"):
         shutil.copy(REPOSITORY / "benchmarks" / name, benchmarks)
     (benchmarks / "conftest.py").write_text(CONFTEST)
     pytester.makeini("[pytest]\naddopts = -rs\njunit_family = xunit1\n")

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import (
     SCHEMA_VERSION,
     DataInfo,
@@ -92,6 +93,21 @@ TURNS = st.builds(
     state=st.none() | STATES,
 )
 
+NUMERICS = st.builds(
+    Numerics,
+    level=st.sampled_from(["quick", "full"]),
+    probes=st.lists(
+        st.builds(ProbeGroup, st.text(max_size=9), ANY_FLOAT, ANY_FLOAT, st.just("0f")), max_size=2
+    ).map(tuple),
+    wrong=st.lists(st.text(max_size=9), max_size=2).map(tuple),
+    unsteady=st.just(()),
+    losses=st.lists(ANY_FLOAT, max_size=3).map(tuple),
+    tensors=st.lists(
+        st.builds(TensorErrors, st.text(max_size=9), *[ANY_FLOAT] * 4), max_size=2
+    ).map(tuple),
+    miscounted=st.integers(-100, 100),
+)
+
 RECORDS = st.builds(
     Record,
     precision=st.sampled_from(list(PRECISIONS.values())),
@@ -103,5 +119,6 @@ RECORDS = st.builds(
     warm_up_seconds=SECONDS,
     rounds=st.lists(ROUNDS, max_size=3).map(tuple),
     turns=st.none() | TURNS,
+    numerics=st.none() | NUMERICS,
     schema_version=st.just(SCHEMA_VERSION),
 )

@@ -96,7 +96,7 @@ def test_another_machine_is_refused_with_every_reason_once():
     ((refused, reasons),) = selection.refused
     assert refused is session
     assert [str(reason) for reason in reasons] == [
-        "cpu_model: other -> AMD EPYC family 26 model 2",
+        "cpu_model: other -> AMD EPYC family 25 model 1",
         "usable_cores: 64 -> 2",
     ]
 
@@ -135,8 +135,8 @@ def test_changed_lists_each_difference_of_the_stack_once():
     changed = select(sessions, records(code="now", tensorflow="9")).changed
     assert [str(difference) for difference in changed] == [
         "tensorflow: 2.21.0 -> 9",
-        "code: a (commit a3d7b0437381) -> now (commit a3d7b0437381)",
-        "code: b (commit a3d7b0437381) -> now (commit a3d7b0437381)",
+        "code: a (commit ccd58505ac3a-dirty) -> now (commit ccd58505ac3a-dirty)",
+        "code: b (commit ccd58505ac3a-dirty) -> now (commit ccd58505ac3a-dirty)",
     ]
 
 

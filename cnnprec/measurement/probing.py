@@ -1,0 +1,190 @@
+"""The numbers themselves: operations held to bounds, the first steps held to float64."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from cnnprec.diagnosis.step import as_float64, slots_of, weight_names
+from cnnprec.numerics.float64_step import Float64, float64_step
+from cnnprec.numerics.probes import QUICK
+from cnnprec.numerics.run_probes import ProbeResult, run_probes
+from cnnprec.precision.formats import round_to
+from cnnprec.records.numerics import FLOAT64_STEPS, Numerics, ProbeGroup, TensorErrors
+from cnnprec.training.device import tensor_float_32
+from cnnprec.training.trainer import Trainer
+
+_IMAGES = 100
+
+
+def examine(trainer: Trainer, level: str) -> Numerics:
+    """Probes the operations and repeats the first steps of a trainer in float64.
+
+    Args:
+        trainer: Warmed up. Its model is left in the middle of a training.
+        level: ``"quick"`` or ``"full"``.
+    """
+    precision = trainer.precision
+    found = probe(precision.compute_dtype, level, precision.tensor_float_32)
+    losses, tensors = replay_in_float64(trainer)
+    return Numerics(
+        level=level,
+        probes=tuple(grouped(found)),
+        wrong=tuple(str(r) for r in found if not (r.within_bound or r.known_defect)),
+        unsteady=tuple(r.id for r in found if not r.repeats),
+        losses=losses,
+        tensors=tensors,
+        miscounted=_miscounted(trainer),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def probe(dtype: str, level: str, tensor_float_32_on: bool) -> tuple[ProbeResult, ...]:
+    """Runs the probes of a dtype; precisions that share it share what was found."""
+    with tensor_float_32(tensor_float_32_on):
+        return run_probes(
+            [dtype], QUICK if level == "quick" else ["*"], tensor_float_32=tensor_float_32_on
+        )
+
+
+def grouped(results: Iterable[ProbeResult]) -> list[ProbeGroup]:
+    """A row for each kind of operation, in the order of the probes."""
+    groups: dict[str, list[ProbeResult]] = {}
+    for result in results:
+        groups.setdefault(_group(result.name), []).append(result)
+    rows = []
+    for name, members in groups.items():
+        sound = [member for member in members if not member.known_defect]
+        means = [m for r in sound for m in (r.signed_mean_error, r.outward_mean_error)]
+        rows.append(
+            ProbeGroup(
+                name,
+                _short(max((r.max_error_over_bound for r in sound), default=0.0)),
+                _short(max((m for m in means if not np.isnan(m)), key=abs, default=0.0)),
+                hashlib.sha256("".join(r.sha256 for r in members).encode()).hexdigest()[:8],
+            )
+        )
+    return rows
+
+
+def _group(name: str) -> str:
+    first, *_, last = name.split(".")
+    several = first in ("counting", "value", "cast", "reduce_sum", "reduce_mean")
+    return first if several else f"{first}.{last}"
+
+
+def replay_in_float64(trainer: Trainer) -> tuple[tuple[float, ...], tuple[TensorErrors, ...]]:
+    """Takes the first steps as they are timed, and each one in float64 from the same weights.
+
+    Adam's moments tell the gradients that the optimizer saw: after one step the first moment is
+    (1 - beta_1) times the gradient. Steps after one that is not finite are not looked at.
+
+    Returns:
+        Relative errors of the losses of the steps, and a row for each weight.
+    """
+    model, dtype = trainer.model, trainer.precision.compute_dtype
+    variables = model.trainable_variables
+    log = model.step_log
+    assert log is not None  # noqa: S101 - the trainer gave it one
+    trainer.start_turns()
+    adam = _Adam(trainer)
+    losses: list[float] = []
+    rows: list[TensorErrors] = []
+    for step, (images, labels) in enumerate(trainer.batches.take(FLOAT64_STEPS)):
+        before = [as_float64(v) for v in variables]
+        trainer.take(1)
+        right = float64_step(
+            [round_to(weights, dtype) for weights in before],
+            round_to(as_float64(images) / 255, dtype),
+            labels.numpy(),
+        )
+        losses.append(_short(abs(log.losses()[step] - right.loss) / right.loss))
+        after = [as_float64(v) for v in variables]
+        if step == 0:
+            names = map(" ".join, weight_names(model))
+            rows = [
+                TensorErrors(name, *adam.first_step(place, right.gradients[place]), update=0.0)
+                for place, name in enumerate(names)
+            ]
+        rows = [
+            row._replace(
+                update=max(row.update, adam.update(place, step, before[place], after[place]))
+            )
+            for place, row in enumerate(rows)
+        ]
+        if not all(np.isfinite(weights).all() for weights in after):
+            break
+    return tuple(losses), tuple(rows)
+
+
+class _Adam:
+    """What Adam has done to the weights of a trainer, against its formulas in float64."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        optimizer = trainer.model.optimizer
+        variables = trainer.model.trainable_variables
+        slots = slots_of(optimizer, variables)
+        self._momenta = [slot.variable for slot in slots if slot.kind == "momentum"]
+        self._velocities = [slot.variable for slot in slots if slot.kind == "velocity"]
+        inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
+        # The learning rate is a float32 variable, whatever the weights are.
+        settings = inner.get_config() | {"learning_rate": float(inner.learning_rate)}
+        self._settings = {
+            name: self._rounded(settings[name], trainer.precision.variable_dtype)
+            for name in ("learning_rate", "beta_1", "beta_2", "epsilon")
+        }
+        self._parts = [1 - settings["beta_1"], 1 - settings["beta_2"]]
+        self._dtype = trainer.precision.variable_dtype
+
+    @staticmethod
+    def _rounded(value: float, dtype: str) -> float:
+        return float(round_to(np.asarray(value, np.float64), dtype))
+
+    def first_step(self, place: int, exact: Float64) -> tuple[float, float, float]:
+        """Error and scale of a weight's first gradient, error of its second moment."""
+        first, second = (self._rounded(part, self._dtype) for part in self._parts)
+        gradient = as_float64(self._momenta[place]) / first
+        power = float(np.sum(exact * exact))
+        scale = float(np.sum(gradient * exact)) / power - 1 if power else 0.0
+        squares = round_to(gradient * gradient * second, self._dtype)
+        velocity = as_float64(self._velocities[place])
+        return _error(gradient - exact, exact), _short(scale), _error(velocity - squares, squares)
+
+    def update(self, place: int, step: int, before: Float64, after: Float64) -> float:
+        """Error of a weight's step, given the moments."""
+        rate, beta_1, beta_2, epsilon = self._settings.values()
+        rate *= np.sqrt(1 - beta_2 ** (step + 1)) / (1 - beta_1 ** (step + 1))
+        roots = np.sqrt(as_float64(self._velocities[place]))
+        change = as_float64(self._momenta[place]) * rate / (roots + epsilon)
+        return _error(after - round_to(before - change, self._dtype), change)
+
+
+def _error(wrong: Float64, right: Float64) -> float:
+    """The largest error relative to the root mean square of what is right."""
+    largest = float(np.abs(wrong).max())
+    if not np.isfinite(largest):
+        return math.inf
+    size = float(np.sqrt(np.mean(right * right)))
+    return _short(largest / size) if size else math.inf if largest else 0.0
+
+
+def _short(value: float) -> float:
+    """Three digits: a record has to stay small."""
+    return float(f"{value:.3g}")
+
+
+def _miscounted(trainer: Trainer) -> int:
+    """The evaluation's count of right answers less float64's, of the same weights."""
+    images, labels = trainer.test_images(_IMAGES)
+    dtype = trainer.precision.compute_dtype
+    weights = [round_to(as_float64(v), dtype) for v in trainer.model.trainable_variables]
+    if not all(np.isfinite(w).all() for w in weights):
+        return 0
+    right = float64_step(weights, round_to(as_float64(images) / 255, dtype), labels.numpy())
+    hits = right.probabilities.argmax(axis=1) == labels.numpy()
+    return trainer.count_correct(_IMAGES) - int(hits.sum())

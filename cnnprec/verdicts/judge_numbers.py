@@ -1,0 +1,160 @@
+"""Judges the numbers themselves, with or without a baseline."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from collections.abc import Mapping
+
+from cnnprec.precision.hyperparameters import check_precision
+from cnnprec.records.numerics import Numerics
+from cnnprec.records.record import Outcome, Record
+from cnnprec.text import Word
+from cnnprec.verdicts.case import Case
+from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits
+from cnnprec.workload.reference import reference
+
+
+class Check(Word):
+    """What is asked of the numbers of one precision."""
+
+    OPERATIONS = "operations"
+    """Does every operation stay within its bound?"""
+    FIRST_STEPS = "first_steps"
+    """Are the first compiled steps those of float64?"""
+    LEARNING = "learning"
+    """Does the training end as this precision's should?"""
+
+
+LEAST_SHARE = 0.5
+"""A precision has to lower its loss by this share of what the reference precision does."""
+
+
+def faults(record: Record, beside: Mapping[str, Record]) -> dict[Check, list[str]]:
+    """What is wrong with the numbers of a record, one sentence each, by what was asked.
+
+    Args:
+        record: The record.
+        beside: The records of its session, for a reference precision that was measured too.
+    """
+    known = record.numerics
+    return {
+        Check.OPERATIONS: [] if known is None else _operations(record, known),
+        Check.FIRST_STEPS: [] if known is None else _first_steps(record, known),
+        Check.LEARNING: [*_outcomes(record), *_trajectories(record), *_beside(record, beside)],
+    }
+
+
+def _operations(record: Record, found: Numerics) -> list[str]:
+    most = mean_limits(record.precision.compute_dtype, record.environment)
+    wrong = list(found.wrong)
+    wrong += [
+        f"{group.name}: errors lean to one side by {group.mean:.2g} of the bound, at most "
+        f"{most[group.name]:.2g} is harmless"
+        for group in found.probes
+        if abs(group.mean) > most.get(group.name, math.inf)
+    ]
+    if record.environment.op_determinism:
+        wrong += [f"{name} does not repeat" for name in found.unsteady]
+    return wrong
+
+
+def _first_steps(record: Record, found: Numerics) -> list[str]:
+    most_of = functools.partial(
+        limits, precision=record.precision.name, environment=record.environment
+    )
+    tensors, steps = most_of("tensors"), most_of("steps")
+    wrong = [
+        f"loss of step {step}: {value:.2g} from float64's, at most {most:.2g} is harmless"
+        for step, (value, most) in enumerate(zip(found.losses, steps, strict=False))
+        if not value <= most and not math.isinf(most)
+    ]
+    for row in found.tensors:
+        for kind, value, most in zip(row._fields[1:], row[1:], tensors[row.tensor], strict=True):
+            if not abs(value) <= most:
+                wrong.append(
+                    f"{row.tensor}: {kind} {abs(value):.2g} from float64's, at most {most:.2g} "
+                    "is harmless"
+                )
+    most = max(most_of("miscounted"), 1)
+    if abs(found.miscounted) > most:
+        wrong.append(
+            f"evaluation: {found.miscounted:+d} right answers of 100 against float64 with the same "
+            f"weights, at most {most:.0f} is harmless"
+        )
+    return wrong
+
+
+def _outcomes(record: Record) -> list[str]:
+    # A precision whose settings cannot work is expected to fail, in either way.
+    doomed = bool(check_precision(record.precision))
+    allowed = {Outcome.DIVERGED, Outcome.FROZEN} if doomed else {Outcome.TRAINED}
+    return [
+        f"seed {run.seed}: {run.outcome} at {run.test_accuracy:.1%}, expected "
+        + "/".join(sorted(allowed))
+        for run in (entry.run for entry in record.rounds)
+        if run.outcome not in allowed
+    ]
+
+
+def _trajectories(record: Record) -> list[str]:
+    """Runs that are far from float64's on the same images from the same weights."""
+    name = record.precision.name
+    wrong = []
+    far = limits("float64", name, record.environment)
+    final_most, accuracy_most = limits("runs", name, record.environment)
+    for run in (entry.run for entry in record.rounds):
+        right = reference(record.config, record.data.name, run.seed)
+        if right is None:
+            continue
+        over = first_over(run.first_losses, right["first_losses"], far)
+        if over is not None:
+            wrong.append(f"seed {run.seed}: loss of step {over[0]} is {over[1]:.2g} from float64's")
+        apart = abs(run.losses[-1] / right["losses"][-1] - 1)
+        if not (math.isinf(final_most) or apart <= final_most):
+            wrong.append(f"seed {run.seed}: last loss is {apart:.2g} from float64's")
+        accuracy = right["test_accuracy"]
+        if accuracy - run.test_accuracy > max(accuracy_most, 0.01):
+            found = f"accuracy {run.test_accuracy:.1%}, float64 has {accuracy:.1%}"
+            wrong.append(f"seed {run.seed}: {found}")
+    return wrong
+
+
+def _beside(record: Record, beside: Mapping[str, Record]) -> list[str]:
+    """Whether it learned as much as double, or else single, did in the same session."""
+    other = beside.get("double", beside.get("single"))
+    if other is None or other is record:
+        return []
+    mine, theirs = _learned(record), _learned(other)
+    if mine is None or theirs is None or theirs <= 0 or mine >= LEAST_SHARE * theirs:
+        return []
+    return [f"the loss fell by {mine:.2f}, that of {other.precision} by {theirs:.2f}"]
+
+
+def _learned(record: Record) -> float | None:
+    """By how much the loss fell in the mean run; None where a run did not train."""
+    runs = [entry.run for entry in record.rounds]
+    if not runs or any(r.outcome is not Outcome.TRAINED or not r.first_losses for r in runs):
+        return None
+    return statistics.fmean(run.first_losses[0] - run.losses[-1] for run in runs)
+
+
+def moved(case: Case) -> list[str]:
+    """Seeds whose first losses are farther from the baseline's than any harmless change."""
+    most = limits("losses", case.name, case.new[0].environment)
+    old = [entry.run for record in case.old for entry in record.rounds]
+    wrong: dict[str, None] = {}
+    for run in (entry.run for record in case.new for entry in record.rounds):
+        over = [
+            first_over(run.first_losses, before.first_losses, most)
+            for before in old
+            if before.seed == run.seed
+        ]
+        if over and None not in over:  # the nearest of them decides
+            step, apart = min((o for o in over if o is not None), key=lambda o: o[1])
+            wrong[
+                f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, harmless is "
+                f"{most[step]:.2g} at most"
+            ] = None
+    return list(wrong)

@@ -1,0 +1,87 @@
+"""How far numbers may move: ten times what harmless changes of the stack moved them.
+
+``harmless.json`` holds what was recorded, `docs/evidence/harmless.py` records it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from cnnprec.records.record import Environment
+
+TIMES = 10
+"""A limit is so many times the largest harmless value, where harmless values were recorded."""
+
+ELSEWHERE = 100
+"""Limits are so many times wider where other kernels compute than those that were recorded, which
+are TensorFlow's own on a CPU. oneDNN's moved losses of float32 by 1.9e-5 and the last by 0.6 %
+(docs/driver-validation.md); GPUs were not recorded at all. Only gross faults are above these."""
+
+_FLOORS = {"losses": 1e-6, "float64": 1e-6, "steps": 2.0**-23}
+"""Losses are kept in float32, so less is luck; over 16 steps other processors moved 1.2e-6."""
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    text = resources.files("cnnprec.verdicts").joinpath("harmless.json").read_text("utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+def limits(kind: str, precision: str, environment: Environment) -> Any:
+    """The row of a precision, times ten or more; infinite where a harmless run was not finite.
+
+    Args:
+        kind: A table of the file, such as ``"losses"``.
+        precision: Its name. One without a row has that of ``mixed_half``, whose 11 significand bits
+            TF32 has too.
+        environment: Where it ran.
+    """
+    rows = _table()[kind]
+    row = rows.get(precision, rows.get("mixed_half"))
+    return _times(row, _FLOORS.get(kind, 0.0), _factor(environment))
+
+
+def mean_limits(dtype: str, environment: Environment) -> dict[str, float]:
+    """How far the mean error over bound of each kind of operation may be from 0."""
+    rows = _table()["means"].get(dtype, {})
+    # Where it is 0, all was exact, which the bounds see, or a known defect.
+    factor = _factor(environment)
+    return {name: factor * max(value, 0.01) for name, value in rows.items() if value}
+
+
+def _factor(environment: Environment) -> float:
+    recorded = environment.device_kind == "cpu" and not environment.onednn
+    return TIMES if recorded else TIMES * ELSEWHERE
+
+
+def _times(row: Any, floor: float, factor: float) -> Any:
+    if isinstance(row, dict):
+        return {key: _times(value, floor, factor) for key, value in row.items()}
+    if isinstance(row, list):
+        return [_times(value, floor, factor) for value in row]
+    return math.inf if row is None else factor * max(row, floor)
+
+
+def first_over(
+    losses: Sequence[float], right: Sequence[float], most: Sequence[float]
+) -> tuple[int, float] | None:
+    """The first step whose loss is farther from the right one than it may be, and how far.
+
+    Returns:
+        Step and relative distance, infinite where only one of the two is finite; None if there
+        is no such step.
+    """
+    for step, (a, b, limit) in enumerate(zip(right, losses, most, strict=False)):
+        if repr(a) == repr(b) or math.isinf(limit):  # also two NaN
+            continue
+        apart = abs(b - a) / abs(a) if a else math.inf
+        apart = apart if math.isfinite(apart) else math.inf
+        if apart > limit:
+            return step, apart
+    return None

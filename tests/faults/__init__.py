@@ -1,0 +1,1 @@
+"""Faults that a bad driver or stack shows, injected in software, and which check sees them."""
