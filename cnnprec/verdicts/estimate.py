@@ -11,13 +11,7 @@ from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
 from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
-from cnnprec.verdicts.statistics import (
-    LEVEL,
-    ROUNDING,
-    checked_level,
-    or_infinite,
-    t_quantile,
-)
+from cnnprec.verdicts.statistics import LEVEL, ROUNDING, checked_level, or_infinite, t_quantile
 
 POWER = 0.8
 """Probability with which a slowdown of `Estimate.detectable` is found."""

@@ -11,14 +11,7 @@ import numpy as np
 
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.records.record import Record
-from cnnprec.verdicts.case import (
-    ALL_TIMES,
-    ENOUGH,
-    TIME,
-    Case,
-    GrowthLimit,
-    judgement_on,
-)
+from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, TIME, Case, GrowthLimit, judgement_on
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate

@@ -58,13 +58,7 @@ class Metric(Word):
 GROWTHS = (Metric.SPEED, Metric.MEMORY)
 """The metrics that are sizes with a ratio to the baseline."""
 
-PRECISION_METRICS = (
-    Metric.SPEED,
-    Metric.MEMORY,
-    Metric.OUTCOME,
-    Metric.ACCURACY,
-    Metric.NUMERICS,
-)
+PRECISION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.OUTCOME, Metric.ACCURACY, Metric.NUMERICS)
 """What can be judged of a precision. Its memory is its own on a GPU alone."""
 
 SESSION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.COMPLETENESS)
