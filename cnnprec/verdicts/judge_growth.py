@@ -46,8 +46,8 @@ def tested(
     strict = _estimates(size, family, limits, level * size.share / max(len(family), 1))
     adjusted = holm([estimate.p_value for estimate in shown])
     return {
-        case.name: _tested(size, limits.of(size.metric, case.name), *estimates, p_value, level)
-        for case, *estimates, p_value in zip(family, shown, strict, adjusted, strict=True)
+        case.name: _tested(size, limits.of(size.metric, case.name), wide, narrow, p_value, level)
+        for case, wide, narrow, p_value in zip(family, shown, strict, adjusted, strict=True)
     }
 
 

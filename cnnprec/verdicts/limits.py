@@ -69,8 +69,10 @@ def parse_limits(plain: object, default: Limits) -> LimitTable:
         limits = _row(key, plain[key], table.of(metric, ""))
         if name:
             table = dataclasses.replace(table, own=(*table.own, (metric, name, limits)))
+        elif metric is Metric.MEMORY:
+            table = dataclasses.replace(table, memory=limits)
         else:
-            table = dataclasses.replace(table, **{metric.value: limits})
+            table = dataclasses.replace(table, speed=limits)
     return table
 
 
