@@ -20,8 +20,7 @@ def describe_baseline(
         first_to_last = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
         lines = [
             f"baseline: {count_of(len(names), 'session')}{where}, {first_to_last}",
-            f"baseline: saved {minute(selection.sessions[0])} to "
-            f"{minute(selection.sessions[-1])} UTC",
+            f"baseline: saved {' to '.join(minute(selection.sessions[i]) for i in (0, -1))} UTC",
         ]
     return [
         *lines,

@@ -18,9 +18,8 @@ NONE = "-"
 def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     """The RESULTS block: what was trained on, why some did not train, a table, what to use.
 
-    Args:
-        records: In any order; each with at least one round.
-        width: Columns of the terminal; None for a file. Rows lose columns where it is too small.
+    Each record has at least one round. Rows lose columns where the terminal's width, None for a
+    file, is too small.
     """
     ranked = sorted(records, key=lambda record: rank(record.precision.name))
     if not ranked:
@@ -55,7 +54,7 @@ def explain(record: Record) -> str | None:
     if diverged:
         steps = sorted({run.first_bad_step for run in diverged if run.first_bad_step is not None})
         where = (
-            f"the loss was first not finite at step {_range(steps)} "
+            f"the loss was first not finite at step {_range(steps, ' to ')} "
             f"(counted from 0, of {record.config.steps})"
             if steps
             else "a weight was not finite at the end"
@@ -96,7 +95,7 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
         _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
-        "-".join(f"{scale:g}" for scale in dict.fromkeys([*scales[:1], *scales[-1:]])) or NONE,
+        _range([f"{scale:g}" for scale in scales], "-") or NONE,
         _peak([record]),
     )
 
@@ -184,8 +183,7 @@ def _gain(chosen: Candidate) -> str:
 
 
 def _outcomes(rounds: Sequence[Round]) -> str:
-    names = [entry.run.outcome.value for entry in rounds]
-    return "/".join(sorted(set(names), key=names.index))
+    return "/".join(dict.fromkeys(entry.run.outcome.value for entry in rounds))
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
@@ -195,7 +193,5 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
-def _range(values: Sequence[object]) -> str:
-    if len(values) < 2:
-        return "".join(map(str, values))
-    return f"{values[0]} to {values[-1]}"
+def _range(values: Sequence[object], to: str) -> str:
+    return to.join(map(str, dict.fromkeys([*values[:1], *values[-1:]])))

@@ -18,20 +18,17 @@ VERSION = 1
 
 def judgements(comparison: Comparison) -> list[dict[str, Any]]:
     """All judgements as JSON types, with the figures of those that have some."""
-    rows: list[dict[str, Any]] = encode(
-        [
-            {
-                "metric": j.metric.value,
-                "precision": j.precision,
-                "verdict": j.verdict.value,
-                "reason": j.reason,
-                "quantity": j.quantity,
-                **{name: getattr(j.estimate, name, None) for name in _FIGURES},
-            }
-            for j in comparison.judgements
-        ]
-    )
-    return rows
+    return [
+        {
+            "metric": j.metric.value,
+            "precision": j.precision,
+            "verdict": j.verdict.value,
+            "reason": j.reason,
+            "quantity": j.quantity,
+            **{name: encode(getattr(j.estimate, name, None)) for name in _FIGURES},
+        }
+        for j in comparison.judgements
+    ]
 
 
 _FIGURES = ("ratio", "low", "high", "detectable", "count")
@@ -47,7 +44,7 @@ def make_way(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-        if not _is_ours(path):
+        if path.exists() and not _is_ours(path):
             raise ValueError(f"{path} is there and holds no verdict; give another name")
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -58,21 +55,19 @@ def make_way(path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the file may be replaced: it is not there, is empty, or holds a verdict."""
-    if not path.exists():
-        return True
+    """Whether the file may be replaced: it is empty, or holds a verdict."""
     if not path.is_file():
         return False
     content = path.read_bytes()
     try:
-        found = json.loads(content) if content else _OWN
+        found = json.loads(content) if content else dict.fromkeys(_OWN)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.keys() >= _OWN.keys()
+    return isinstance(found, dict) and found.keys() >= _OWN
 
 
 # What no other file of the suite has together.
-_OWN = {"version": VERSION, "basis": "", "judgements": []}
+_OWN = {"version", "basis", "judgements"}
 
 
 def write_verdict(

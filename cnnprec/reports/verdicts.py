@@ -17,19 +17,10 @@ def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
     found = decide(comparison)
     table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
     heading, details = _heading(comparison)
-    above = [
-        heading,
-        *(f"  {line}" for line in details),
-        "",
-        *(remarks := _remarks(comparison)),
-        *([""] if remarks else []),
-    ]
-    below = [
-        "",
-        f"verdict: {found.verdict}, {found.action}",
-        f"reason:  {found.reason}",
-        f"next:    {found.next}",
-    ]
+    above = [heading, *(f"  {line}" for line in details), "", *(remarks := _remarks(comparison))]
+    above += [""] if remarks else []
+    decided = f"verdict: {found.verdict}, {found.action}"
+    below = ["", decided, f"reason:  {found.reason}", f"next:    {found.next}"]
     return [
         *(part for line in above for part in wrapped(line, width)),
         *fitted(table, width, ("sessions", "detectable", "ratio")),

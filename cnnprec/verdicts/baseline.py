@@ -13,20 +13,16 @@ from cnnprec.verdicts.comparability import Difference, Part, differences, refuse
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Which saved sessions to compare with, and why not the others.
-
-    Attributes:
-        sessions: The baseline, oldest first. Empty if there is none.
-        changed: What differs in the stack between the baseline and now, each once.
-        refused: Sessions that are comparable in no precision or contradict the current one
-            in some, with the reasons.
-        unfit: Sessions that are no baseline whatever they hold, with the reason.
-    """
+    """Which saved sessions to compare with, and why not the others."""
 
     sessions: tuple[SavedSession, ...]
+    """The baseline, oldest first. Empty if there is none."""
     changed: tuple[Difference, ...]
+    """What differs in the stack between the baseline and now, each once."""
     refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]
+    """Sessions that cannot be compared with the current one."""
     unfit: tuple[tuple[SavedSession, str], ...]
+    """Sessions that are no baseline whatever they hold, with the reason."""
 
 
 def select(
@@ -37,12 +33,10 @@ def select(
     """Chooses the baseline of a session among the saved ones.
 
     Unfit is a session in which a test failed or that was itself worse than its baseline: it would
-    make the regression the new normal. So is a copy of another. Comparable is one that agrees with
-    the current session, by `cnnprec.verdicts.comparability.refused`, in every precision.
-
-    The comparable sessions are grouped by their stack, the project's own code apart. The newest
-    group with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that
-    differ in what is varied come first (docs/comparing.md has the reasons).
+    make the regression the new normal. So is a copy. The comparable ones are grouped by their
+    stack, the project's own code apart. The newest group with `ENOUGH` sessions is taken; if there
+    is none, the newest. With ``vary``, groups that differ in what is varied come first
+    (docs/comparing.md has the reasons).
 
     Args:
         sessions: The saved sessions, in any order.
@@ -54,7 +48,10 @@ def select(
     turned_down: list[tuple[SavedSession, tuple[Difference, ...]]] = []
     groups: dict[object, list[SavedSession]] = {}
     for session in kept:
-        if reason := _unfit(session):
+        if session.failed:
+            unfit.append((session, "a test of the session failed"))
+        elif session.verdict == "FAIL":
+            reason = "the session was itself worse than its baseline (verdict FAIL)"
             unfit.append((session, reason))
         elif reasons := unlike(session, current, vary):
             turned_down.append((session, reasons))
@@ -64,19 +61,11 @@ def select(
             groups.setdefault(_group(session, current, vary), []).append(session)
     chosen = _choose(list(groups.values()), current, vary)
     return Selection(
-        sessions=tuple(chosen),
-        changed=_once(d for session in chosen for d in stack_changes(session, current)),
-        refused=tuple(turned_down),
-        unfit=tuple(unfit),
+        tuple(chosen),
+        _once(d for session in chosen for d in stack_changes(session, current)),
+        tuple(turned_down),
+        tuple(unfit),
     )
-
-
-def _unfit(session: SavedSession) -> str | None:
-    if session.failed:
-        return "a test of the session failed"
-    if session.verdict == "FAIL":
-        return "the session was itself worse than its baseline (verdict FAIL)"
-    return None
 
 
 def _shared(session: SavedSession, current: Mapping[str, Record]) -> list[str]:
@@ -102,14 +91,8 @@ def unlike(
     """Why a session cannot be compared with these records; see `select`."""
     if _shared(session, current):
         return refused(_differences(session, current), vary)
-    return (
-        Difference(
-            Part.WORKLOAD,
-            "precisions",
-            ", ".join(session.records),
-            ", ".join(current) or "none",
-        ),
-    )
+    mine, theirs = ", ".join(session.records), ", ".join(current) or "none"
+    return (Difference(Part.WORKLOAD, "precisions", mine, theirs),)
 
 
 def _group(
@@ -118,9 +101,7 @@ def _group(
     shared = _shared(session, current)
     codes = {current[name].environment.code for name in shared}
     # The precisions of a session have one environment, as good as always: look at it once.
-    one_of_each = {
-        record.environment: record for record in (session.records[name] for name in shared)
-    }
+    one_of_each = {session.records[name].environment: session.records[name] for name in shared}
     stacks, has_change = set(), set()
     for record in one_of_each.values():
         values = stack(record)
@@ -131,9 +112,7 @@ def _group(
 
 
 def _choose(
-    groups: Sequence[list[SavedSession]],
-    current: Mapping[str, Record],
-    vary: frozenset[str] | None,
+    groups: Sequence[list[SavedSession]], current: Mapping[str, Record], vary: frozenset[str] | None
 ) -> list[SavedSession]:
     """The group to compare with; each group and its sessions are sorted by age."""
     if vary:

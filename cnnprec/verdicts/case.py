@@ -22,19 +22,13 @@ ENOUGH = 5
 
 @dataclasses.dataclass(frozen=True)
 class GrowthLimit:
-    """A number that every round has and that may grow only so much.
-
-    Attributes:
-        name: For people.
-        field: ``"step_seconds"``, or a field of `cnnprec.records.record.Round`.
-        share: Its share of the error that one comparison may make. The shares of all that
-            is tested add up to 1, whatever the device.
-        metric: What it is a size of, and so which limits it has.
-    """
+    """A number that every round has and that may grow only so much."""
 
     name: str
     field: str
+    """``"step_seconds"``, or a field of `cnnprec.records.record.Round`."""
     share: float
+    """Of the error that one comparison may make; all add up to 1, whatever the device."""
     metric: Metric = Metric.SPEED
 
 
@@ -75,17 +69,13 @@ def on_cpu(record: Record) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One precision: the sessions before, and the session now or the sessions paired.
-
-    Attributes:
-        name: Name of the precision; empty for the process as a whole.
-        old: A record of each session before.
-        new: The record of the session now; of several, each one is paired with an old one.
-    """
+    """One precision: the sessions before, and the session now or the sessions paired."""
 
     name: str
+    """Of the precision; empty for the process as a whole."""
     old: tuple[Record, ...]
     new: tuple[Record, ...]
+    """The record of the session now; of several, each one is paired with an old one."""
 
     @property
     def paired(self) -> bool:
@@ -132,11 +122,7 @@ class Case:
 
 
 def machine_state(record: Record) -> State | None:
-    """How slow the machine was; None if not known.
-
-    The mean logarithm of the calibrators' seconds, and on a GPU that tells it the logarithm of the
-    seconds of a clock cycle.
-    """
+    """How slow the machine was, as `cnnprec.verdicts.regression` has it; None if not known."""
     if record.turns is None or not record.turns.calibrators:
         return None
     times = {name: math.log(seconds) for name, seconds in record.turns.calibrators}
@@ -146,11 +132,11 @@ def machine_state(record: Record) -> State | None:
 
 def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:
     """The process as a whole: of each session the record in which its memory was largest."""
-    return Case("", tuple(map(_largest, old)), tuple(map(_largest, new)))
 
+    def largest(session: Records) -> Record:
+        return max(session.values(), key=lambda record: figure(record, MEMORY.field) or 0.0)
 
-def _largest(session: Records) -> Record:
-    return max(session.values(), key=lambda record: figure(record, MEMORY.field) or 0.0)
+    return Case("", tuple(map(largest, old)), tuple(map(largest, new)))
 
 
 def judgement_on(metric: Metric, case: Case, verdict: Verdict, reason: str) -> Judgement:

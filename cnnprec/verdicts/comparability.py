@@ -28,19 +28,13 @@ class Part(Word):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One thing that two records are compared in.
-
-    Attributes:
-        name: The name shown, and for the stack the name that `parse_vary` takes.
-        part: What it describes.
-        read: Its value in a record. Two records agree if these are equal.
-        show: The value for people, where it is not simply the text of it.
-    """
+    """One thing that two records are compared in: they agree if what it reads is equal."""
 
     name: str
     part: Part
     read: Callable[[Record], object]
     show: Callable[[Record], str] | None = None
+    """The value for people, where it is not simply the text of it."""
 
     def text(self, record: Record) -> str:
         """The value of this field in a record, for people."""
@@ -54,11 +48,12 @@ class Field:
         return str(value)
 
 
-def _rows(part: Part, owner: str, *names: str) -> tuple[Field, ...]:
-    return tuple(Field(name, part, attrgetter(f"{owner}.{name}")) for name in names)
+def _rows(part: Part, owner: str, names: str) -> tuple[Field, ...]:
+    return tuple(Field(name, part, attrgetter(f"{owner}.{name}")) for name in names.split())
 
 
-def _features(names: tuple[str, ...] | None) -> str:
+def _features(record: Record) -> str:
+    names = record.environment.cpu_features
     return "unknown" if names is None else " ".join(names) or "none"
 
 
@@ -67,85 +62,30 @@ def _code(record: Record) -> str:
     return f"{environment.code} (commit {environment.commit or 'unknown'})"
 
 
+def _precisions(record: Record) -> frozenset[str]:
+    """All that were measured: their models stay in memory and share the caches."""
+    return frozenset({record.precision.name, *record.companions})
+
+
+_DEVICE = "device_kind device_model device_count device_memory_bytes mig_mode power_limit_watts"
+_WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns"
+_DTYPES = "variable_dtype compute_dtype loss_scaling tensor_float_32 optimizer_overrides"
+# Switches of TensorFlow, not versions: they decide what is computed and by how many threads.
+_SWITCHES = "op_determinism onednn intra_op_threads inter_op_threads"
+_SOFTWARE = "driver cuda cudnn vbios tensorflow keras numpy python kernel"
+
 FIELDS: tuple[Field, ...] = (
-    *_rows(
-        Part.MACHINE,
-        "environment",
-        "device_kind",
-        "device_model",
-        "device_count",
-        "device_memory_bytes",
-        "mig_mode",
-        "power_limit_watts",
-        "cpu_model",
-    ),
-    Field(
-        "cpu_features",
-        Part.MACHINE,
-        attrgetter("environment.cpu_features"),
-        lambda record: _features(record.environment.cpu_features),
-    ),
-    *_rows(Part.MACHINE, "environment", "usable_cores", "system", "architecture"),
+    *_rows(Part.MACHINE, "environment", f"{_DEVICE} cpu_model"),
+    Field("cpu_features", Part.MACHINE, attrgetter("environment.cpu_features"), _features),
+    *_rows(Part.MACHINE, "environment", "usable_cores system architecture"),
     Field("data", Part.WORKLOAD, attrgetter("data.name")),
-    Field(
-        "data_digest",
-        Part.WORKLOAD,
-        attrgetter("data.digest"),
-        lambda record: record.data.digest[:12],
-    ),
-    *_rows(
-        Part.WORKLOAD,
-        "config",
-        "profile",
-        "train_samples",
-        "test_samples",
-        "epochs",
-        "runs",
-        "batch_size",
-        "jit",
-        "seed",
-        "turns",
-    ),
+    Field("data_digest", Part.WORKLOAD, attrgetter("data.digest"), lambda r: r.data.digest[:12]),
+    *_rows(Part.WORKLOAD, "config", _WORK),
     Field("precision", Part.WORKLOAD, attrgetter("precision.name")),
-    # The models of all of them stay in memory and share the caches.
-    Field(
-        "precisions",
-        Part.WORKLOAD,
-        lambda record: frozenset({record.precision.name, *record.companions}),
-        lambda record: ", ".join(sorted({record.precision.name, *record.companions})),
-    ),
-    *_rows(
-        Part.WORKLOAD,
-        "precision",
-        "variable_dtype",
-        "compute_dtype",
-        "loss_scaling",
-        "tensor_float_32",
-        "optimizer_overrides",
-    ),
-    # These are switches of TensorFlow, not versions: they decide what is computed and by how
-    # many threads.
-    *_rows(
-        Part.WORKLOAD,
-        "environment",
-        "op_determinism",
-        "onednn",
-        "intra_op_threads",
-        "inter_op_threads",
-    ),
-    *_rows(
-        Part.STACK,
-        "environment",
-        "driver",
-        "cuda",
-        "cudnn",
-        "vbios",
-        "tensorflow",
-        "keras",
-        "numpy",
-        "python",
-        "kernel",
-    ),
+    Field("precisions", Part.WORKLOAD, _precisions, lambda r: ", ".join(sorted(_precisions(r)))),
+    *_rows(Part.WORKLOAD, "precision", _DTYPES),
+    *_rows(Part.WORKLOAD, "environment", _SWITCHES),
+    *_rows(Part.STACK, "environment", _SOFTWARE),
     Field("code", Part.STACK, attrgetter("environment.code"), _code),
 )
 """Everything that two records are compared in, in the order in which it is listed."""
@@ -179,7 +119,7 @@ def differences(baseline: Record, current: Record) -> tuple[Difference, ...]:
     ``current`` may have none yet. A value that one of them does not know (``None``, or the
     code of records of schema version 1) differs from every known one.
     """
-    if _whole(baseline) == _whole(current):
+    if _WHOLE(baseline) == _WHOLE(current):
         return ()  # the usual case, and a tenth of the time of the fields one by one
     return tuple(
         Difference(field.part, field.name, field.text(baseline), field.text(current))
@@ -188,15 +128,8 @@ def differences(baseline: Record, current: Record) -> tuple[Difference, ...]:
     )
 
 
-def _whole(record: Record) -> tuple[object, ...]:
-    """All that `FIELDS` read, and a little more."""
-    return (
-        record.environment,
-        record.config,
-        record.data,
-        record.precision,
-        record.companions,
-    )
+# All that `FIELDS` read, and a little more.
+_WHOLE = attrgetter("environment", "config", "data", "precision", "companions")
 
 
 def stack(record: Record) -> dict[str, object]:
@@ -207,29 +140,27 @@ def stack(record: Record) -> dict[str, object]:
 def parse_vary(text: str) -> frozenset[str]:
     """Reads a comma list of the parts of the stack that are meant to differ.
 
-    Case does not matter, and `ALIASES` are understood. A name given twice counts once.
+    Case does not matter, and `ALIASES` are understood.
 
     Raises:
-        ValueError: The list holds an empty or unknown name. Every unknown name is reported
-            at once, with a close match if there is one and the names that are accepted.
+        ValueError: The list holds an empty name or unknown ones; all are reported at once.
     """
     names = [name.strip() for name in text.split(",")]
     accepted = ", ".join(STACK_NAMES)
     if not all(names):
         raise ValueError(
-            f"{text!r} holds an empty name. Give one or more of {accepted}, separated by "
-            "single commas."
+            f"{text!r} holds an empty name. Give some of {accepted}, separated by single commas."
         )
     found = {name: ALIASES.get(name.lower(), name.lower()) for name in names}
-    problems = [_unknown(name) for name, key in found.items() if key not in STACK_NAMES]
+    known = [*STACK_NAMES, *ALIASES]
+    problems = [
+        f"unknown part of the stack {name!r}.{did_you_mean(name.lower(), known)}"
+        for name, key in found.items()
+        if key not in STACK_NAMES
+    ]
     if problems:
         raise ValueError(f"{' '.join(problems)} Known names: {accepted}.")
     return frozenset(found.values())
-
-
-def _unknown(name: str) -> str:
-    hint = did_you_mean(name.lower(), [*STACK_NAMES, *ALIASES])
-    return f"unknown part of the stack {name!r}.{hint}"
 
 
 def refused(
@@ -237,15 +168,8 @@ def refused(
 ) -> tuple[Difference, ...]:
     """Those differences that make two records incomparable.
 
-    Machine and workload always count. The stack counts only with ``vary``: naming what is
-    meant to differ says that all else is meant to be the same.
-
-    Args:
-        differences: What `differences` found.
-        vary: Names of the stack that may differ, as from `parse_vary`; None for all.
+    Machine and workload always count. The stack counts only with ``vary``, the names of it that
+    may differ: naming them says that all else is meant to be the same.
     """
-    return tuple(
-        difference
-        for difference in differences
-        if difference.part is not Part.STACK or (vary is not None and difference.name not in vary)
-    )
+    accepted = STACK_NAMES if vary is None else vary
+    return tuple(d for d in differences if d.part is not Part.STACK or d.name not in accepted)

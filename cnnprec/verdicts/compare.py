@@ -11,24 +11,10 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from cnnprec.verdicts.case import (
-    ENOUGH,
-    MEMORY,
-    TIME,
-    Case,
-    GrowthLimit,
-    Records,
-    on_cpu,
-    process_case,
-)
+from cnnprec.text import count_of
+from cnnprec.verdicts.case import ENOUGH, MEMORY, TIME, Case, Records, on_cpu, process_case
 from cnnprec.verdicts.comparability import Difference, Part, differences
-from cnnprec.verdicts.judge_growth import (
-    Tested,
-    judge_all_speeds,
-    judge_growth,
-    judge_speed,
-    tested,
-)
+from cnnprec.verdicts.judge_growth import judge_all_speeds, judge_growth, judge_speed, tested
 from cnnprec.verdicts.judge_runs import (
     ACCURACY_SHARE,
     judge_accuracy,
@@ -52,9 +38,7 @@ from cnnprec.verdicts.verdict import (
 def due_judgements(names: Iterable[str], device_kind: str) -> list[tuple[Metric, str]]:
     """What is judged: metric and precision, whose name is empty for the session as a whole.
 
-    Args:
-        names: The precisions.
-        device_kind: ``"cpu"``, where the memory is that of the whole process, or ``"gpu"``.
+    On the device kind ``"cpu"`` the memory is that of the whole process.
     """
     names = list(names)
     metrics = [m for m in PRECISION_METRICS if m is not Metric.MEMORY or device_kind != "cpu"]
@@ -81,19 +65,15 @@ def compare(
         limits: How much growth is too much; `Limits` alone are those of all times.
         changed: How the stack differs, for the report.
     """
-    histories = {
-        name: tuple(session[name] for session in baseline if name in session) for name in current
-    }
-    known = [name for name in current if histories[name]]
-    cases = [Case(name, histories[name], (current[name],)) for name in known]
+    due = {name for session in baseline for name in session}
+    known = [name for name in current if name in due]
     whole = [session for session in baseline if session.keys() >= set(known)]
-    judgements = _judge(
-        cases,
-        [Case(name, tuple(s[name] for s in whole), (current[name],)) for name in known],
-        process_case([s for s in baseline if s], [current]) if known else None,
-        limit_table(limits),
-        LEVEL,
+    cases, together = (
+        [Case(n, tuple(s[n] for s in sessions if n in s), (current[n],)) for n in known]
+        for sessions in (baseline, whole)
     )
+    process = process_case([s for s in baseline if s], [current]) if known else None
+    judgements = _judge(cases, together, process, limit_table(limits), LEVEL)
     judgements += [
         Judgement(
             metric,
@@ -107,14 +87,12 @@ def compare(
         for metric, about in due_judgements([name], record.environment.device_kind)
         if about == name
     ]
-    due = {name for session in baseline for name in session}
     judgements.append(_completeness(due, set(current)))
-    count = len(baseline)
     states = cases[0].states() if cases else None
     return Comparison(
         tuple(judgements),
         tuple(changed),
-        f"{count} saved session{'s' if count != 1 else ''}",
+        count_of(len(baseline), "saved session"),
         why_no_machine=cases[0].why_no_states() if cases else "",
         machine=states and math.expm1(states[1][0][0] - statistics.fmean(s[0] for s in states[0])),
     )
@@ -133,14 +111,11 @@ def compare_pairs(
         pairs: ``(A, B)``, in the order in which they ran; at least two.
         tolerance: See `Limits`.
         margin: See `Limits`.
-        looks: How often the pairs are looked at, this time included, before no more are
-            added. The error of 5 % is split between the looks.
+        looks: How often the pairs are looked at, this time included; they share the error of 5 %.
 
     Raises:
-        ValueError: Fewer than two pairs, or sessions that measured different precisions.
+        ValueError: Sessions that measured different precisions.
     """
-    if len(pairs) < 2:
-        raise ValueError(f"{len(pairs)} pair of sessions: at least 2 are needed to see any noise")
     names = list(pairs[0][0])
     for a, b in pairs:
         if set(a) != set(names) or set(b) != set(names):
@@ -159,28 +134,15 @@ def compare_pairs(
         for difference in differences(a[name], b[name])
         if difference.part is Part.STACK
     }
-    return Comparison(
-        tuple(
-            _judge(
-                cases,
-                cases,
-                process_case([a for a, _ in pairs], [b for _, b in pairs]),
-                LimitTable(Limits(tolerance, margin)),
-                LEVEL / looks,
-            )
-        ),
-        tuple(changed),
-        f"{len(pairs)} pairs of sessions",
-        paired=True,
-    )
+    process = process_case([a for a, _ in pairs], [b for _, b in pairs])
+    limits = LimitTable(Limits(tolerance, margin))
+    judgements = tuple(_judge(cases, cases, process, limits, LEVEL / looks))
+    return Comparison(judgements, tuple(changed), f"{len(pairs)} pairs of sessions", paired=True)
 
 
 def fewest_pairs(looks: int) -> int:
     """The fewest pairs with which the sign-flip test can reject at all, given the looks."""
-    pairs = 2
-    while 2.0**-pairs > LEVEL / looks:
-        pairs += 1
-    return pairs
+    return max(2, math.ceil(math.log2(looks / LEVEL)))
 
 
 def _judge(
@@ -192,27 +154,20 @@ def _judge(
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
     shared = process if process is not None and on_cpu(process.new[0]) else None
-    families = {TIME: list(cases), MEMORY: list(cases) if shared is None else [shared]}
-    found: dict[str, dict[GrowthLimit, Tested]] = {}
-    for size, family in families.items():
-        for name, result in tested(size, family, limits, level).items():
-            found.setdefault(name, {})[size] = result
+    times = tested(TIME, cases, limits, level)
+    memory = tested(MEMORY, cases if shared is None else [shared], limits, level)
     accuracy_level = level * ACCURACY_SHARE / max(len(cases), 1)
     judgements = []
     for case in cases:
-        sizes = found.get(case.name, {})
-        judgements.append(judge_speed(case, sizes))
+        judgements.append(judge_speed(case, times.get(case.name)))
         if shared is None:
-            judgements.append(judge_growth(Metric.MEMORY, case, MEMORY, sizes))
-        judgements += [
-            judge_outcome(case),
-            judge_accuracy(case, accuracy_level),
-            judge_numerics(case),
-        ]
+            judgements.append(judge_growth(case, MEMORY, memory.get(case.name)))
+        accuracy = judge_accuracy(case, accuracy_level)
+        judgements += [judge_outcome(case), accuracy, judge_numerics(case)]
     if len(cases) > 1:
         judgements.append(judge_all_speeds(together, limits, level))
     if shared is not None:
-        judgements.append(judge_growth(Metric.MEMORY, shared, MEMORY, found.get("", {})))
+        judgements.append(judge_growth(shared, MEMORY, memory.get("")))
     return judgements
 
 
@@ -226,16 +181,13 @@ def _completeness(due: set[str], measured: set[str]) -> Judgement:
         )
     if new:
         problems.append(f"measured now and not in the baseline: {', '.join(new)}")
-    if problems:
-        verdict = Verdict.FAIL if missing else Verdict.NO_BASELINE
-        return Judgement(Metric.COMPLETENESS, "", verdict, "; ".join(problems))
+    verdict = Verdict.NO_BASELINE if new or not due else Verdict.PASS
+    reason = f"{len(due)} precisions, nothing missing, nothing new"
     if not due:
-        return Judgement(
-            Metric.COMPLETENESS, "", Verdict.NO_BASELINE, "nothing was compared at all"
-        )
+        reason = "nothing was compared at all"
     return Judgement(
         Metric.COMPLETENESS,
         "",
-        Verdict.PASS,
-        f"{len(due)} precisions, nothing missing, nothing new",
+        Verdict.FAIL if missing else verdict,
+        "; ".join(problems) or reason,
     )

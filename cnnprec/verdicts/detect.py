@@ -18,22 +18,18 @@ from cnnprec.verdicts.verdict import Metric
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """What a comparison with a baseline can find.
-
-    Attributes:
-        asked: The slowdown of one precision that has to be found: 0.1 is 10 %.
-        count: Sessions of the baseline.
-        effect: The slowdown that is found in 4 of 5 cases whichever precision has it, on a machine
-            in its mean state.
-        precision: The one for which it takes so much; empty for too few sessions.
-        missing: How many more sessions of the same noise find what was asked; None if 200 do not.
-    """
+    """What a comparison with a baseline can find."""
 
     asked: float
+    """The slowdown of one precision that has to be found: 0.1 is 10 %."""
     count: int
+    """Sessions of the baseline."""
     effect: float
+    """The slowdown found in 4 of 5 cases, whichever precision has it, in the mean state."""
     precision: str
+    """The one for which it takes so much; empty for too few sessions."""
     missing: int | None
+    """How many more sessions of the same noise find what was asked; None if 200 do not."""
 
     def __str__(self) -> str:
         have = count_of(self.count, "session")

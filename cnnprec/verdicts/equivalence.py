@@ -6,32 +6,18 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from cnnprec.verdicts.statistics import (
-    LEVEL,
-    checked_count,
-    checked_finite,
-    checked_level,
-    moments,
-    t_quantile,
-)
+from cnnprec.verdicts.statistics import LEVEL, moments, t_quantile
 
 
 @dataclasses.dataclass(frozen=True)
 class Equivalence:
-    """Whether paired differences are zero but for a margin.
-
-    Attributes:
-        mean: Mean difference.
-        low: Lower end of the interval of confidence 1 - 2 level.
-        high: Upper end of it.
-        equivalent: Whether the interval lies strictly within plus or minus the margin.
-        count: Pairs.
-    """
+    """The mean of paired differences and its interval of confidence 1 - 2 level."""
 
     mean: float
     low: float
     high: float
     equivalent: bool
+    """Whether the interval lies strictly within plus or minus the margin."""
     count: int
 
 
@@ -46,13 +32,9 @@ def equivalence(differences: Sequence[float], margin: float, level: float = LEVE
         differences: New less old of each pair, at least 2; accuracies as fractions of 1.
         margin: Difference that does not matter, a fraction above 0.
         level: Error probability of each of the two tests, above 0 and below 0.5.
-
-    Raises:
-        ValueError: There are fewer than 2 differences, or one is not finite.
     """
-    values = checked_finite(differences)
-    count = checked_count(len(values), "pairs")
-    mean, deviation = moments(values)
-    reach = t_quantile(1 - checked_level(level), count - 1) * deviation / math.sqrt(count)
+    count = len(differences)
+    mean, deviation = moments(differences)
+    reach = t_quantile(1 - level, count - 1) * deviation / math.sqrt(count)
     low, high = mean - reach, mean + reach
     return Equivalence(mean, low, high, -margin < low and high < margin, count)

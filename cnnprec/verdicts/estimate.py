@@ -11,13 +11,7 @@ from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
 from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
-from cnnprec.verdicts.statistics import (
-    LEVEL,
-    ROUNDING,
-    checked_level,
-    or_infinite,
-    t_quantile,
-)
+from cnnprec.verdicts.statistics import LEVEL, ROUNDING, or_infinite, t_quantile
 
 POWER = 0.8
 """Probability with which a slowdown of `Estimate.detectable` is found."""
@@ -30,24 +24,20 @@ class Estimate:
     The ratio is above ``low`` with confidence 1 - level, and below ``high`` with confidence
     1 - level; both hold together with 1 - 2 level. But for rounding, ``low > 1 + tolerance``
     says the same as ``p_value < level``. A figure too large for float64 is infinite.
-
-    Attributes:
-        ratio: New over old, the exponential of the difference of the logarithms.
-        low: One-sided lower bound of the ratio.
-        high: One-sided upper bound of the ratio.
-        p_value: One-sided, of "the ratio is at most 1 + tolerance".
-        detectable: Relative slowdown (0.08 is 8 %) that is found with probability `POWER`.
-        count: Baseline sessions, or pairs.
-        check: p value of the sign-flip test of the same hypothesis; None if not paired.
     """
 
     ratio: float
+    """New over old, the exponential of the difference of the logarithms."""
     low: float
     high: float
     p_value: float
+    """One-sided, of "the ratio is at most 1 + tolerance"."""
     detectable: float
+    """Relative slowdown (0.08 is 8 %) that is found with probability `POWER`."""
     count: int
+    """Baseline sessions, or pairs."""
     check: float | None = None
+    """p value of the sign-flip test of the same hypothesis; None if not paired."""
 
 
 def predict(
@@ -55,8 +45,8 @@ def predict(
     new: float,
     state: State | None,
     *,
-    variance: float,
-    freedom: float,
+    variance: float | None = None,
+    freedom: float | None = None,
     tolerance: float,
     level: float = LEVEL,
     new_error: float = 0.0,
@@ -71,23 +61,20 @@ def predict(
         line: Through the baseline's sessions.
         new: Logarithm of the new session's time.
         state: Of its machine; None to do without.
-        variance: Of a session about the line, above or equal to 0.
-        freedom: Degrees of freedom of the variance.
+        variance: Of a session about the line; None for the line's own.
+        freedom: Degrees of freedom of the variance; None for the line's own.
         tolerance: Relative slowdown that is accepted, 0 or more.
         level: Error probability of the test and of each bound, above 0 and below 0.5.
         new_error: `standard_error` of the turns of the new session, 0 or more.
-
-    Returns:
-        The estimate; its ratio is the new time over the expected one.
     """
-    spread = variance * line.leverage(state)
+    variance = line.variance if variance is None else variance
     return _estimate(
         new - line.at(state),
-        math.sqrt(max(variance, _checked_error(new_error) ** 2) + spread),
+        math.sqrt(max(variance, new_error**2) + variance * line.leverage(state)),
         line.count,
-        freedom=freedom,
-        limit=math.log(1 + _checked_tolerance(tolerance)),
-        level=checked_level(level),
+        freedom=line.freedom if freedom is None else freedom,
+        limit=math.log(1 + tolerance),
+        level=level,
     )
 
 
@@ -112,7 +99,7 @@ def paired(
         level: Error probability of the test and of each bound, above 0 and below 0.5.
     """
     line = fit(ratios, states)
-    limit = math.log(1 + _checked_tolerance(tolerance))
+    limit = math.log(1 + tolerance)
     still = [0.0] * len(line.state)
     moved = [line.at(state) - line.at(still) for state in states] if states else [0.0] * len(ratios)
     excesses = [ratio - move - limit for ratio, move in zip(ratios, moved, strict=True)]
@@ -122,7 +109,7 @@ def paired(
         len(ratios),
         freedom=line.freedom,
         limit=limit,
-        level=checked_level(level),
+        level=level,
         check=sign_flip([0.0 if abs(excess) <= ROUNDING else excess for excess in excesses]),
     )
 
@@ -134,11 +121,10 @@ def _estimate(
     *,
     limit: float,
     level: float,
-    freedom: float | None = None,
+    freedom: float,
     check: float | None = None,
 ) -> Estimate:
     """Turns a difference of logarithms and its standard error into an estimate."""
-    freedom = count - 1 if freedom is None else freedom
     excess = difference - limit
     if error <= ROUNDING:
         error = 0.0
@@ -155,17 +141,3 @@ def _estimate(
         count=count,
         check=check,
     )
-
-
-def _checked_tolerance(tolerance: float) -> float:
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ValueError(
-            f"tolerance {tolerance} is not a finite number of 0 or more; 0.05 accepts 5 %"
-        )
-    return tolerance
-
-
-def _checked_error(error: float) -> float:
-    if not (math.isfinite(error) and error >= 0):
-        raise ValueError(f"standard error {error} is not a finite number of 0 or more")
-    return error

@@ -40,20 +40,15 @@ _FURTHEST = 3.0  # a session further from the median of five counts as so many d
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class History:
-    """The sessions of one machine and workload.
-
-    Attributes:
-        sessions: Oldest first.
-        times: By precision the logarithms of the sessions' times over their median, given the
-            calibrators.
-        starts: By precision the places of the sessions that begin a level, the first one included.
-        left_out: How the other sessions differ, and how many differ so.
-    """
+    """The sessions of one machine and workload, oldest first."""
 
     sessions: tuple[SavedSession, ...]
     times: Mapping[str, Floats]
+    """By precision the logarithms of their times over the median, given the calibrators."""
     starts: Mapping[str, Sequence[int]]
+    """By precision the places of the sessions that begin a level, the first one included."""
     left_out: Mapping[str, int]
+    """How the other sessions differ, and how many differ so."""
 
     def levels(self, name: str) -> list[float]:
         """The mean of the times at each level of a precision."""
@@ -62,14 +57,10 @@ class History:
 
 
 def history(sessions: Sequence[SavedSession], like: Records) -> History:
-    """Puts the sessions of one machine and workload in a row and finds the changes.
+    """Puts the sessions of the machine and workload of one in a row and finds the changes.
 
     Sessions that failed or were slower than their baseline are among them: a slowdown that lasts
     is what this looks for.
-
-    Args:
-        sessions: In any order.
-        like: A session of the machine and workload.
     """
     kept, figures, left_out = [], [], Counter[str]()
     for session in sorted(sessions, key=age):

@@ -5,20 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from cnnprec.machine.gpu_state import GpuState
-from cnnprec.records.record import Record
-from cnnprec.verdicts.case import (
-    ALL_TIMES,
-    ENOUGH,
-    TIME,
-    Case,
-    GrowthLimit,
-    judgement_on,
-)
+from cnnprec.text import count_of
+from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, TIME, Case, GrowthLimit, judgement_on
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
@@ -29,9 +21,8 @@ from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """A size of a precision, tested: its estimate and whether it is rejected."""
+    """A size of a precision, tested by its limits: an estimate and whether it is rejected."""
 
-    size: GrowthLimit
     limits: Limits
     estimate: Estimate
     rejected: bool
@@ -40,18 +31,10 @@ class Tested:
 def tested(
     size: GrowthLimit, cases: Sequence[Case], limits: LimitTable, level: float
 ) -> dict[str, Tested]:
-    """Tests one size of all precisions, which share its part of the error.
+    """Tests one size of all precisions, which share its part of the whole comparison's error.
 
-    Args:
-        size: What to test.
-        cases: The precisions that have it.
-        limits: How much growth is too much.
-        level: Error of the whole comparison.
-
-    Returns:
-        By the name of the case; those with too few sessions are left out.
+    By the name of the case; those with too few sessions are left out.
     """
-    share = level * size.share
     family = [
         case
         for case in cases
@@ -60,19 +43,26 @@ def tested(
     ]
     shown = _estimates(size, family, limits, level)
     # Holm's first step: what is found if this precision alone is slower.
-    strict = _estimates(size, family, limits, share / max(len(family), 1))
-    estimates = [
-        dataclasses.replace(wide, detectable=narrow.detectable)
-        for wide, narrow in zip(shown, strict, strict=True)
-    ]
-    adjusted = holm([estimate.p_value for estimate in estimates])
-    found = {}
-    for case, estimate, p_value in zip(family, estimates, adjusted, strict=True):
-        # The permutation test knows nothing of normal distributions: it has to agree.
-        agreed = estimate.check is None or estimate.check <= level
-        allowed = limits.of(size.metric, case.name)
-        found[case.name] = Tested(size, allowed, estimate, p_value <= share and agreed)
-    return found
+    strict = _estimates(size, family, limits, level * size.share / max(len(family), 1))
+    adjusted = holm([estimate.p_value for estimate in shown])
+    return {
+        case.name: _tested(size, limits.of(size.metric, case.name), wide, narrow, p_value, level)
+        for case, wide, narrow, p_value in zip(family, shown, strict, adjusted, strict=True)
+    }
+
+
+def _tested(
+    size: GrowthLimit,
+    limits: Limits,
+    shown: Estimate,
+    strict: Estimate,
+    p_value: float,
+    level: float,
+) -> Tested:
+    # The permutation test knows nothing of normal distributions: it has to agree.
+    agreed = shown.check is None or shown.check <= level
+    estimate = dataclasses.replace(shown, detectable=strict.detectable)
+    return Tested(limits, estimate, p_value <= level * size.share and agreed)
 
 
 def _estimates(
@@ -117,44 +107,36 @@ def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | 
     return case.states() if size.metric is Metric.SPEED else None
 
 
-def judge_speed(case: Case, tested: Mapping[GrowthLimit, Tested]) -> Judgement:
-    """Judges the times of a precision."""
-    problem = _missing_rounds(case)
-    if problem:
-        return judgement_on(Metric.SPEED, case, Verdict.INVALID, problem)
-    throttled = sorted(
-        {
-            reason
-            for record in case.new
-            for state in (*(entry.state for entry in record.rounds), _turns_state(record))
-            if state
-            for reason in state.throttled
-        }
-    )
+def judge_speed(case: Case, found: Tested | None) -> Judgement:
+    """Judges the times of a precision by their test; None if there were too few."""
+    throttled: set[str] = set()
+    for record in case.new:
+        done, due = len(record.rounds), record.config.runs
+        if done < due:
+            problem = f"only {done} of {due} runs were finished; run the session again"
+            return judgement_on(Metric.SPEED, case, Verdict.INVALID, problem)
+        for timed in (*record.rounds, record.turns):
+            if timed and timed.state:
+                throttled.update(timed.state.throttled)
     if throttled:
-        return judgement_on(
-            Metric.SPEED,
-            case,
-            Verdict.INCONCLUSIVE,
-            f"the GPU was slowed down during the measurement ({', '.join(throttled)}); "
-            "mend its cooling or power supply and measure again",
+        problem = (
+            f"the GPU was slowed down during the measurement ({', '.join(sorted(throttled))}); "
+            "mend its cooling or power supply and measure again"
         )
-    return judge_growth(Metric.SPEED, case, TIME, tested)
+        return judgement_on(Metric.SPEED, case, Verdict.INCONCLUSIVE, problem)
+    return judge_growth(case, TIME, found)
 
 
 def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
     """Judges the mean of the logarithms over all precisions: what slows them all is found once.
 
-    Args:
-        cases: The precisions; each session has all of them.
-        limits: How much slower is too slow.
-        level: Error of the whole comparison.
+    Each session has all of them.
     """
     logs = [case.logs(TIME) for case in cases]
     sessions = min(len(old) for old, _ in logs)
     together = Case("", cases[0].old, cases[0].new)
     if sessions < (2 if together.paired else ENOUGH) or not all(new for _, new in logs):
-        return _untested(Metric.SPEED, together, ALL_TIMES)
+        return _untested(together, ALL_TIMES)
     old = [statistics.fmean(row) for row in zip(*(o[:sessions] for o, _ in logs), strict=True)]
     new = [statistics.fmean(row) for row in zip(*(n for _, n in logs), strict=True)]
     error = math.sqrt(math.fsum(case.error(TIME) ** 2 for case in cases)) / len(cases)
@@ -163,14 +145,8 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
         _compare_logs(together, together.states(), old, new, error, allowed.tolerance, chosen)
         for chosen in (level, level * ALL_TIMES.share)
     )
-    agreed = strict.check is None or strict.check <= level
-    found = Tested(
-        ALL_TIMES,
-        allowed,
-        dataclasses.replace(shown, detectable=strict.detectable),
-        strict.p_value <= level * ALL_TIMES.share and agreed,
-    )
-    return judge_growth(Metric.SPEED, together, ALL_TIMES, {ALL_TIMES: found})
+    found = _tested(ALL_TIMES, allowed, shown, strict, shown.p_value, level)
+    return judge_growth(together, ALL_TIMES, found)
 
 
 def _mean_limits(rows: Sequence[Limits]) -> Limits:
@@ -196,26 +172,14 @@ def _compare_logs(
         ratios = [b - a for a, b in zip(old, new, strict=True)]
         moved = states and [tuple(np.subtract(b, a).tolist()) for a, b in zip(*states, strict=True)]
         return paired(ratios, moved, tolerance=tolerance, level=level)
-    line = fit(old, states and states[0])
-    return predict(
-        line,
-        new[0],
-        states and states[1][0],
-        variance=line.variance,
-        freedom=line.freedom,
-        tolerance=tolerance,
-        level=level,
-        new_error=error,
-    )
+    line, state = fit(old, states and states[0]), states and states[1][0]
+    return predict(line, new[0], state, tolerance=tolerance, level=level, new_error=error)
 
 
-def judge_growth(
-    metric: Metric, case: Case, size: GrowthLimit, tested: Mapping[GrowthLimit, Tested]
-) -> Judgement:
-    """Judges one size of a precision by its test."""
-    found = tested.get(size)
+def judge_growth(case: Case, size: GrowthLimit, found: Tested | None) -> Judgement:
+    """Judges one size of a precision by its test; None if there were too few sessions."""
     if found is None:
-        return _untested(metric, case, size)
+        return _untested(case, size)
     estimate, limits = found.estimate, found.limits
     if found.rejected:
         verdict = Verdict.FAIL
@@ -226,49 +190,26 @@ def judge_growth(
     else:
         verdict = Verdict.INCONCLUSIVE
         reason = f"{size.name}: growth of {limits.margin * 100:g}% cannot be excluded"
-    return Judgement(
-        metric, case.name, verdict, f"{reason} ({describe(estimate)})", estimate, size.name
-    )
-
-
-def describe(estimate: Estimate) -> str:
-    """The figures of an estimate in words."""
-    return (
+    figures = (
         f"ratio {estimate.ratio:.3f}, {estimate.low:.3f} to {estimate.high:.3f}; "
         f"+{estimate.detectable:.0%} would be found in 4 of 5 cases"
     )
+    return Judgement(size.metric, case.name, verdict, f"{reason} ({figures})", estimate, size.name)
 
 
-def _untested(metric: Metric, case: Case, size: GrowthLimit) -> Judgement:
-    figures = case.figures(size)
-    if figures is None:
-        if metric is Metric.MEMORY:
-            # Not every system tells its memory; then no session of it ever did.
-            verdict, reason = Verdict.INCONCLUSIVE, "the peak memory is not known on this system"
-        else:
-            verdict, reason = Verdict.INVALID, f"{size.name} was not taken: timing was disabled"
-        return judgement_on(metric, case, verdict, reason)
-    old, new = figures
-    ratio = new[0] / statistics.geometric_mean(old)
-    missing = ENOUGH - len(old)
-    return judgement_on(
-        metric,
-        case,
-        Verdict.INCONCLUSIVE,
-        f"{size.name} ratio {ratio:.3f}; {ENOUGH} sessions needed, {len(old)} found; run "
-        f"pytest benchmarks/ --benchmark-save=NAME {missing} more time{'s' if missing > 1 else ''}",
-    )
-
-
-def _turns_state(record: Record) -> GpuState | None:
-    return record.turns.state if record.turns else None
-
-
-def _missing_rounds(case: Case) -> str | None:
-    for record in case.new:
-        if len(record.rounds) < record.config.runs:
-            return (
-                f"only {len(record.rounds)} of {record.config.runs} runs were finished; "
-                "run the session again"
-            )
-    return None
+def _untested(case: Case, size: GrowthLimit) -> Judgement:
+    verdict, figures = Verdict.INCONCLUSIVE, case.figures(size)
+    if figures is not None:
+        old, new = figures
+        ratio = new[0] / statistics.geometric_mean(old)
+        missing = count_of(ENOUGH - len(old), "more time")
+        reason = (
+            f"{size.name} ratio {ratio:.3f}; {ENOUGH} sessions needed, {len(old)} found; run "
+            f"pytest benchmarks/ --benchmark-save=NAME {missing}"
+        )
+    elif size.metric is Metric.MEMORY:
+        # Not every system tells its memory; then no session of it ever did.
+        reason = "the peak memory is not known on this system"
+    else:
+        verdict, reason = Verdict.INVALID, f"{size.name} was not taken: timing was disabled"
+    return judgement_on(size.metric, case, verdict, reason)

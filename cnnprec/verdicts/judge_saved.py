@@ -32,25 +32,22 @@ def judge_saved(
 ) -> JudgedSession:
     """Judges a saved session by those of the others that it can be compared with.
 
-    Args:
-        baseline: Saved sessions, in any order, without the one to judge.
-        session: The session to judge. One in which a test failed never passes.
-        vary: Names of the software that may differ; None for all of it.
-        limits: How much growth is too much; None for the usual limits.
-
-    Returns:
-        Always a comparison: where nothing can be compared with, its verdict says so.
+    One in which a test failed never passes. There is always a comparison: where nothing can be
+    compared with, its verdict says so. For ``vary`` and ``limits`` see
+    `cnnprec.verdicts.compare_sessions.compare_sessions`.
     """
     selection = select(baseline, session.records, vary)
-    if selection.sessions:
-        comparison = compare(
-            [other.records for other in selection.sessions],
-            session.records,
-            limits=limits,
-            changed=selection.changed,
-        )
+    old, changed = [other.records for other in selection.sessions], selection.changed
+    if old:
+        comparison = compare(old, session.records, limits=limits, changed=changed)
     else:
-        comparison = Comparison((_nothing(baseline, selection),), (), count_of(0, "saved session"))
+        verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
+        reason = (
+            f"none of the {count_of(len(baseline), 'saved session')} can be compared with; save "
+            f"{ENOUGH} sessions measured as this one was"
+        )
+        nothing = Judgement(Metric.COMPLETENESS, "", verdict, reason)
+        comparison = Comparison((nothing,), (), count_of(0, "saved session"))
     if session.failed:
         comparison = not_whole(comparison)
     return JudgedSession(session, selection, comparison)
@@ -70,14 +67,3 @@ def not_whole(comparison: Comparison) -> Comparison:
         for judgement in comparison.judgements
     )
     return dataclasses.replace(comparison, judgements=judgements)
-
-
-def _nothing(baseline: Sequence[SavedSession], selection: Selection) -> Judgement:
-    """The judgement where there is no session to compare with."""
-    return Judgement(
-        Metric.COMPLETENESS,
-        "",
-        Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE,
-        f"none of the {count_of(len(baseline), 'saved session')} can be compared with; save "
-        f"{ENOUGH} sessions measured as this one was",
-    )

@@ -18,13 +18,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Limits))
 
 @dataclasses.dataclass(frozen=True)
 class LimitTable:
-    """The limits of each metric, and of those precisions that have their own.
-
-    Attributes:
-        speed: For times.
-        memory: For peak memory.
-        own: Metric, name of the precision, and its limits.
-    """
+    """The limits of each metric, and of those precisions that have their own."""
 
     speed: Limits = dataclasses.field(default_factory=Limits)
     memory: Limits = DEFAULT_MEMORY
@@ -56,13 +50,8 @@ def limit_table(limits: Limits | LimitTable | None) -> LimitTable:
 def parse_limits(plain: object, default: Limits) -> LimitTable:
     """Reads a table such as ``{"speed": {"margin": "15%"}, "speed.half": {"tolerance": 0.05}}``.
 
-    What a row leaves out is that of its metric, and what the row of the metric leaves out is
-    the default.
-
-    Args:
-        plain: Rows by key: a metric that can grow, or such a metric, a dot and the name or
-            alias of a precision. Each row holds ``tolerance`` or ``margin`` or both.
-        default: The limits of times that no row is about.
+    A key is a metric that can grow, or that, a dot and the name or alias of a precision. What a row
+    leaves out is that of its metric; what the row of a metric leaves out is the default.
 
     Raises:
         ValueError: A key or a value is not as said, or two rows are about the same.
@@ -114,8 +103,7 @@ def _row(key: str, row: object, default: Limits) -> Limits:
                 hint = f' For a precision, write the key in quotes: "{key}.{name}".'
             raise ValueError(f"{key}: unknown key {name!r}.{hint} Accepted: {', '.join(_FIELDS)}")
     try:
-        given = {name: _share(value) for name, value in row.items()}
-        return dataclasses.replace(default, **given)
+        return dataclasses.replace(default, **{n: _share(value) for n, value in row.items()})
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
 

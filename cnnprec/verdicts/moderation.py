@@ -9,6 +9,7 @@ empirical Bayes methods", Statistical Applications in Genetics and Molecular Bio
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
@@ -19,17 +20,11 @@ _TINY = 1e-18
 
 
 def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...], float]:
-    """Draws variances towards their common value.
+    """Draws variances, each with so many degrees of freedom, towards their common value.
 
     The residuals of precisions in one session are correlated, so the variances are worth less than
     independent ones: the degrees of freedom that are borrowed are at most twice a precision's own.
-
-    Args:
-        variances: One for each precision.
-        freedom: Degrees of freedom of each.
-
-    Returns:
-        The moderated variances, and their degrees of freedom.
+    Returned are the moderated variances and their degrees of freedom.
     """
     if len(variances) < 3:
         return tuple(variances), float(freedom)
@@ -37,9 +32,8 @@ def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...
         math.log(max(v, _TINY)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
         for v in variances
     ]
-    mean = math.fsum(logs) / len(logs)
-    scatter = math.fsum((value - mean) ** 2 for value in logs) / (len(logs) - 1)
-    excess = scatter - float(special.polygamma(1, freedom / 2))
+    mean = statistics.fmean(logs)
+    excess = statistics.variance(logs, mean) - float(special.polygamma(1, freedom / 2))
     borrowed = 2.0 * freedom
     if excess > 0:
         borrowed = min(borrowed, 2 * _trigamma_inverse(excess))

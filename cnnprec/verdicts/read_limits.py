@@ -16,15 +16,10 @@ else:  # pytest brings it
 
 
 def read_limits(path: Path, default: Limits) -> LimitTable:
-    """Reads ``[tool.cnnprec.limits]`` of a file.
-
-    Args:
-        path: A pyproject.toml; without that table the limits are the default ones.
-        default: The limits of times that no row of the table is about.
+    """Reads ``[tool.cnnprec.limits]`` of a pyproject.toml; ``default`` is that of other times.
 
     Raises:
-        ValueError: The file cannot be read, or the table holds what is not accepted. The
-            message names the file, the key and what is accepted.
+        ValueError: The file cannot be read, or the table holds what is not accepted.
     """
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -23,45 +23,36 @@ _NO_ACCURACY = Equivalence(0.0, -1.0, 1.0, equivalent=False, count=0)
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One precision beside `REFERENCE`.
-
-    Attributes:
-        name: Name of the precision.
-        record: What was measured of it.
-        time: Its time over the reference's, by turns or else runs; of fewer than two a count of 0.
-        accuracy: Its test accuracy less the reference's, seed by seed; likewise.
-        objection: Why it is not the answer; empty if it is, or if there is no answer.
-    """
+    """One precision beside `REFERENCE`."""
 
     name: str
     record: Record
     time: Estimate
+    """Its time over the reference's, by turns or else runs; of fewer than two a count of 0."""
     accuracy: Equivalence
+    """Its test accuracy less the reference's, seed by seed; likewise."""
     objection: str = ""
+    """Why it is not the answer; empty if it is, or if there is no answer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recommendation:
-    """Which precision to use on the machine that was measured.
-
-    Attributes:
-        precision: The answer; empty if there is not enough evidence for one.
-        reason: Why there is no answer, or why it is provisional; empty if it is shown.
-        candidates: All precisions but the reference, in the order of the tables.
-        next: The command that should decide what is open; empty if there is none.
-    """
+    """Which precision to use on the machine that was measured."""
 
     precision: str
+    """The answer; empty if there is not enough evidence for one."""
     reason: str = ""
+    """Why there is no answer, or why it is provisional; empty if it is shown."""
     candidates: tuple[Candidate, ...] = ()
+    """All precisions but the reference, in the order of the tables."""
     next: str = ""
+    """The command that should decide what is open; empty if there is none."""
 
 
 def recommend(records: Iterable[Record]) -> Recommendation | None:
     """Names the fastest precision that trains as well as `REFERENCE`; None for fewer than two.
 
-    Args:
-        records: Of one session, in any order; each with at least one round.
+    The records are of one session, in any order; each has at least one round.
     """
     by_name = {record.precision.name: record for record in records}
     if len(by_name) < 2:

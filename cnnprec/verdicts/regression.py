@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cnnprec.verdicts.statistics import checked_count, moments
+from cnnprec.verdicts.statistics import moments
 
 State = Sequence[float]
 """How slow the machine was: one or more logarithms of times."""
@@ -31,24 +31,19 @@ the prior standard deviation is 0.03 / sqrt(0.004), about 0.5."""
 
 @dataclasses.dataclass(frozen=True)
 class Regression:
-    """A line through sessions, or their mean where the machine's state is not known.
-
-    Attributes:
-        count: Number n of sessions.
-        level: Mean of the logarithms of their times.
-        state: Means of their states; empty where these are not used.
-        slopes: Posterior means of the slopes, one for each number of a state.
-        spread: Sums of products of the states about their means, with the prior's,
-            ``[len(state), len(state)]``.
-        residuals: Sum of squares of what the line leaves, with the prior's.
-    """
+    """A line through n sessions, or their mean where the machine's state is not known."""
 
     count: int
     level: float
+    """Mean of the logarithms of their times."""
     state: tuple[float, ...]
+    """Means of their states; empty where these are not used."""
     slopes: tuple[float, ...]
+    """Posterior means of the slopes, one for each number of a state."""
     spread: npt.NDArray[np.float64]
+    """Sums of products of the states about their means, with the prior's, by state and state."""
     residuals: float
+    """Sum of squares of what the line leaves, with the prior's."""
 
     @property
     def freedom(self) -> int:
@@ -76,16 +71,8 @@ class Regression:
 
 
 def fit(times: Sequence[float], states: Sequence[State] | None) -> Regression:
-    """Fits the line.
-
-    Args:
-        times: Logarithms of the sessions' times, at least 2.
-        states: Their machine's states, in the same order; None to do without.
-
-    Raises:
-        ValueError: There are fewer than 2 sessions.
-    """
-    count = checked_count(len(times), "sessions")
+    """Fits the line to the logarithms of at least 2 times; None does without the states."""
+    count = len(times)
     level, deviation = moments(times)
     if not states:
         rest = deviation * deviation * (count - 1)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnprec.verdicts.statistics import checked_finite
-
 EXACT_PAIRS = 12
 """Up to so many pairs `sign_flip` goes through all 2**n assignments: at most 4,096 of them."""
 
@@ -17,25 +15,19 @@ FLIPS = 9_999
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """Returns the p value of the one-sided permutation test of "not above zero".
+    """The p value of the one-sided permutation test of "not above zero", of 1 difference or more.
 
     The share of the 2**n assignments of signs whose sum is at least the sum seen (Fisher, "The
     Design of Experiments", section 21). Above `EXACT_PAIRS` differences, `FLIPS` assignments are
     drawn with a fixed seed and p is ``(1 + hits) / (1 + FLIPS)`` (Phipson and Smyth, "Permutation
     P-values Should Never Be Zero", 2010). Sums that are zero but for rounding count as zero.
-
-    Args:
-        differences: Finite numbers, at least 1, in any order.
-
-    Raises:
-        ValueError: If there is no difference, or one is not finite.
     """
-    values = sorted(checked_finite(differences))
-    largest = max(abs(value) for value in values)
+    values = np.sort(np.asarray(differences, dtype=np.float64))
+    largest = np.abs(values).max()
     if largest == 0:
         return 1.0
     # In units of the largest no sum overflows.
-    scaled = np.asarray([value / largest for value in values], dtype=np.float64)
+    scaled = values / largest
     # n roundings (of the unit and of n - 1 additions), each at most eps / 2 of the sum of the
     # sizes; twice that covers the products of these errors.
     rounding = len(values) * float(np.finfo(np.float64).eps) * float(np.abs(scaled).sum())
@@ -52,16 +44,14 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Returns p values adjusted for being k at once, in the order given.
+    """The p values adjusted for being k at once, in the order given.
 
     Rejecting what is below a level after this has a family-wise error of at most that level,
     however the tests depend on each other (Holm, "A Simple Sequentially Rejective Multiple
     Test Procedure", 1979).
     """
-    adjusted = [0.0] * len(p_values)
-    so_far = 0.0
-    ranking = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    for rank, index in enumerate(ranking):
-        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = so_far
-    return tuple(adjusted)
+    ranking = np.argsort(p_values)
+    counts = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[ranking] = np.maximum.accumulate(np.minimum(1, counts * np.asarray(p_values)[ranking]))
+    return tuple(adjusted.tolist())

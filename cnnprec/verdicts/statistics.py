@@ -18,46 +18,25 @@ from scipy import special  # type: ignore[import-untyped, unused-ignore]
 LEVEL = 0.05
 """Family-wise error of one comparison."""
 
-# Below this a difference of logarithms is rounding, not time. Logarithms of float64 are below
-# 746 in size and have an error below 2**-43 (one unit in the last place of 746). A difference
-# of two ratios is made of four of them: 2**-41.
+# Below this a difference of logarithms is rounding, not time. Logarithms of float64 are below 746,
+# so their error is below 2**-43. A difference of two ratios is made of four of them: 2**-41.
 ROUNDING = 2.0**-40
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Returns the geometric mean of times; no sum overflows.
-
-    Args:
-        values: Positive finite times in any one unit, in any order.
-
-    Returns:
-        The mean, in the unit of ``values``; never outside their range.
-
-    Raises:
-        ValueError: If there is no value, or one is not a positive finite number.
-    """
-    ordered = sorted(checked_times(values, "times"))
+    """The geometric mean of one or more times, in their unit and never outside their range."""
+    ordered = sorted(values)
     mean = math.fsum(map(math.log, ordered)) / len(ordered)
     return min(max(ordered[0], or_infinite(math.exp, mean)), ordered[-1])
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Returns how well times tell the logarithm of their geometric mean.
+    """How well times tell the logarithm of their geometric mean: 0.02 is 2 %, of one time it is 0.
 
-    This is the standard deviation of their logarithms (divisor n - 1) over the root of n, as
-    if they were independent. Rounds of one process are not quite, so it is the least that it
-    can be.
-
-    Args:
-        values: Positive finite times in any one unit, in any order.
-
-    Returns:
-        A relative error: 0.02 is 2 %. One time alone tells nothing of it: 0.
-
-    Raises:
-        ValueError: If there is no value, or one is not a positive finite number.
+    The standard deviation of their logarithms (divisor n - 1) over the root of n, as if they were
+    independent. Rounds of one process are not quite, so it is the least that it can be.
     """
-    logs = [math.log(value) for value in checked_times(values, "times")]
+    logs = [math.log(value) for value in values]
     return moments(logs)[1] / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
 
 
@@ -68,11 +47,10 @@ def t_quantile(probability: float, freedom: float) -> float:
 
 
 def moments(values: Sequence[float]) -> tuple[float, float]:
-    """Returns mean and standard deviation (divisor n - 1).
+    """Mean and standard deviation (divisor n - 1) of at least 2 values.
 
-    Both are taken from the smallest value, in order: equal values then have themselves as
-    mean and exactly 0 as deviation, the mean is never below the smallest, and the order given
-    does not matter to the last bit.
+    Taken from the smallest value, in order: equal values have themselves as mean and exactly 0 as
+    deviation, the mean is never below the smallest, and the order given does not matter.
     """
     ordered = sorted(values)
     above = [value - ordered[0] for value in ordered]
@@ -87,57 +65,3 @@ def or_infinite(function: Callable[[float], float], value: float) -> float:
         return function(value)
     except OverflowError:
         return math.inf
-
-
-def checked_times(values: Sequence[float], what: str) -> list[float]:
-    """The times as floats.
-
-    Raises:
-        ValueError: There is none, or one is not a positive finite number.
-    """
-    if len(values) == 0:
-        raise ValueError(f"{what}: there are none; give at least one positive time")
-    for value in values:
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(
-                f"{what}: {value} is not a positive finite number; leave out what has no time"
-            )
-    return [float(value) for value in values]
-
-
-def checked_finite(values: Sequence[float]) -> list[float]:
-    """The differences as floats.
-
-    Raises:
-        ValueError: There is none, or one is not finite.
-    """
-    if len(values) == 0:
-        raise ValueError("differences: there are none; give at least one finite number")
-    for value in values:
-        if not math.isfinite(value):
-            raise ValueError(f"difference {value} is not a finite number; leave out that pair")
-    return [float(value) for value in values]
-
-
-def checked_count(count: int, what: str) -> int:
-    """The count.
-
-    Raises:
-        ValueError: It is below 2.
-    """
-    if count < 2:
-        raise ValueError(
-            f"{count} {what} have no spread to judge by; measure at least 2, better 5 or more"
-        )
-    return count
-
-
-def checked_level(level: float) -> float:
-    """The level.
-
-    Raises:
-        ValueError: It is not above 0 and below 0.5.
-    """
-    if not 0 < level < 0.5:
-        raise ValueError(f"level {level} is not above 0 and below 0.5; {LEVEL} is usual")
-    return level

@@ -58,13 +58,7 @@ class Metric(Word):
 GROWTHS = (Metric.SPEED, Metric.MEMORY)
 """The metrics that are sizes with a ratio to the baseline."""
 
-PRECISION_METRICS = (
-    Metric.SPEED,
-    Metric.MEMORY,
-    Metric.OUTCOME,
-    Metric.ACCURACY,
-    Metric.NUMERICS,
-)
+PRECISION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.OUTCOME, Metric.ACCURACY, Metric.NUMERICS)
 """What can be judged of a precision. Its memory is its own on a GPU alone."""
 
 SESSION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.COMPLETENESS)
@@ -74,18 +68,12 @@ the memory of the whole process, on a CPU; and that nothing is missing."""
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How much slower is too slow.
-
-    Attributes:
-        tolerance: Relative slowdown up to which no failure is called.
-        margin: Relative slowdown that must be excluded for a PASS.
-
-    Raises:
-        ValueError: Not ``0 <= tolerance < margin``.
-    """
+    """How much slower is too slow; ValueError for not ``0 <= tolerance < margin``."""
 
     tolerance: float = DEFAULT_TOLERANCE
+    """Relative slowdown up to which no failure is called."""
     margin: float = DEFAULT_MARGIN
+    """Relative slowdown that must be excluded for a PASS."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < self.margin < float("inf"):
@@ -96,11 +84,7 @@ class Limits:
 
 
 def parse_share(text: str) -> float:
-    """Reads a share such as ``3%`` or ``0.03``.
-
-    Raises:
-        ValueError: It is neither, or not at least 0 and below 10 (1000 %).
-    """
+    """Reads a share such as ``3%`` or ``0.03``; ValueError for any not of 0 to 10 (1000 %)."""
     number, percent, rest = text.strip().partition("%")
     try:
         value = float(number) / (100 if percent else 1)
@@ -115,47 +99,38 @@ def parse_share(text: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """One verdict and why.
-
-    Attributes:
-        metric: What is judged.
-        precision: Name of the precision; empty for the session as a whole.
-        verdict: The verdict.
-        reason: One sentence, with the figures and, where there is one, the remedy.
-        estimate: The statistics behind it; None where there are none.
-        quantity: What the estimate is about, such as ``"time per step"``; empty without one.
-        notice: Whether a PASS is worth a sentence all the same.
-    """
+    """One verdict and why."""
 
     metric: Metric
     precision: str
+    """Name of the precision; empty for the session as a whole."""
     verdict: Verdict
     reason: str
+    """One sentence, with the figures and, where there is one, the remedy."""
     estimate: Estimate | None = None
     quantity: str = ""
+    """What the estimate is about, such as ``"time per step"``; empty without one."""
     notice: bool = False
+    """Whether a PASS is worth a sentence all the same."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All verdicts of one comparison.
-
-    Attributes:
-        judgements: By precision, in the order of `PRECISION_METRICS`; the session's come last.
-        changed: How the stack differs between the baseline and now.
-        basis: What was compared with, for people, such as ``"7 saved sessions"``.
-        paired: Whether both sides ran next to each other, so that the machine's drift cancels.
-        machine: How much slower the machine itself was than in the baseline's sessions, by its
-            calibrators: 0.14 is 14 %. None where they were not used.
-        why_no_machine: Why the calibrators there are were not used; empty otherwise.
-    """
+    """All verdicts of one comparison."""
 
     judgements: tuple[Judgement, ...]
+    """By precision, in the order of `PRECISION_METRICS`; the session's come last."""
     changed: tuple[Difference, ...]
+    """How the stack differs between the baseline and now."""
     basis: str
+    """What was compared with, for people, such as ``"7 saved sessions"``."""
     paired: bool = False
+    """Whether both sides ran next to each other, so that the machine's drift cancels."""
     machine: float | None = None
+    """How much slower the machine itself was than in the baseline, by its calibrators: 0.14 is
+    14 %. None where they were not used."""
     why_no_machine: str = ""
+    """Why the calibrators there are were not used; empty otherwise."""
 
     @property
     def verdict(self) -> Verdict:
@@ -164,16 +139,10 @@ class Comparison:
         return next((v for v in _WORST_FIRST if v in found), Verdict.NO_BASELINE)
 
     def of(self, metric: Metric, precision: str) -> Judgement:
-        """The judgement on this metric of this precision.
-
-        A precision that was not measured has none of its own; the answer is then INVALID.
-        """
+        """The judgement on this metric of this precision; INVALID if that was not measured."""
         for judgement in self.judgements:
             if (judgement.metric, judgement.precision) == (metric, precision):
                 return judgement
-        return Judgement(
-            metric,
-            precision,
-            Verdict.INVALID,
-            f"{precision or 'the session'} was not measured, so its {metric} cannot be judged",
-        )
+        who = precision or "the session"
+        reason = f"{who} was not measured, so its {metric} cannot be judged"
+        return Judgement(metric, precision, Verdict.INVALID, reason)

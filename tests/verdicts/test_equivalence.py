@@ -49,22 +49,6 @@ class TestEquivalence:
         # Mean 0 but 6.3 * 0.1 of reach.
         assert not equivalence([-0.1, 0.1], 0.5).equivalent
 
-    def test_accepts_two_pairs_and_rejects_one_and_none(self):
-        assert equivalence([0.0, 0.0], 0.01).count == 2
-        with pytest.raises(ValueError, match="1 pairs have no spread"):
-            equivalence([0.0], 0.01)
-        with pytest.raises(ValueError, match="there are none"):
-            equivalence([], 0.01)
-
-    @pytest.mark.parametrize("bad", [math.nan, math.inf])
-    def test_rejects_what_is_no_number(self, bad):
-        with pytest.raises(ValueError, match=f"difference {bad} is not"):
-            equivalence([0.0, bad], 0.01)
-
-    def test_rejects_an_impossible_level(self):
-        with pytest.raises(ValueError, match=r"level 0\.5 is not"):
-            equivalence([0.0, 0.1], 0.1, level=0.5)
-
 
 def test_equivalence_is_declared_at_the_margin_with_the_level_and_inside_it_often():
     # At the margin the far test all but always rejects, the near one in 5 %. At zero the

@@ -69,11 +69,6 @@ class TestPredict:
         found = predict([1.0, 1.0], 1.1, tolerance=0, new_error=math.log(1.1))
         assert found.p_value == close(upper_tail_1(1))
 
-    @pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
-    def test_rejects_an_impossible_error(self, bad):
-        with pytest.raises(ValueError, match=f"standard error {bad} is not"):
-            predict([1.0, 1.0], 1.0, tolerance=0, new_error=bad)
-
     def test_of_three_sessions_equals_the_hand_computation(self):
         # Logs -0.1, 0, 0.1: mean 0, s = 0.1, error = 0.1 * sqrt(4/3). The new one lies two
         # errors above.
@@ -212,24 +207,8 @@ class TestPredict:
         assert down.p_value > 0.99
         assert predict([5e-324, 1e308], 1, tolerance=0).detectable == math.inf
 
-    def test_accepts_two_sessions_and_rejects_one(self):
+    def test_two_sessions_and_no_tolerance_are_enough(self):
         assert predict([1.0, 2.0], 1.0, tolerance=0).count == 2
-        with pytest.raises(ValueError, match="1 sessions have no spread"):
-            predict([1.0], 1.0, tolerance=0)
-        with pytest.raises(ValueError, match="0 sessions have no spread"):
-            predict([], 1.0, tolerance=0)
-
-    @pytest.mark.parametrize("bad", [-0.01, math.nan, math.inf])
-    def test_accepts_no_tolerance_and_rejects_an_impossible_one(self, bad):
-        assert predict([1.0, 2.0], 1.0, tolerance=0).p_value > LEVEL
-        with pytest.raises(ValueError, match=f"tolerance {bad} is not"):
-            predict([1.0, 2.0], 1.0, tolerance=bad)
-
-    @pytest.mark.parametrize("bad", [0.0, 0.5, 1.0, -0.1, math.nan])
-    def test_accepts_a_level_below_a_half_and_rejects_others(self, bad):
-        assert predict([1.0, 2.0], 1.0, tolerance=0, level=0.49).high > 0
-        with pytest.raises(ValueError, match=f"level {bad} is not"):
-            predict([1.0, 2.0], 1.0, tolerance=0, level=bad)
 
 
 class TestPaired:
@@ -286,19 +265,6 @@ class TestPaired:
         assert slow.p_value <= fast.p_value + 2.0**-50
         assert slow.check <= fast.check
         assert slow.ratio > fast.ratio
-
-    def test_accepts_two_pairs_and_rejects_one_and_none(self):
-        assert paired([1, 2], [2, 3], tolerance=0).count == 2
-        with pytest.raises(ValueError, match="1 sessions have no spread"):
-            paired([1], [2], tolerance=0)
-        with pytest.raises(ValueError, match="0 sessions have no spread"):
-            paired([], [], tolerance=0)
-
-    def test_rejects_impossible_tolerance_and_level(self):
-        with pytest.raises(ValueError, match=r"tolerance -0\.1 is not"):
-            paired([1, 2], [2, 3], tolerance=-0.1)
-        with pytest.raises(ValueError, match=r"level 0\.5 is not"):
-            paired([1, 2], [2, 3], tolerance=0, level=0.5)
 
 
 # Calibration. From here on, sessions are drawn at random and rates are counted.

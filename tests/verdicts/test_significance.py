@@ -67,13 +67,8 @@ class TestSignFlip:
     def test_is_one_where_nothing_differs(self):
         assert sign_flip([0.0] * 3) == sign_flip([0.0] * 30) == 1
 
-    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-    def test_accepts_one_difference_and_rejects_none_and_no_numbers(self, bad):
+    def test_one_difference_is_as_often_below_zero(self):
         assert sign_flip([1.0]) == 0.5
-        with pytest.raises(ValueError, match="there are none"):
-            sign_flip([])
-        with pytest.raises(ValueError, match=f"difference {bad} is not a finite number"):
-            sign_flip([1.0, bad])
 
 
 P_VALUES = st.lists(st.floats(0, 1), max_size=10)
