@@ -15,20 +15,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cnnprec.text import count_of
 from cnnprec.verdicts.compare import fewest_pairs
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
 
-LAYOUT_VERSION = 1
-"""Version of the layout of ``plan.json`` and ``ab.json``."""
-
-DEFAULT_LOOKS = (6, 12, 24)
-"""Pairs after which the figures are looked at."""
-
-FEWEST_PAIRS = 3
-"""Pairs that the first look needs: two say next to nothing about the noise."""
-
-BENCHMARKS = "benchmarks/test_training.py"
-"""What both sides run, relative to the checkout."""
+LAYOUT_VERSION = 1  # of plan.json and ab.json
+DEFAULT_LOOKS = (6, 12, 24)  # pairs after which the figures are looked at
+FEWEST_PAIRS = 3  # that the first look needs: two say next to nothing about the noise
+BENCHMARKS = "benchmarks/test_training.py"  # what both sides run, relative to the checkout
 
 
 class Exit(enum.IntEnum):
@@ -51,21 +45,13 @@ EXIT_OF: Mapping[Verdict, Exit] = {
     Verdict.INVALID: Exit.INVALID,
 }
 
-# Options that would take a session out of ab's hands, and why.
+# Options that would take a session out of ab's hands, by the reason to refuse them.
 _REFUSED_OPTIONS: Mapping[str, str] = {
-    "--benchmark-json": "ab keeps every session itself",
-    "--benchmark-save": "ab keeps every session itself",
-    "--benchmark-autosave": "ab keeps every session itself",
-    "--order-seed": "ab gives both sides of a pair the same",
-    "--benchmark-compare": "ab compares A with B",
-    "--benchmark-compare-fail": "ab compares A with B",
-    "--benchmark-disable": "ab needs the times",
-    "--benchmark-skip": "ab needs the times",
-    "--collect-only": "ab needs the times",
-    "--co": "ab needs the times",
-    "-n": "benchmarks need the machine for themselves",
-    "--numprocesses": "benchmarks need the machine for themselves",
-    "--dist": "benchmarks need the machine for themselves",
+    "ab keeps every session itself": "--benchmark-json --benchmark-save --benchmark-autosave",
+    "ab gives both sides of a pair the same": "--order-seed",
+    "ab compares A with B": "--benchmark-compare --benchmark-compare-fail",
+    "ab needs the times": "--benchmark-disable --benchmark-skip --collect-only --co",
+    "benchmarks need the machine for themselves": "-n --numprocesses --dist",
 }
 
 
@@ -89,11 +75,7 @@ class Side:
 class Plan:
     """What is compared and how; nothing of it may change once a session is measured.
 
-    Attributes:
-        sides: A and B, by these names.
-        looks: Numbers of pairs after which the figures are looked at, increasing.
-        tolerance, margin: See `cnnprec.verdicts.verdict.Limits`.
-        options: Options for pytest, the same on both sides.
+    The sides are named A and B, the looks increasing numbers of pairs, the options pytest's.
     """
 
     sides: dict[str, Side]
@@ -163,9 +145,8 @@ def parse_looks(text: str) -> tuple[int, ...]:
     needed = fewest_pairs(len(looks))
     if looks[-1] < needed:
         raise ValueError(
-            f"{text!r} ends with {looks[-1]} pairs: with {len(looks)} look"
-            f"{'s' if len(looks) > 1 else ''}, fewer than {needed} can never show a slowdown; "
-            f"{wanted}"
+            f"{text!r} ends with {looks[-1]} pairs: with {count_of(len(looks), 'look')}, fewer "
+            f"than {needed} can never show a slowdown; {wanted}"
         )
     return looks
 
@@ -181,22 +162,21 @@ def make_plan(
     margin: float = DEFAULT_MARGIN,
     options: Sequence[str] = (),
 ) -> Plan:
-    """Resolves and checks what the user gave; starts nothing. The arguments are ab's options.
+    """Resolves and checks what the user gave, ab's options; starts nothing.
 
     Raises:
-        AbError: There is no such interpreter or checkout, an option belongs to ab, or the
-            limits make no sense.
+        AbError: No such interpreter or checkout, an option of ab's own, or senseless limits.
     """
     try:
         Limits(tolerance, margin)
     except ValueError as error:
         raise AbError(f"--tolerance, --margin: {error}") from error
     for option in options:
-        name = _refused_option(option)
-        if name:
+        if refused := _refused_option(option):
+            name, reason = refused
             raise AbError(
-                f"{option} after --: {_REFUSED_OPTIONS[name]}, so {name} cannot be given to "
-                "pytest here. Leave it out."
+                f"{option} after --: {reason}, so {name} cannot be given to pytest here. Leave it "
+                "out."
             )
     sides = {
         "A": Side(_find_python("--a-python", a_python), _find_checkout("--a-checkout", a_checkout)),
@@ -227,9 +207,10 @@ def _find_checkout(option: str, given: str) -> str:
     return str(folder.resolve())
 
 
-def _refused_option(option: str) -> str | None:
-    """The name of the option in `_REFUSED_OPTIONS` that this word gives, if any."""
-    name = option.split("=", 1)[0]
-    if re.fullmatch(r"-n\w+", name):
-        name = "-n"
-    return name if name in _REFUSED_OPTIONS else None
+def _refused_option(option: str) -> tuple[str, str] | None:
+    """The option in `_REFUSED_OPTIONS` that this word gives, if any, and the reason."""
+    name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
+    for reason, names in _REFUSED_OPTIONS.items():
+        if name in names.split():
+            return name, reason
+    return None

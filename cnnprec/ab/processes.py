@@ -20,48 +20,35 @@ from cnnprec.ab.plan import BENCHMARKS, AbError, Plan, Side
 from cnnprec.text import duration, printable
 
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
-
 _LINES_SHOWN = 15  # of the output of a process that failed
-
 _PROBE_MARK = "cnnprec-ab-probe "
-
 _PROBE = f"import cnnprec; print({_PROBE_MARK!r} + cnnprec.__file__)"
 
 
 def probe_side(name: str, plan: Plan, children: Children) -> set[str]:
     """Tries a side without measuring; returns the names of its benchmarks."""
     side = plan.sides[name]
-    status, output = _try(children, side, [side.python, "-c", _PROBE])
-    at = next((x[len(_PROBE_MARK) :] for x in output if x.startswith(_PROBE_MARK)), None)
-    if status or at is None:
-        raise AbError(
-            f"{name}: {side.python} cannot import cnnprec from {side.checkout} "
-            f"({status_text(status)}). Its last lines:\n{indented(output)}"
-        )
+    failure = f"{name}: {side.python} cannot import cnnprec from {side.checkout}"
+    at = _try(children, side, ("-c", _PROBE), f"{_PROBE_MARK}(.+)", failure)[0]
     if not Path(at).resolve().is_relative_to(Path(side.checkout).resolve() / "cnnprec"):
         raise AbError(
             f"{name}: {side.python} imports {at}, not the package of {side.checkout}. Give an "
             "interpreter that heeds PYTHONPATH."
         )
     # --verbosity comes last and overrules any -v or -q among the options: the names are read.
-    status, output = _try(
-        children,
-        side,
-        [
-            *(side.python, "-m", "pytest", BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
-            *(*plan.options, "--collect-only", "--verbosity=-1"),
-        ],
+    collect = (
+        *("-m", "pytest", BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
+        *(*plan.options, "--collect-only", "--verbosity=-1"),
     )
-    found = {line.strip() for line in output if re.match(r"\S+\.py::\S", line)}
-    if status or not found:
-        raise AbError(
-            f"{name}: {side.python} collects no benchmarks in {side.checkout} "
-            f"({status_text(status)}). Its last lines:\n{indented(output)}"
-        )
-    return found
+    failure = f"{name}: {side.python} collects no benchmarks in {side.checkout}"
+    return set(_try(children, side, collect, r"(\S+\.py::\S.*?)\s*", failure))
 
 
-def _try(children: Children, side: Side, command: Sequence[str]) -> tuple[int, list[str]]:
+def _try(
+    children: Children, side: Side, words: Sequence[str], wanted: str, failure: str
+) -> list[str]:
+    """What the lines of the output hold that match `wanted`; without any, AbError."""
+    command = [side.python, *words]
     with tempfile.TemporaryFile() as output:
         try:
             status = children.run(
@@ -76,7 +63,11 @@ def _try(children: Children, side: Side, command: Sequence[str]) -> tuple[int, l
                 f"{shlex.join(command)} did not end within {duration(_PROBE_SECONDS)}"
             ) from error
         output.seek(0)
-        return status, output.read().decode(errors="replace").splitlines()
+        lines = output.read().decode(errors="replace").splitlines()
+    found = [match[1] for line in lines if (match := re.fullmatch(wanted, line))]
+    if status or not found:
+        raise AbError(f"{failure} ({status_text(status)}). Its last lines:\n{indented(lines)}")
+    return found
 
 
 def side_environment(side: Side) -> dict[str, str]:
@@ -87,16 +78,8 @@ def side_environment(side: Side) -> dict[str, str]:
 
 def indented(lines: Sequence[str]) -> str:
     """The last lines of an output, set apart from the message around them."""
-    return (
-        "\n".join(f"  | {printable(line)}" for line in lines[-_LINES_SHOWN:]) or "  | (no output)"
-    )
-
-
-def last_lines(log: Path, start: int) -> str:
-    """The last lines of a log from a place in it."""
-    with log.open("rb") as file:
-        file.seek(start)
-        return indented(file.read().decode(errors="replace").splitlines())
+    shown = lines[-_LINES_SHOWN:] or ["(no output)"]
+    return "\n".join(f"  | {printable(line)}" for line in shown)
 
 
 def status_text(status: int) -> str:
@@ -109,7 +92,6 @@ def status_text(status: int) -> str:
 
 
 _PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
-
 _GRACE_SECONDS = 5.0  # between one signal to a child and the next, harder one
 
 

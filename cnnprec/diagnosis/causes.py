@@ -17,13 +17,10 @@ _LATEST_REPLAYED = 100
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """Why a training went wrong.
+    """Why a training went wrong: the root of it, None if nothing is wrong.
 
-    Attributes:
-        cause: The root of it; None if nothing is wrong.
-        first: The first bad tensor that did harm, if any.
-        handled: Sightings in steps that a loss scaler skipped.
-        evidence: The figures that prove the cause, as sentences without a full stop.
+    `first` is the first bad tensor that did harm, `handled` are those in steps that a loss scaler
+    skipped, and `evidence` the figures that prove the cause, as sentences without a full stop.
     """
 
     cause: Cause | None

@@ -78,13 +78,8 @@ def measure(
         chosen = parse_precisions(precisions)
     else:
         chosen = tuple(precisions)
-    prepared = prepare(
-        config,
-        chosen,
-        dataset=dataset,
-        data_dir=None if data_dir is None else Path(data_dir),
-        device=device,
-    )
+    folder = None if data_dir is None else Path(data_dir)
+    prepared = prepare(config, chosen, dataset=dataset, data_dir=folder, device=device)
     order_seed = random.randrange(10**6) if order_seed is None else order_seed  # noqa: S311
     order = random.Random(order_seed).sample(chosen, len(chosen))  # noqa: S311
     session = MeasuredSession(

@@ -69,12 +69,7 @@ class ProbeResult(Discrepancy):
         )
 
 
-def run_probe(
-    probe: Probe,
-    *,
-    seed: int,
-    tensor_float_32: bool = False,
-) -> ProbeResult:
+def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> ProbeResult:
     """Runs one probe twice on TensorFlow's default device.
 
     Args:
