@@ -120,6 +120,6 @@ def check_place(job: Job, session: SavedSession) -> None:
         )
 
 
-def session_path(folder: Path, job: Job) -> Path:
-    """Where the session of a job is kept; until it is complete, with ``.partial`` appended."""
-    return folder / "sessions" / f"{job}.json"
+def session_path(folder: Path, job: Job, ending: str = ".json") -> Path:
+    """Where the session of a job is kept; until it is complete it ends with ``.json.partial``."""
+    return folder / "sessions" / f"{job}{ending}"

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -51,13 +51,7 @@ def _try(
     command = [side.python, *words]
     with tempfile.TemporaryFile() as output:
         try:
-            status = children.run(
-                command,
-                cwd=side.checkout,
-                env=side_environment(side),
-                output=output,
-                seconds=_PROBE_SECONDS,
-            )
+            status = children.run(command, side.checkout, output, _PROBE_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise AbError(
                 f"{shlex.join(command)} did not end within {duration(_PROBE_SECONDS)}"
@@ -70,9 +64,9 @@ def _try(
     return found
 
 
-def side_environment(side: Side) -> dict[str, str]:
+def environment_in(checkout: str) -> dict[str, str]:
     """The environment of a child: the checkout's package comes before any that is installed."""
-    paths = [side.checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
@@ -150,15 +144,9 @@ class Children:
             raise InterruptError
 
     def run(
-        self,
-        command: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        output: IO[bytes],
-        seconds: float | None = None,
+        self, command: Sequence[str], checkout: str, output: IO[bytes], seconds: float | None = None
     ) -> int:
-        """Runs a process to its end and returns its status, negative for a signal.
+        """Runs a process in a checkout to its end; returns its status, negative for a signal.
 
         Raises:
             InterruptError: A signal arrived; the child is gone.
@@ -168,8 +156,8 @@ class Children:
         others = _own_children()
         child = subprocess.Popen(  # noqa: S603 - the command is the user's own
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
-            cwd=cwd,
-            env=dict(env),
+            cwd=checkout,
+            env=environment_in(checkout),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

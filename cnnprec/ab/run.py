@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import signal
 import statistics
 import subprocess
 import time
@@ -26,8 +25,7 @@ import msgspec
 
 from cnnprec.ab.folder import check_place, kept_sessions, locked, same_plan, session_path
 from cnnprec.ab.plan import BENCHMARKS, EXIT_OF, AbError, Exit, Job, Plan, schedule
-from cnnprec.ab.processes import Children, InterruptError, indented, probe_side
-from cnnprec.ab.processes import side_environment, status_text
+from cnnprec.ab.processes import Children, InterruptError, indented, probe_side, status_text
 from cnnprec.ab.result import as_json, as_markdown
 from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
@@ -37,7 +35,7 @@ from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import count_of, duration
 from cnnprec.verdicts.comparability import Difference, differences, refused
 from cnnprec.verdicts.compare import compare_pairs
-from cnnprec.verdicts.verdict import Comparison, Verdict
+from cnnprec.verdicts.verdict import Verdict
 
 
 def run(
@@ -114,7 +112,11 @@ class _Work:
                 margin=self.plan.margin,
                 looks=len(looks),
             )
-            going_on = _undecided(comparison)
+            # More pairs sharpen estimates and nothing else.
+            going_on = any(
+                judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
+                for judgement in comparison.judgements
+            )
             state = "decided"
             if going_on:
                 more = number < len(looks)
@@ -138,26 +140,23 @@ class _Work:
         """Checks all that can be checked before long work, and only then keeps the plan."""
         found = {name: probe_side(name, self.plan, self.children) for name in self.plan.sides}
         if found["A"] != found["B"]:
-            only = {
-                name: ", ".join(sorted(found[name] - found[other])) or "none"
-                for name, other in (("A", "B"), ("B", "A"))
-            }
+            only_a = ", ".join(sorted(found["A"] - found["B"])) or "none"
+            only_b = ", ".join(sorted(found["B"] - found["A"])) or "none"
             raise AbError(
-                f"A and B have different benchmarks. Only in A: {only['A']}. Only in B: "
-                f"{only['B']}. Name those that both have, such as -- --precision single,half"
+                f"A and B have different benchmarks. Only in A: {only_a}. Only in B: {only_b}. "
+                "Name those that both have, such as -- --precision single,half"
             )
         if not begun:
             text = msgspec.json.format(msgspec.json.encode(self.plan), indent=1).decode()
             write_whole(self.folder / "plan.json", text + "\n")
         for name in ("sessions", "logs"):
             (self.folder / name).mkdir(exist_ok=True)
-        for torso in (self.folder / "sessions").glob("*.partial"):
-            torso.unlink()
+        for job in schedule(self.plan.looks[-1]):
+            session_path(self.folder, job, ".json.partial").unlink(missing_ok=True)
 
     def _measure(self, job: Job) -> float:
         """Runs one process and keeps its session; returns the seconds that it took."""
-        final = session_path(self.folder, job)
-        partial = final.with_suffix(".json.partial")
+        partial = session_path(self.folder, job, ".json.partial")
         side = self.plan.sides[job.side]
         command = [
             *(side.python, "-m", "pytest", BENCHMARKS, f"--benchmark-json={partial}"),
@@ -170,26 +169,18 @@ class _Work:
             log.write(f"$ cd {shlex.quote(side.checkout)} && {shlex.join(command)}\n".encode())
             log.flush()
             start = log.tell()
-            problem = ""
             try:
-                status = self.children.run(
-                    command,
-                    cwd=side.checkout,
-                    env=side_environment(side),
-                    output=log,
-                    seconds=self.session_seconds,
-                )
+                status = self.children.run(command, side.checkout, log, self.session_seconds)
+                problem = f"ended with {status_text(status)}" if status else ""
             except InterruptError:
                 partial.unlink(missing_ok=True)
                 raise
             except subprocess.TimeoutExpired as error:
-                status = -signal.SIGKILL
                 problem = f"was ended after --session-timeout {error.timeout:g} s"
         took = time.monotonic() - began
         session = None
-        if status:
+        if problem:
             partial.unlink(missing_ok=True)
-            problem = problem or f"ended with {status_text(status)}"
         else:
             try:
                 session = read_session(partial)
@@ -208,7 +199,7 @@ class _Work:
                 f"  {self.plan.command(self.folder)}",
                 Exit.INVALID,
             )
-        partial.replace(final)
+        partial.replace(session_path(self.folder, job))
         self.seconds[job.side].append(took)
         self.admit(job, session)
         return took
@@ -253,14 +244,6 @@ def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedS
             f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:\n"
             + "\n".join(f"  {difference}" for difference in found)
         )
-
-
-def _undecided(comparison: Comparison) -> bool:
-    """Whether more pairs can change a verdict: they sharpen estimates and nothing else."""
-    return any(
-        judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
-        for judgement in comparison.judgements
-    )
 
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:

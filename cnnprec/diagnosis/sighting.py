@@ -67,13 +67,10 @@ class StepReport:
 
     Attributes:
         bad: Bad tensors in the order of computation.
-        second_moment_zero: Fraction of all weights whose first moment is not zero while the
-            second is; None without a second moment.
-        largest_update: Largest ``|change|`` of a weight over what Adam can do in exact
-            arithmetic; None for other optimizers.
+        second_moment_zero: Fraction of all weights whose second moment alone is zero, if any has.
+        largest_update: Largest ``|change|`` of a weight over Adam's bound in exact arithmetic.
         should_move, moved: Fractions of all weights: pushed by a nonzero gradient, and changed.
-        freezing: Where no weight changed, the hyper-parameters that the dtype turns into ones
-            that make every update zero.
+        freezing: Where no weight changed, the hyper-parameters whose cast made updates zero.
     """
 
     step: int

@@ -39,11 +39,8 @@ def prepare(
 ) -> Prepared:
     """Sets the device up and loads the images; must come before TensorFlow's first operation.
 
-    The arguments are those of `cnnprec.measurement.measure.measure`.
-
-    Raises:
-        DeviceError: The device is not there, or it cannot compute in one of the precisions.
-        DatasetError: The images cannot be had.
+    The arguments are those of `cnnprec.measure`, and so are the errors. A DeviceError tells also of
+    a device that cannot compute in one of the precisions.
     """
     selected = select_device(device)
     tf32 = [precision for precision in precisions if precision.tensor_float_32]

@@ -19,9 +19,6 @@ def computed_by_onednn(dtype: str) -> bool:
 
     That takes oneDNN to be on, and a processor that oneDNN supports the dtype on: bfloat16
     since AVX-512, float16 since AVX512-FP16. Not every operation has such a kernel.
-
-    Args:
-        dtype: Such as ``"bfloat16"``.
     """
     from tensorflow.python.util import _pywrap_utils
 
