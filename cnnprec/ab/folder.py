@@ -22,10 +22,7 @@ _AGAIN = "If it is lost, delete it and the same command measures it again."
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Makes the folder and keeps every other ab out of it. Gives the lock's descriptor.
-
-    AbError: it cannot be written, another ab is at work there, or it holds other things.
-    """
+    """Makes the folder and keeps every other ab out of it, or raises; gives the lock's descriptor."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Without a plan nothing but the lock is ours; with one, all is (see `same_plan`).

@@ -73,16 +73,13 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is compared and how; nothing of it may change once a session is measured.
+    """What is compared and how; nothing of it may change once a session is measured."""
 
-    The sides are named A and B, the looks increasing numbers of pairs, the options pytest's.
-    """
-
-    sides: dict[str, Side]
-    looks: tuple[int, ...]
+    sides: dict[str, Side]  # A and B
+    looks: tuple[int, ...]  # increasing numbers of pairs
     tolerance: float
     margin: float
-    options: tuple[str, ...]
+    options: tuple[str, ...]  # pytest's, the same on both sides
     version: int = LAYOUT_VERSION
 
     def arguments(self) -> dict[str, str]:
@@ -125,11 +122,7 @@ def schedule(pairs: int) -> tuple[Job, ...]:
 
 
 def parse_looks(text: str) -> tuple[int, ...]:
-    """Reads a comma list of numbers of pairs, as given to ``--looks``.
-
-    Raises:
-        ValueError: Not such numbers, or so few that no slowdown could ever be found.
-    """
+    """Reads ``--looks``; a ValueError if so few pairs could never show a slowdown."""
     wanted = (
         f"give increasing numbers of pairs, the first at least {FEWEST_PAIRS}, such as "
         f"{','.join(map(str, DEFAULT_LOOKS))}"
@@ -162,11 +155,7 @@ def make_plan(
     margin: float = DEFAULT_MARGIN,
     options: Sequence[str] = (),
 ) -> Plan:
-    """Resolves and checks what the user gave, ab's options; starts nothing.
-
-    Raises:
-        AbError: No such interpreter or checkout, an option of ab's own, or senseless limits.
-    """
+    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing."""
     try:
         Limits(tolerance, margin)
     except ValueError as error:

@@ -49,10 +49,7 @@ def as_json(plan: Plan, look: int, pairs: Pairs, comparison: Comparison) -> dict
 def as_markdown(
     plan: Plan, look: int, pairs: Pairs, comparison: Comparison, folder: Path
 ) -> list[str]:
-    """The lines of a page: the sides, the verdicts, and the command that does it again.
-
-    The look is counted from 1. The command names another folder than this result's.
-    """
+    """The lines of a page: sides, verdicts, and the command that does it again in a new folder."""
     rows = []
     for name, session in zip("AB", pairs[0], strict=True):
         side = plan.sides[name]

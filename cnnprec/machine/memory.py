@@ -12,10 +12,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def reset_peak_resident() -> bool:
-    """Starts a new span: the kernel's high-water mark falls to the present use.
-
-    Returns whether it did; it may not in some containers, nor outside Linux.
-    """
+    """Lowers the kernel's high-water mark to the present use, where it can; says whether it did."""
     with contextlib.suppress(OSError):
         # proc(5): writing 5 resets the peak resident set size (VmHWM).
         _CLEAR_REFS.write_text("5")

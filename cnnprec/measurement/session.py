@@ -59,8 +59,7 @@ class MeasuredSession:
         config, prepared: How much to train, on which device and images.
         order_seed: Of the orders inside the turns.
         gpu: Index of the GPU to watch, where one is used.
-        on_record: Called with a record whenever it grew, so that an interrupted session can show
-            what it has.
+        on_record: Called with a record whenever it grew, to show it after an interruption.
         show: Shows a progress line, or wipes it (None).
         watchdog: Ends a session that hangs; None to wait for ever.
         numerics: How much of the numbers is probed when all is timed, one of

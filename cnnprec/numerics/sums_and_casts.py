@@ -41,9 +41,8 @@ class Reduction:
 class Counting:
     """The sum of n equal terms, by one of the routes that a CNN sums by.
 
-    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms").
-
-    The count is a multiple of 64. `first` is the value of the first term of each sum, where it is
+    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms"). The
+    count is a multiple of 64. `first` is the value of the first term of each sum, where it is
     another; only for routes that sum over the leading axes.
     """
 

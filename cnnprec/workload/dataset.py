@@ -50,10 +50,7 @@ class Dataset:
 
 
 def check_size(what: str, samples: int | None, available: int | None = None) -> None:
-    """Raises a DatasetError for a number of images, called `what`, that cannot be had.
-
-    None asks for all images. Of the synthetic set any number is available.
-    """
+    """Raises a DatasetError for a number of images, called `what`, that cannot be had."""
     if samples is not None and (samples < 1 or samples > (available or samples)):
         accepted = f"1 to {available} for Fashion-MNIST" if available else "1 or more"
         remedy = " Use --dataset synthetic for any other size." if samples > 0 else ""
