@@ -22,7 +22,7 @@ _AGAIN = "If it is lost, delete it and the same command measures it again."
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Makes the folder and keeps every other ab out of it, or raises; gives the lock's descriptor."""
+    """Makes the folder and keeps every other ab out of it, or raises; gives the descriptor."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Without a plan nothing but the lock is ours; with one, all is (see `same_plan`).

@@ -33,7 +33,10 @@ _SLOWDOWNS = (
 )
 
 # Functions of one meaning. The binding or the driver may have only one of them.
-_CLOCK_REASONS = tuple(f"nvmlDeviceGetCurrentClocks{x}Reasons" for x in ("Event", "Throttle"))
+_CLOCK_REASONS = (
+    "nvmlDeviceGetCurrentClocksEventReasons",
+    "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
+)
 _TEMPERATURE = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")  # CUDA 14 drops the first
 # Keeps a driver that never says "no more events" from holding up the session.
 _MOST_EVENTS = 100
