@@ -17,17 +17,12 @@ from cnnprec.records.read_sessions import SavedSession, read_session, without_co
 from cnnprec.text import printable
 
 _MOST_BYTES = 1_000_000  # a plan takes less than 1,000
-
 _AGAIN = "If it is lost, delete it and the same command measures it again."
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Makes the folder and keeps every other ab out of it. Gives the lock's descriptor.
-
-    Raises:
-        AbError: It cannot be written, another ab is at work there, or it holds other things.
-    """
+    """Makes the folder and keeps every other ab out of it, or raises; gives the descriptor."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Without a plan nothing but the lock is ours; with one, all is (see `same_plan`).
@@ -37,8 +32,7 @@ def locked(folder: Path) -> Iterator[int]:
                 f"--out {folder}: is not empty and holds no plan.json, so it is none of cnnprec "
                 "ab. Choose another folder with --out."
             )
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         lock = open(os.open(folder / "lock", flags, 0o666), "r+b")  # noqa: PTH123, SIM115
     except OSError as error:
@@ -95,11 +89,7 @@ def same_plan(plan: Plan, folder: Path) -> bool:
 
 
 def kept_sessions(plan: Plan, folder: Path) -> dict[Job, SavedSession]:
-    """The complete sessions of an earlier start.
-
-    Raises:
-        AbError: One cannot be read any more, or is that of another place.
-    """
+    """The complete sessions of an earlier start; AbError for one damaged or out of place."""
     kept: dict[Job, SavedSession] = {}
     for job in schedule(plan.looks[-1]):
         path = session_path(folder, job)
@@ -127,11 +117,6 @@ def check_place(job: Job, session: SavedSession) -> None:
         )
 
 
-def session_path(folder: Path, job: Job) -> Path:
-    """Where the session of a job is kept."""
-    return folder / "sessions" / f"{job}.json"
-
-
-def partial_path(folder: Path, job: Job) -> Path:
-    """What a process writes; it gets the session's own name when it is complete."""
-    return session_path(folder, job).with_suffix(".json.partial")
+def session_path(folder: Path, job: Job, ending: str = ".json") -> Path:
+    """Where the session of a job is kept; until it is complete it ends with ``.json.partial``."""
+    return folder / "sessions" / f"{job}{ending}"

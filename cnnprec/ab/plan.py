@@ -15,20 +15,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cnnprec.text import count_of
 from cnnprec.verdicts.compare import fewest_pairs
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
 
-LAYOUT_VERSION = 1
-"""Version of the layout of ``plan.json`` and ``ab.json``."""
-
-DEFAULT_LOOKS = (6, 12, 24)
-"""Pairs after which the figures are looked at."""
-
-FEWEST_PAIRS = 3
-"""Pairs that the first look needs: two say next to nothing about the noise."""
-
-BENCHMARKS = "benchmarks/test_training.py"
-"""What both sides run, relative to the checkout."""
+LAYOUT_VERSION = 1  # of plan.json and ab.json
+DEFAULT_LOOKS = (6, 12, 24)  # pairs after which the figures are looked at
+FEWEST_PAIRS = 3  # that the first look needs: two say next to nothing about the noise
+BENCHMARKS = "benchmarks/test_training.py"  # what both sides run, relative to the checkout
 
 
 class Exit(enum.IntEnum):
@@ -51,21 +45,13 @@ EXIT_OF: Mapping[Verdict, Exit] = {
     Verdict.INVALID: Exit.INVALID,
 }
 
-# Options that would take a session out of ab's hands, and why.
+# Options that would take a session out of ab's hands, by the reason to refuse them.
 _REFUSED_OPTIONS: Mapping[str, str] = {
-    "--benchmark-json": "ab keeps every session itself",
-    "--benchmark-save": "ab keeps every session itself",
-    "--benchmark-autosave": "ab keeps every session itself",
-    "--order-seed": "ab gives both sides of a pair the same",
-    "--benchmark-compare": "ab compares A with B",
-    "--benchmark-compare-fail": "ab compares A with B",
-    "--benchmark-disable": "ab needs the times",
-    "--benchmark-skip": "ab needs the times",
-    "--collect-only": "ab needs the times",
-    "--co": "ab needs the times",
-    "-n": "benchmarks need the machine for themselves",
-    "--numprocesses": "benchmarks need the machine for themselves",
-    "--dist": "benchmarks need the machine for themselves",
+    "ab keeps every session itself": "--benchmark-json --benchmark-save --benchmark-autosave",
+    "ab gives both sides of a pair the same": "--order-seed",
+    "ab compares A with B": "--benchmark-compare --benchmark-compare-fail",
+    "ab needs the times": "--benchmark-disable --benchmark-skip --collect-only --co",
+    "benchmarks need the machine for themselves": "-n --numprocesses --dist",
 }
 
 
@@ -87,20 +73,13 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is compared and how; nothing of it may change once a session is measured.
+    """What is compared and how; nothing of it may change once a session is measured."""
 
-    Attributes:
-        sides: A and B, by these names.
-        looks: Numbers of pairs after which the figures are looked at, increasing.
-        tolerance, margin: See `cnnprec.verdicts.verdict.Limits`.
-        options: Options for pytest, the same on both sides.
-    """
-
-    sides: dict[str, Side]
-    looks: tuple[int, ...]
+    sides: dict[str, Side]  # A and B
+    looks: tuple[int, ...]  # increasing numbers of pairs
     tolerance: float
     margin: float
-    options: tuple[str, ...]
+    options: tuple[str, ...]  # pytest's, the same on both sides
     version: int = LAYOUT_VERSION
 
     def arguments(self) -> dict[str, str]:
@@ -143,11 +122,7 @@ def schedule(pairs: int) -> tuple[Job, ...]:
 
 
 def parse_looks(text: str) -> tuple[int, ...]:
-    """Reads a comma list of numbers of pairs, as given to ``--looks``.
-
-    Raises:
-        ValueError: Not such numbers, or so few that no slowdown could ever be found.
-    """
+    """Reads ``--looks``; a ValueError if so few pairs could never show a slowdown."""
     wanted = (
         f"give increasing numbers of pairs, the first at least {FEWEST_PAIRS}, such as "
         f"{','.join(map(str, DEFAULT_LOOKS))}"
@@ -163,9 +138,8 @@ def parse_looks(text: str) -> tuple[int, ...]:
     needed = fewest_pairs(len(looks))
     if looks[-1] < needed:
         raise ValueError(
-            f"{text!r} ends with {looks[-1]} pairs: with {len(looks)} look"
-            f"{'s' if len(looks) > 1 else ''}, fewer than {needed} can never show a slowdown; "
-            f"{wanted}"
+            f"{text!r} ends with {looks[-1]} pairs: with {count_of(len(looks), 'look')}, fewer "
+            f"than {needed} can never show a slowdown; {wanted}"
         )
     return looks
 
@@ -181,22 +155,17 @@ def make_plan(
     margin: float = DEFAULT_MARGIN,
     options: Sequence[str] = (),
 ) -> Plan:
-    """Resolves and checks what the user gave; starts nothing. The arguments are ab's options.
-
-    Raises:
-        AbError: There is no such interpreter or checkout, an option belongs to ab, or the
-            limits make no sense.
-    """
+    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing."""
     try:
         Limits(tolerance, margin)
     except ValueError as error:
         raise AbError(f"--tolerance, --margin: {error}") from error
     for option in options:
-        name = _refused_option(option)
-        if name:
+        if refused := _refused_option(option):
+            name, reason = refused
             raise AbError(
-                f"{option} after --: {_REFUSED_OPTIONS[name]}, so {name} cannot be given to "
-                "pytest here. Leave it out."
+                f"{option} after --: {reason}, so {name} cannot be given to pytest here. Leave it "
+                "out."
             )
     sides = {
         "A": Side(_find_python("--a-python", a_python), _find_checkout("--a-checkout", a_checkout)),
@@ -227,9 +196,10 @@ def _find_checkout(option: str, given: str) -> str:
     return str(folder.resolve())
 
 
-def _refused_option(option: str) -> str | None:
-    """The name of the option in `_REFUSED_OPTIONS` that this word gives, if any."""
-    name = option.split("=", 1)[0]
-    if re.fullmatch(r"-n\w+", name):
-        name = "-n"
-    return name if name in _REFUSED_OPTIONS else None
+def _refused_option(option: str) -> tuple[str, str] | None:
+    """The option in `_REFUSED_OPTIONS` that this word gives, if any, and the reason."""
+    name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
+    for reason, names in _REFUSED_OPTIONS.items():
+        if name in names.split():
+            return name, reason
+    return None

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -20,83 +20,60 @@ from cnnprec.ab.plan import BENCHMARKS, AbError, Plan, Side
 from cnnprec.text import duration, printable
 
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
-
 _LINES_SHOWN = 15  # of the output of a process that failed
-
 _PROBE_MARK = "cnnprec-ab-probe "
-
 _PROBE = f"import cnnprec; print({_PROBE_MARK!r} + cnnprec.__file__)"
 
 
 def probe_side(name: str, plan: Plan, children: Children) -> set[str]:
     """Tries a side without measuring; returns the names of its benchmarks."""
     side = plan.sides[name]
-    status, output = _try(children, side, [side.python, "-c", _PROBE])
-    at = next((x[len(_PROBE_MARK) :] for x in output if x.startswith(_PROBE_MARK)), None)
-    if status or at is None:
-        raise AbError(
-            f"{name}: {side.python} cannot import cnnprec from {side.checkout} "
-            f"({status_text(status)}). Its last lines:\n{indented(output)}"
-        )
+    failure = f"{name}: {side.python} cannot import cnnprec from {side.checkout}"
+    at = _try(children, side, ("-c", _PROBE), f"{_PROBE_MARK}(.+)", failure)[0]
     if not Path(at).resolve().is_relative_to(Path(side.checkout).resolve() / "cnnprec"):
         raise AbError(
             f"{name}: {side.python} imports {at}, not the package of {side.checkout}. Give an "
             "interpreter that heeds PYTHONPATH."
         )
     # --verbosity comes last and overrules any -v or -q among the options: the names are read.
-    status, output = _try(
-        children,
-        side,
-        [
-            *(side.python, "-m", "pytest", BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
-            *(*plan.options, "--collect-only", "--verbosity=-1"),
-        ],
+    collect = (
+        *("-m", "pytest", BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
+        *(*plan.options, "--collect-only", "--verbosity=-1"),
     )
-    found = {line.strip() for line in output if re.match(r"\S+\.py::\S", line)}
-    if status or not found:
-        raise AbError(
-            f"{name}: {side.python} collects no benchmarks in {side.checkout} "
-            f"({status_text(status)}). Its last lines:\n{indented(output)}"
-        )
-    return found
+    failure = f"{name}: {side.python} collects no benchmarks in {side.checkout}"
+    return set(_try(children, side, collect, r"(\S+\.py::\S.*?)\s*", failure))
 
 
-def _try(children: Children, side: Side, command: Sequence[str]) -> tuple[int, list[str]]:
+def _try(
+    children: Children, side: Side, words: Sequence[str], wanted: str, failure: str
+) -> list[str]:
+    """What the lines of the output hold that match `wanted`; without any, AbError."""
+    command = [side.python, *words]
     with tempfile.TemporaryFile() as output:
         try:
-            status = children.run(
-                command,
-                cwd=side.checkout,
-                env=side_environment(side),
-                output=output,
-                seconds=_PROBE_SECONDS,
-            )
+            status = children.run(command, side.checkout, output, _PROBE_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise AbError(
                 f"{shlex.join(command)} did not end within {duration(_PROBE_SECONDS)}"
             ) from error
         output.seek(0)
-        return status, output.read().decode(errors="replace").splitlines()
+        lines = output.read().decode(errors="replace").splitlines()
+    found = [match[1] for line in lines if (match := re.fullmatch(wanted, line))]
+    if status or not found:
+        raise AbError(f"{failure} ({status_text(status)}). Its last lines:\n{indented(lines)}")
+    return found
 
 
-def side_environment(side: Side) -> dict[str, str]:
+def environment_in(checkout: str) -> dict[str, str]:
     """The environment of a child: the checkout's package comes before any that is installed."""
-    paths = [side.checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def indented(lines: Sequence[str]) -> str:
     """The last lines of an output, set apart from the message around them."""
-    return (
-        "\n".join(f"  | {printable(line)}" for line in lines[-_LINES_SHOWN:]) or "  | (no output)"
-    )
-
-
-def last_lines(log: Path, start: int) -> str:
-    """The last lines of a log from a place in it."""
-    with log.open("rb") as file:
-        file.seek(start)
-        return indented(file.read().decode(errors="replace").splitlines())
+    shown = lines[-_LINES_SHOWN:] or ["(no output)"]
+    return "\n".join(f"  | {printable(line)}" for line in shown)
 
 
 def status_text(status: int) -> str:
@@ -109,7 +86,6 @@ def status_text(status: int) -> str:
 
 
 _PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
-
 _GRACE_SECONDS = 5.0  # between one signal to a child and the next, harder one
 
 
@@ -168,15 +144,9 @@ class Children:
             raise InterruptError
 
     def run(
-        self,
-        command: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        output: IO[bytes],
-        seconds: float | None = None,
+        self, command: Sequence[str], checkout: str, output: IO[bytes], seconds: float | None = None
     ) -> int:
-        """Runs a process to its end and returns its status, negative for a signal.
+        """Runs a process in a checkout to its end; returns its status, negative for a signal.
 
         Raises:
             InterruptError: A signal arrived; the child is gone.
@@ -186,8 +156,8 @@ class Children:
         others = _own_children()
         child = subprocess.Popen(  # noqa: S603 - the command is the user's own
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
-            cwd=cwd,
-            env=dict(env),
+            cwd=checkout,
+            env=environment_in(checkout),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cnnprec.ab.plan import EXIT_OF, LAYOUT_VERSION, Plan, Side
+from cnnprec.ab.plan import EXIT_OF, LAYOUT_VERSION, Plan
 from cnnprec.records.json_numbers import encode
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.records.record import Record
@@ -49,19 +49,14 @@ def as_json(plan: Plan, look: int, pairs: Pairs, comparison: Comparison) -> dict
 def as_markdown(
     plan: Plan, look: int, pairs: Pairs, comparison: Comparison, folder: Path
 ) -> list[str]:
-    """The lines of a page: the sides, the verdicts, and the command that does it again.
-
-    Args:
-        plan: What was compared.
-        look: Which look this is, counted from 1.
-        pairs: The sessions judged.
-        comparison: The judgement.
-        folder: Where this result is kept; the command names another one.
-    """
-    rows = [
-        _describe_side(name, plan.sides[name], session)
-        for name, session in zip("AB", pairs[0], strict=True)
-    ]
+    """The lines of a page: sides, verdicts, and the command that does it again in a new folder."""
+    rows = []
+    for name, session in zip("AB", pairs[0], strict=True):
+        side = plan.sides[name]
+        machine = next(iter(session.records.values())).environment
+        described = (machine.commit or machine.code, machine.python, machine.tensorflow)
+        paths = (f"`{printable(path)}`" for path in (side.python, side.checkout))
+        rows.append((name, *paths, *map(markdown_text, described)))
     return [
         "# cnnprec ab: B against A",
         "",
@@ -98,14 +93,3 @@ def _figures(record: Record) -> dict[str, Any]:
             for entry in record.rounds
         ],
     }
-
-
-def _describe_side(name: str, side: Side, session: SavedSession) -> tuple[str, ...]:
-    machine = next(iter(session.records.values())).environment
-    commit = machine.commit or machine.code
-    return (
-        name,
-        f"`{printable(side.python)}`",
-        f"`{printable(side.checkout)}`",
-        *map(markdown_text, (commit, machine.python, machine.tensorflow)),
-    )

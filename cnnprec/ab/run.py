@@ -12,9 +12,9 @@ Everything lies in one folder::
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
-import signal
 import statistics
 import subprocess
 import time
@@ -23,24 +23,10 @@ from pathlib import Path
 
 import msgspec
 
-from cnnprec.ab.folder import (
-    check_place,
-    kept_sessions,
-    locked,
-    partial_path,
-    same_plan,
-    session_path,
-)
+from cnnprec.ab.folder import check_place, kept_sessions, locked, same_plan, session_path
 from cnnprec.ab.plan import BENCHMARKS, EXIT_OF, AbError, Exit, Job, Plan, schedule
-from cnnprec.ab.processes import (
-    Children,
-    InterruptError,
-    last_lines,
-    probe_side,
-    side_environment,
-    status_text,
-)
-from cnnprec.ab.result import Pairs, as_json, as_markdown
+from cnnprec.ab.processes import Children, InterruptError, indented, probe_side, status_text
+from cnnprec.ab.result import as_json, as_markdown
 from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
@@ -49,7 +35,7 @@ from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import count_of, duration
 from cnnprec.verdicts.comparability import Difference, differences, refused
 from cnnprec.verdicts.compare import compare_pairs
-from cnnprec.verdicts.verdict import Comparison, Verdict
+from cnnprec.verdicts.verdict import Verdict
 
 
 def run(
@@ -61,15 +47,8 @@ def run(
 ) -> Exit:
     """Measures what is missing in the folder, judges at every look, and keeps the result.
 
-    Args:
-        plan: From `make_plan`.
-        folder: Where everything is kept; made if it is missing.
-        say: Takes a line of the result.
-        note: Takes a line on how far the work is.
-        session_seconds: After which a session is ended; None for never.
-
-    Returns:
-        The exit code of the verdict.
+    `say` takes the lines of the result, `note` those on how far the work is. A session is ended
+    after `session_seconds`. Returns the exit code of the verdict.
 
     Raises:
         AbError: The comparison cannot start or go on; the message has the remedy.
@@ -78,7 +57,9 @@ def run(
     with locked(folder) as lock, Children(lock) as children:
         begun = same_plan(plan, folder)
         kept = kept_sessions(plan, folder) if begun else {}
-        work = _Work(plan, folder, children, note, kept, session_seconds)
+        work = _Work(plan, folder, children, note, session_seconds)
+        for job, session in kept.items():
+            work.admit(job, session)
         if work.done:
             note(f"kept from before: {count_of(len(work.done), 'session')} in {folder}")
         try:
@@ -91,117 +72,115 @@ def run(
             ) from error
 
 
+@dataclasses.dataclass
 class _Work:
     """The measurement as it proceeds."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        folder: Path,
-        children: Children,
-        note: Callable[[str], None],
-        kept: Mapping[Job, SavedSession],
-        session_seconds: float | None = None,
-    ) -> None:
-        self._session_seconds = session_seconds
-        self._plan = plan
-        self._folder = folder
-        self._children = children
-        self._note = note
-        self._seconds: dict[str, list[float]] = {"A": [], "B": []}
-        self.done: dict[Job, SavedSession] = {}
-        for job in schedule(plan.looks[-1]):
-            if job in kept:
-                self._admit(job, kept[job])
+    plan: Plan
+    folder: Path
+    children: Children
+    note: Callable[[str], None]
+    session_seconds: float | None = None
+    done: dict[Job, SavedSession] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, list[float]] = dataclasses.field(default_factory=lambda: {"A": [], "B": []})
 
     def looks(self, say: Callable[[str], None], *, begun: bool) -> Exit:
         """Measures from look to look until nothing is left open; returns the exit code."""
+        looks = self.plan.looks
         checked = False
         comparison = None
-        for number, pairs in enumerate(self._plan.looks, start=1):
+        for number, pairs in enumerate(looks, start=1):
             due = [job for job in schedule(pairs) if job not in self.done]
             if due and not checked:
                 self._prepare(begun)
                 checked = True
             for place, job in enumerate(due):
-                self._children.check()
+                self.children.check()
                 took = self._measure(job)
                 left = self._estimate(due[place + 1 :])
-                self._note(
-                    f"pair {job.pair} of {pairs} (look {number} of {len(self._plan.looks)}), "
+                self.note(
+                    f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), "
                     f"{job.side}: {duration(took)}"
                     + (f"; about {duration(left)} to the look" if left else "")
                 )
             sessions = [
                 (self.done[Job(p, "A")], self.done[Job(p, "B")]) for p in range(1, pairs + 1)
             ]
-            comparison = self._judge(sessions)
-            for line in self._heading(number, pairs, comparison):
+            comparison = compare_pairs(
+                [(_in_order(a.records), _in_order(b.records)) for a, b in sessions],
+                tolerance=self.plan.tolerance,
+                margin=self.plan.margin,
+                looks=len(looks),
+            )
+            # More pairs sharpen estimates and nothing else.
+            going_on = any(
+                judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
+                for judgement in comparison.judgements
+            )
+            state = "decided"
+            if going_on:
+                more = number < len(looks)
+                then = f"going on to {looks[number]} pairs" if more else "and no look is left"
+                state = f"not decided, {then}"
+            heading = f"look {number} of {len(looks)}, {pairs} pairs: {state}"
+            for line in ("", heading, *verdicts(comparison)):
                 say(line)
-            for line in verdicts(comparison):
-                say(line)
-            self._write(number, sessions, comparison)
-            if not _undecided(comparison):
+            result = as_json(self.plan, number, sessions, comparison)
+            text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+            write_whole(self.folder / "ab.json", text)
+            page = as_markdown(self.plan, number, sessions, comparison, self.folder)
+            write_whole(self.folder / "ab.md", "\n".join(page))
+            if not going_on:
                 break
         assert comparison is not None  # noqa: S101 - a plan has a look
-        say(f"kept in {self._folder / 'ab.md'} and {self._folder / 'ab.json'}")
+        say(f"kept in {self.folder / 'ab.md'} and {self.folder / 'ab.json'}")
         return EXIT_OF[comparison.verdict]
 
     def _prepare(self, begun: bool) -> None:
         """Checks all that can be checked before long work, and only then keeps the plan."""
-        found = {name: probe_side(name, self._plan, self._children) for name in self._plan.sides}
+        found = {name: probe_side(name, self.plan, self.children) for name in self.plan.sides}
         if found["A"] != found["B"]:
-            only = {
-                name: ", ".join(sorted(found[name] - found[other])) or "none"
-                for name, other in (("A", "B"), ("B", "A"))
-            }
+            only_a = ", ".join(sorted(found["A"] - found["B"])) or "none"
+            only_b = ", ".join(sorted(found["B"] - found["A"])) or "none"
             raise AbError(
-                f"A and B have different benchmarks. Only in A: {only['A']}. Only in B: "
-                f"{only['B']}. Name those that both have, such as -- --precision single,half"
+                f"A and B have different benchmarks. Only in A: {only_a}. Only in B: {only_b}. "
+                "Name those that both have, such as -- --precision single,half"
             )
         if not begun:
-            text = msgspec.json.format(msgspec.json.encode(self._plan), indent=1).decode()
-            write_whole(self._folder / "plan.json", text + "\n")
+            text = msgspec.json.format(msgspec.json.encode(self.plan), indent=1).decode()
+            write_whole(self.folder / "plan.json", text + "\n")
         for name in ("sessions", "logs"):
-            (self._folder / name).mkdir(exist_ok=True)
-        for job in schedule(self._plan.looks[-1]):
-            partial_path(self._folder, job).unlink(missing_ok=True)
+            (self.folder / name).mkdir(exist_ok=True)
+        for job in schedule(self.plan.looks[-1]):
+            session_path(self.folder, job, ".json.partial").unlink(missing_ok=True)
 
     def _measure(self, job: Job) -> float:
         """Runs one process and keeps its session; returns the seconds that it took."""
-        final, partial = session_path(self._folder, job), partial_path(self._folder, job)
-        side = self._plan.sides[job.side]
+        partial = session_path(self.folder, job, ".json.partial")
+        side = self.plan.sides[job.side]
         command = [
             *(side.python, "-m", "pytest", BENCHMARKS, f"--benchmark-json={partial}"),
-            *(f"--order-seed={job.pair}", "-p", "no:cacheprovider", "-q", *self._plan.options),
+            *(f"--order-seed={job.pair}", "-p", "no:cacheprovider", "-q", *self.plan.options),
         ]
-        log_path = self._folder / "logs" / f"{job}.log"
+        log_path = self.folder / "logs" / f"{job}.log"
         began = time.monotonic()
         # Appended: the output of a process that failed stays when the pair is measured again.
         with log_path.open("ab") as log:
             log.write(f"$ cd {shlex.quote(side.checkout)} && {shlex.join(command)}\n".encode())
             log.flush()
             start = log.tell()
-            problem = ""
             try:
-                status = self._children.run(
-                    command,
-                    cwd=side.checkout,
-                    env=side_environment(side),
-                    output=log,
-                    seconds=self._session_seconds,
-                )
+                status = self.children.run(command, side.checkout, log, self.session_seconds)
+                problem = f"ended with {status_text(status)}" if status else ""
             except InterruptError:
                 partial.unlink(missing_ok=True)
                 raise
             except subprocess.TimeoutExpired as error:
-                status = -signal.SIGKILL
                 problem = f"was ended after --session-timeout {error.timeout:g} s"
         took = time.monotonic() - began
         session = None
-        if status:
+        if problem:
             partial.unlink(missing_ok=True)
-            problem = problem or f"ended with {status_text(status)}"
         else:
             try:
                 session = read_session(partial)
@@ -212,65 +191,35 @@ class _Work:
                 if session.failed:
                     problem = "reports that a benchmark failed"
         if session is None or problem:
+            lines = log_path.read_bytes()[start:].decode(errors="replace").splitlines()
             raise AbError(
                 f"The process of pair {job.pair}, {job.side}, {problem}. Its last lines:\n"
-                f"{last_lines(log_path, start)}\nAll of it is in {log_path}. What is complete is "
+                f"{indented(lines)}\nAll of it is in {log_path}. What is complete is "
                 "kept; mend the cause, and the same command goes on from there:\n"
-                f"  {self._plan.command(self._folder)}",
+                f"  {self.plan.command(self.folder)}",
                 Exit.INVALID,
             )
-        partial.replace(final)
-        self._seconds[job.side].append(took)
-        self._admit(job, session)
+        partial.replace(session_path(self.folder, job))
+        self.seconds[job.side].append(took)
+        self.admit(job, session)
         return took
 
-    def _admit(self, job: Job, session: SavedSession) -> None:
+    def admit(self, job: Job, session: SavedSession) -> None:
         """Adds a complete session if it belongs to the same comparison as those before it."""
-        for other, same_side in (
-            (self._first_of(job.side), True),
-            (self._first_of("B" if job.side == "A" else "A"), False),
-        ):
-            if other is not None:
-                _check_comparable(other, self.done[other], job, session, same_side=same_side)
+        for side in (job.side, "B" if job.side == "A" else "A"):
+            first = min((other for other in self.done if other.side == side), default=None)
+            if first is not None:
+                _check_comparable(first, self.done[first], job, session)
         self.done[job] = session
-
-    def _first_of(self, side: str) -> Job | None:
-        return min((job for job in self.done if job.side == side), default=None)
 
     def _estimate(self, jobs: Iterable[Job]) -> float:
         """Seconds that these processes will take, by those measured since the start."""
-        every = [seconds for side in self._seconds.values() for seconds in side]
-        means = {name: statistics.fmean(own or every) for name, own in self._seconds.items()}
+        every = [seconds for side in self.seconds.values() for seconds in side]
+        means = {name: statistics.fmean(own or every) for name, own in self.seconds.items()}
         return sum(means[job.side] for job in jobs)
 
-    def _judge(self, sessions: Pairs) -> Comparison:
-        return compare_pairs(
-            [(_in_order(a.records), _in_order(b.records)) for a, b in sessions],
-            tolerance=self._plan.tolerance,
-            margin=self._plan.margin,
-            looks=len(self._plan.looks),
-        )
 
-    def _write(self, number: int, sessions: Pairs, comparison: Comparison) -> None:
-        result = as_json(self._plan, number, sessions, comparison)
-        text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-        write_whole(self._folder / "ab.json", text)
-        page = as_markdown(self._plan, number, sessions, comparison, self._folder)
-        write_whole(self._folder / "ab.md", "\n".join(page))
-
-    def _heading(self, number: int, pairs: int, comparison: Comparison) -> list[str]:
-        looks = self._plan.looks
-        state = "decided"
-        if _undecided(comparison):
-            more = number < len(looks)
-            then = f"going on to {looks[number]} pairs" if more else "and no look is left"
-            state = f"not decided, {then}"
-        return ["", f"look {number} of {len(looks)}, {pairs} pairs: {state}"]
-
-
-def _check_comparable(
-    job: Job, session: SavedSession, new_job: Job, new: SavedSession, *, same_side: bool
-) -> None:
+def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedSession) -> None:
     """Refuses a session that was measured under other conditions than an earlier one.
 
     Between the sides the stack may differ; that is what ab is for. Within a side nothing may.
@@ -280,6 +229,7 @@ def _check_comparable(
             f"INCOMPARABLE: session {job} measured {', '.join(sorted(session.records))}, session "
             f"{new_job} {', '.join(sorted(new.records))}. Name precisions that both have after --."
         )
+    same_side = job.side == new_job.side
     found: dict[Difference, None] = {}
     for name, record in session.records.items():
         every = differences(record, new.records[name])
@@ -294,14 +244,6 @@ def _check_comparable(
             f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:\n"
             + "\n".join(f"  {difference}" for difference in found)
         )
-
-
-def _undecided(comparison: Comparison) -> bool:
-    """Whether more pairs can change a verdict: they sharpen estimates and nothing else."""
-    return any(
-        judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
-        for judgement in comparison.judgements
-    )
 
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:

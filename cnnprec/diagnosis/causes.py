@@ -17,13 +17,10 @@ _LATEST_REPLAYED = 100
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """Why a training went wrong.
+    """Why a training went wrong: the root of it, None if nothing is wrong.
 
-    Attributes:
-        cause: The root of it; None if nothing is wrong.
-        first: The first bad tensor that did harm, if any.
-        handled: Sightings in steps that a loss scaler skipped.
-        evidence: The figures that prove the cause, as sentences without a full stop.
+    `first` is the first bad tensor that did harm, `handled` are those in steps that a loss scaler
+    skipped, and `evidence` the figures that prove the cause, as sentences without a full stop.
     """
 
     cause: Cause | None
@@ -95,9 +92,8 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
 def diagnose_run(trainer: Trainer, run: TrainingRun) -> Diagnosis | None:
     """Replays the beginning of a run that did not train and tells why it did not.
 
-    The replay is eager: the same formulas from the same start, though not always rounded alike.
-    The trainer's model is left in the middle of it. None if the run trained, or broke later than
-    is worth replaying.
+    The replay is eager, so not always rounded alike, and the trainer's model is left in the middle
+    of it. None if the run trained, or broke later than is worth replaying.
     """
     if run.outcome is Outcome.TRAINED or (run.first_bad_step or 0) > _LATEST_REPLAYED:
         return None

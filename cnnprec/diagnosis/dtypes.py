@@ -16,12 +16,9 @@ from cnnprec.training.model import IMAGE_SHAPE
 
 @dataclasses.dataclass(frozen=True)
 class Mismatch:
-    """One tensor of another dtype than its precision asks for.
+    """One tensor, such as ``"kernel gradient"``, of another dtype than its precision asks for.
 
-    Attributes:
-        layer: Name of the layer; ``"optimizer"`` or ``"loss"`` for what belongs to none.
-        tensor: What it is, such as ``"activation"`` or ``"kernel gradient"``.
-        expected, actual: Names of dtypes.
+    The layer is ``"optimizer"`` or ``"loss"`` for what belongs to none.
     """
 
     layer: str
@@ -40,15 +37,8 @@ def audit_dtypes(
 
     One step on two black images is computed eagerly, and no weight is changed. Weights,
     gradients and slots have the precision's variable dtype, computations and activations its
-    compute dtype, the loss at least float32.
-
-    Args:
-        model: A model of `cnnprec.training.model.build_model`.
-        precision: The precision it was built for.
-        softmax_dtype: As given to `build_model`.
-
-    Returns:
-        All mismatches, in the order of the layers.
+    compute dtype, the loss at least float32. Model, precision and `softmax_dtype` are those of
+    `cnnprec.build_model`. Returns all mismatches, in the order of the layers.
     """
     return tuple(
         Mismatch(layer, tensor, expected, str(actual))

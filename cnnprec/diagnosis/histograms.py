@@ -20,12 +20,9 @@ from cnnprec.text import Word, aligned
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Counts of elements.
+    """Counts of elements: the finite nonzero ones by binary exponent, and the others.
 
-    Attributes:
-        dtype: The dtype that the elements were stored in. It decides what is subnormal.
-        binades: Count of the finite nonzero elements by binary exponent, in its order.
-        zero, infinite, nan: Counts of the others, of either sign.
+    The dtype that they were stored in decides what is subnormal.
     """
 
     dtype: str
@@ -71,12 +68,7 @@ class Histogram:
 
 
 def histogram(values: npt.ArrayLike, dtype: str) -> Histogram:
-    """Counts the elements of an array by binade.
-
-    Args:
-        values: Real numbers of any shape, as they were stored or cast to a wider dtype.
-        dtype: Name of the dtype they were stored in.
-    """
+    """Counts the elements of an array, of any shape, that were stored in the dtype, by binade."""
     array = np.asarray(values).astype(np.float64).ravel()
     finite = array[np.isfinite(array)]
     nonzero = finite[finite != 0]
@@ -106,14 +98,10 @@ class Kind(Word):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All numbers of one kind in one training step.
+    """All numbers of one kind in one training step, and the dtype that they are stored in.
 
     Attributes:
-        precision: The precision trained in.
-        kind: What the numbers are.
-        dtype: Name of the dtype that they are stored in during training.
-        values: float64 ``[n]``, which holds the numbers of every other dtype exactly. All
-            kinds but activations have one number per weight, in the same order.
+        values: float64 ``[n]``. All kinds but activations have one number per weight, in order.
         loss_scale: What the step was computed with; None without loss scaling.
         skipped: Whether loss scaling skipped the step because a gradient overflowed.
     """

@@ -65,14 +65,10 @@ def borders(form: FloatFormat) -> tuple[float, ...]:
 
 
 def binades(snapshots: Iterable[Snapshot]) -> Figure:
-    """Draws how large the numbers of a training step are, and what its dtypes lose.
+    """Draws how large the numbers of one training step a precision are, and what its dtypes lose.
 
     One row per precision in the order given, one column per row of `COLUMNS`, whose panels have
     the same axes. A bar is the share of all elements, the zeros included, in one binade.
-
-    Args:
-        snapshots: Of one step each precision, with every kind of `COLUMNS` but the scaled
-            gradients, which there are under loss scaling only; other kinds are left out.
     """
     rows: dict[str, dict[Kind, Snapshot]] = {}
     for snapshot in snapshots:

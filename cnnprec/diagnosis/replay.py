@@ -24,11 +24,9 @@ from cnnprec.precision.hyperparameters import Finding, Severity, check_optimizer
 
 
 def replay(model: keras.Sequential, batches: Iterable[tuple[Any, Any]]) -> Iterator[StepReport]:
-    """Trains on the batches, step by step and eagerly, and reports on each step.
+    """Trains a model of `cnnprec.build_model` step by step, eagerly, and reports on each step.
 
-    Args:
-        model: A model of `cnnprec.training.model.build_model`. It is trained.
-        batches: Pairs of finite images ``[batch, 28, 28, 1]`` and integer labels ``[batch]``.
+    Batches are pairs of finite images ``[batch, 28, 28, 1]`` and integer labels ``[batch]``.
     """
     for step, (images, labels) in enumerate(batches):
         yield _step(model, images, labels, step)

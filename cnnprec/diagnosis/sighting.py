@@ -38,15 +38,9 @@ _PASSING = frozenset({Phase.FORWARD, Phase.LOSS, Phase.GRADIENT})
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-    """A bad tensor.
+    """A bad tensor, such as ``"kernel gradient"``, of a layer or the loss; steps count from 0.
 
-    Attributes:
-        step: Counted from 0.
-        layer: Its name; ``"loss"`` for the loss.
-        tensor: Such as ``"activation"``, ``"kernel gradient"`` or ``"bias velocity"``.
-        nan, infinite, huge: How many elements are NaN, infinite, and finite but within a
-            factor of two of overflow.
-        elements: How many there are.
+    Of all its elements some are NaN, infinite, or huge: within a factor of two of overflow.
     """
 
     step: int
@@ -72,17 +66,11 @@ class StepReport:
     """What one step did, in numbers that tell a healthy step from a sick one.
 
     Attributes:
-        step: Counted from 0.
         bad: Bad tensors in the order of computation.
-        skipped: Whether a loss scaler skipped the step.
-        second_moment_zero: Fraction of all weights whose first moment is not zero while the
-            second is; None without a second moment.
-        largest_update: Largest ``|change|`` of a weight over what Adam can do in exact
-            arithmetic; None for other optimizers.
-        should_move: Fraction of all weights that a nonzero gradient pushes.
-        moved: Fraction of all weights that changed.
-        freezing: Where no weight changed, the hyper-parameters that the dtype turns into ones
-            that make every update zero.
+        second_moment_zero: Fraction of all weights whose second moment alone is zero, if any has.
+        largest_update: Largest ``|change|`` of a weight over Adam's bound in exact arithmetic.
+        should_move, moved: Fractions of all weights: pushed by a nonzero gradient, and changed.
+        freezing: Where no weight changed, the hyper-parameters whose cast made updates zero.
     """
 
     step: int

@@ -21,15 +21,9 @@ def collect(
 ) -> tuple[Snapshot, ...]:
     """Trains a fresh model for one step per batch and keeps the numbers of the last step.
 
-    Args:
-        precision: What to train in.
-        batches: Pairs of images, uint8 ``[batch, 28, 28, 1]``, and labels, integers
-            ``[batch]``; at least one.
-        seed: Of the initial weights.
-
-    Returns:
-        One snapshot per kind, in the order of `Kind`; `Kind.SCALED_GRADIENTS` only under
-        loss scaling.
+    There is at least one batch: images, uint8 ``[batch, 28, 28, 1]``, and integer labels
+    ``[batch]``. The seed is that of the initial weights. Returns a snapshot of each `Kind` in its
+    order, `Kind.SCALED_GRADIENTS` only under loss scaling.
     """
     model = build_model(precision, jit="off")
     model.set_weights(initial_weights(model, seed))

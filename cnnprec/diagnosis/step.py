@@ -16,12 +16,8 @@ from cnnprec.precision.formats import Real
 class Step:
     """The tensors of one training step, before the optimizer changes any weight.
 
-    Attributes:
-        activations: The output of each layer, in the order of the layers.
-        loss: The mean loss of the batch, not scaled; a scalar.
-        activation_gradients: The gradient of the loss, as the optimizer scales it, with respect
-            to each activation; None where nothing flows back.
-        gradients: The same for each trainable weight, in order.
+    Activations are the outputs of the layers, in order. The loss is the batch's mean, not scaled;
+    the gradients for activations (None where nothing flows back) and weights are of the scaled one.
     """
 
     activations: list[Any]

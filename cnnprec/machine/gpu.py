@@ -51,7 +51,7 @@ def visible_gpus(nvml: Any) -> list[Any]:
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return handles
-    uuids = [_text(ask(nvml, nvml.nvmlDeviceGetUUID, handle)) or "" for handle in handles]
+    uuids = [ask(nvml, nvml.nvmlDeviceGetUUID, handle) or "" for handle in handles]
     chosen = []
     for entry in filter(None, (part.strip() for part in wanted.split(","))):
         if entry.isdecimal():
@@ -71,11 +71,11 @@ def _describe(nvml: Any, handle: Any) -> Gpu:
     milliwatts = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     mig = ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
     return Gpu(
-        model=_text(ask(nvml, nvml.nvmlDeviceGetName, handle)) or "unknown GPU",
+        model=ask(nvml, nvml.nvmlDeviceGetName, handle) or "unknown GPU",
         memory_bytes=None if memory is None else int(memory.total),
         compute_capability=None if capability is None else (capability[0], capability[1]),
-        driver=_text(ask(nvml, nvml.nvmlSystemGetDriverVersion)),
-        vbios=_text(ask(nvml, nvml.nvmlDeviceGetVbiosVersion, handle)),
+        driver=ask(nvml, nvml.nvmlSystemGetDriverVersion),
+        vbios=ask(nvml, nvml.nvmlDeviceGetVbiosVersion, handle),
         power_limit_watts=None if milliwatts is None else milliwatts / 1000,
         mig_mode=None if mig is None else ("on" if mig[0] else "off"),
     )
@@ -87,8 +87,3 @@ def ask(nvml: Any, function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except nvml.NVMLError:
         return None
-
-
-def _text(value: str | bytes | None) -> str | None:
-    # Releases of the binding before 11.5 gave bytes.
-    return value.decode() if isinstance(value, bytes) else value

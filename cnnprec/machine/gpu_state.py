@@ -9,20 +9,16 @@ import msgspec
 
 _Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what reading accepts
 
-GPU_CYCLE = "gpu cycle"
-"""Name of the time of a clock cycle among the calibrators of a record."""
+GPU_CYCLE = "gpu cycle"  # name of a clock cycle's time among the calibrators of a record
 
 
 @dataclasses.dataclass(frozen=True)
 class GpuState:
-    """What a GPU went through during one round.
+    """What a GPU went through during one round; None stands for what is not reported.
 
-    Attributes:
-        throttled: The reasons for which the GPU was slowed down, such as ``"thermal"``.
-        new_ecc_errors: Uncorrected memory errors; None where the GPU does not count them.
-        xid_errors: Numbers of the Xid errors that the driver reported.
-        temperature_celsius, sm_clock_mhz, power_watts: At the end of the round; None where
-            they are not reported. The clock is that of the multiprocessors.
+    `throttled` has the reasons for which it was slowed down, such as ``"thermal"``. Memory errors
+    are the uncorrected ones, Xid errors those that the driver reported. The last three values,
+    of which the clock is that of the multiprocessors, are from the end of the round.
     """
 
     throttled: tuple[str, ...]

@@ -37,10 +37,7 @@ _CLOCK_REASONS = (
     "nvmlDeviceGetCurrentClocksEventReasons",
     "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
 )
-_TEMPERATURE = (
-    "nvmlDeviceGetTemperature",
-    "nvmlDeviceGetTemperatureV",  # the newer name; CUDA 14 drops the other
-)
+_TEMPERATURE = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")  # CUDA 14 drops the first
 # Keeps a driver that never says "no more events" from holding up the session.
 _MOST_EVENTS = 100
 _TELLS_NOTHING = GpuState((), None, (), None, None, None)
@@ -57,16 +54,12 @@ class _Start:
 
 
 class GpuWatch:
-    """Watches one GPU during one round after another.
+    """Watches one GPU, by its index in `query_gpus`, during one round after another.
 
     NVML is asked in `start`, in `stop` and where the caller asks, never by itself, so that a round
     is not disturbed. What the GPU or the driver does not tell is left out of the state; no answer
     of NVML makes the watch fail. NVML stays open from `start` to `stop`, which may be called
     again, so put one into a ``finally``.
-
-    Args:
-        index: Position of the GPU in `query_gpus`.
-        nvml: In place of the module ``pynvml``, for tests.
     """
 
     def __init__(self, index: int, nvml: Any = None) -> None:
@@ -97,9 +90,7 @@ class GpuWatch:
 
     def sm_clock_mhz(self) -> int | None:
         """The clock of the multiprocessors now; None without a `start`, or if it is not told."""
-        if self._start is None:
-            return None
-        return _sm_clock(self._nvml, self._start.handle)
+        return None if self._start is None else _sm_clock(self._nvml, self._start.handle)
 
     def stop(self) -> GpuState | None:
         """What the GPU went through since `start`; None if NVML tells nothing of it."""

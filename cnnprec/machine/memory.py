@@ -12,12 +12,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def reset_peak_resident() -> bool:
-    """Starts a new span: the kernel's high-water mark falls to the present use.
-
-    Returns:
-        Whether the kernel did so. Where it does not (anything but Linux, some containers),
-        `peak_resident_bytes` counts from the start of the process.
-    """
+    """Lowers the kernel's high-water mark to the present use, where it can; says whether it did."""
     with contextlib.suppress(OSError):
         # proc(5): writing 5 resets the peak resident set size (VmHWM).
         _CLEAR_REFS.write_text("5")

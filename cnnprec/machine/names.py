@@ -27,13 +27,9 @@ def gpu_index(device: str) -> int:
 
 
 def machine_id(device: str) -> str:
-    """A folder name for results that may be compared: the device's model and count.
+    """A folder name for results that may be compared, such as ``"gpu-NVIDIA-H200-x1"``.
 
-    Args:
-        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``; the CPU stands for a GPU that is not there.
-
-    Returns:
-        Such as ``"cpu-AMD-EPYC-family-26-model-2-x2"`` or ``"gpu-NVIDIA-H200-x1"``.
+    It has the model and count of the device; the CPU stands for a GPU that is not there.
     """
     gpus = () if device == "cpu" else query_gpus()
     index = gpu_index(device)

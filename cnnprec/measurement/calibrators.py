@@ -16,16 +16,9 @@ Work = Callable[[], object]
 
 @dataclasses.dataclass(frozen=True)
 class Calibrator:
-    """One kind of work.
-
-    Attributes:
-        name: The name in records.
-        bound_by: What limits it, for people.
-        prepare: Allocates what it needs and returns the work itself.
-    """
+    """One kind of work: its name in records, and what allocates what it needs and returns it."""
 
     name: str
-    bound_by: str
     prepare: Callable[[], Work]
 
 
@@ -49,14 +42,14 @@ def _product() -> Work:
     return lambda: [np.matmul(left, right, out=target) for _ in range(2)]
 
 
-def _loop() -> Work:
-    return lambda: sum(number * number for number in range(200_000))
+def _loop() -> int:
+    return sum(number * number for number in range(200_000))
 
 
 CALIBRATORS = (
-    Calibrator("copy", "memory bandwidth", _copy),
-    Calibrator("gather", "memory latency", _gather),
-    Calibrator("product", "arithmetic on all cores", _product),
-    Calibrator("loop", "the interpreter on one core", _loop),
+    Calibrator("copy", _copy),  # bound by the memory's bandwidth
+    Calibrator("gather", _gather),  # by its latency
+    Calibrator("product", _product),  # by arithmetic on all cores
+    Calibrator("loop", lambda: _loop),  # by the interpreter on one core
 )
 """Every calibrator; a new one is a row."""

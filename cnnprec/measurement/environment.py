@@ -17,11 +17,7 @@ from cnnprec.records.record import Environment
 
 
 def describe_environment(device: str) -> Environment:
-    """Reads the environment of this process.
-
-    Args:
-        device: What `cnnprec.training.device.select_device` returned, ``"cpu"`` or ``"gpu:N"``.
-    """
+    """Reads the environment of this process; the device is ``"cpu"`` or ``"gpu:N"``."""
     gpu = _gpu(device)
     build = tf.sysconfig.get_build_info()
     return Environment(

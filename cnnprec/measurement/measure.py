@@ -40,8 +40,7 @@ def measure(
     Args:
         precisions: A comma list of names such as ``"single,mixed_half"``, or `Precision` values;
             None for all that the device supports.
-        profile: ``"quick"`` or ``"notebook"``: how much to train. The four numbers after it
-            replace the profile's own.
+        profile: ``"quick"`` or ``"notebook"``, whose numbers those after it replace.
         epochs: Passes over the training images in one run.
         runs: Trainings per precision, each from a seed of its own.
         batch_size: Images per step.
@@ -59,9 +58,8 @@ def measure(
         has ``runs`` rounds; times are seconds, memory is bytes.
 
     Raises:
-        ValueError: A name or a number is not accepted, the device is not there
-            (`cnnprec.machine.names.DeviceError`), or the images cannot be had
-            (`cnnprec.workload.dataset.DatasetError`).
+        ValueError: A name or a number is not accepted, the device is not there (DeviceError), or
+            the images cannot be had (DatasetError).
         Exception: Whatever the training of a precision raised.
     """
     config = get_profile(profile).override(
@@ -78,13 +76,8 @@ def measure(
         chosen = parse_precisions(precisions)
     else:
         chosen = tuple(precisions)
-    prepared = prepare(
-        config,
-        chosen,
-        dataset=dataset,
-        data_dir=None if data_dir is None else Path(data_dir),
-        device=device,
-    )
+    folder = None if data_dir is None else Path(data_dir)
+    prepared = prepare(config, chosen, dataset=dataset, data_dir=folder, device=device)
     order_seed = random.randrange(10**6) if order_seed is None else order_seed  # noqa: S311
     order = random.Random(order_seed).sample(chosen, len(chosen))  # noqa: S311
     session = MeasuredSession(

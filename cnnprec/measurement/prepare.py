@@ -39,16 +39,8 @@ def prepare(
 ) -> Prepared:
     """Sets the device up and loads the images; must come before TensorFlow's first operation.
 
-    Args:
-        config: How much is trained.
-        precisions: What is trained; the device has to support them.
-        dataset: One of `cnnprec.workload.load_dataset.DATASET_CHOICES`.
-        data_dir: Folder with Fashion-MNIST's four files; None to have them looked for.
-        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
-
-    Raises:
-        DeviceError: The device is not there, or it cannot compute in one of the precisions.
-        DatasetError: The images cannot be had.
+    The arguments are those of `cnnprec.measure`, and so are the errors. A DeviceError tells also of
+    a device that cannot compute in one of the precisions.
     """
     selected = select_device(device)
     tf32 = [precision for precision in precisions if precision.tensor_float_32]
@@ -57,10 +49,6 @@ def prepare(
             f"--precision {format_precisions(tf32)}: the device {selected} has no TF32 arithmetic; "
             "it needs an NVIDIA GPU of compute capability 8.0 (Ampere) or later"
         )
-    images = load_dataset(
-        dataset,
-        data_dir=data_dir,
-        train_samples=config.train_samples,
-        test_samples=config.test_samples,
-    )
+    sizes = {"train_samples": config.train_samples, "test_samples": config.test_samples}
+    images = load_dataset(dataset, data_dir=data_dir, **sizes)
     return Prepared(images, describe_environment(selected))

@@ -10,20 +10,14 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.text import duration
 from cnnprec.workload.profiles import TrainingConfig
 
-# A terminal cannot be read faster; the line costs up to a millisecond.
-_PROGRESS_SECONDS = 0.5
+_PROGRESS_SECONDS = 0.5  # nobody reads faster; the line costs up to a millisecond
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far the benchmarks are; they take turns, one run each.
+    """How far the benchmarks are; they take turns, one run each. Runs and epochs count from 1.
 
-    Attributes:
-        precision: Name of the precision.
-        run, runs: Its run under way, from 1, and its runs in all.
-        epoch, epochs: The epoch under way, from 1, and epochs in a run.
-        loss: Mean training loss of the epoch so far.
-        seconds_left: Wall time that this and all later runs, of all precisions, will take.
+    The loss is the mean of the epoch so far; the time left that of the runs of all precisions.
     """
 
     precision: str
@@ -63,8 +57,7 @@ class ProgressLine:
         self._config = config
         self._place = ("", 0, 0)
         self._steps_in_all = 0
-        # Of the runs before this one, and of this one.
-        self._steps = [0, 0]
+        self._steps = [0, 0]  # of the runs before this one, and of this one
         self._seconds = [0.0, 0.0]
         self._start = 0.0
         self._last_shown = 0.0

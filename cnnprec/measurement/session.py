@@ -35,14 +35,10 @@ class NotMeasuredError(RuntimeError):
 
 @dataclasses.dataclass
 class Series:
-    """The runs of one precision.
+    """The runs of one precision: what is known so far, and the error that stopped them.
 
-    Attributes:
-        precision: Which.
-        record: What is known so far.
-        trainer: The model; None before it is built and after the record is whole.
-        clock: Start and end of each timed run, in seconds of `time.perf_counter`.
-        error: What stopped it.
+    `trainer` is None before it is built and after the record is whole. `clock` has start and end
+    of each timed run, in seconds of `time.perf_counter`.
     """
 
     precision: Precision
@@ -60,12 +56,10 @@ class MeasuredSession:
 
     Args:
         precisions: What to train, in this order in every turn.
-        config: How much to train.
-        prepared: Device and images.
+        config, prepared: How much to train, on which device and images.
         order_seed: Of the orders inside the turns.
         gpu: Index of the GPU to watch, where one is used.
-        on_record: Called with a record whenever it grew, so that an interrupted session can show
-            what it has.
+        on_record: Called with a record whenever it grew, to show it after an interruption.
         show: Shows a progress line, or wipes it (None).
         watchdog: Ends a session that hangs; None to wait for ever.
         numerics: How much of the numbers is probed when all is timed, one of
@@ -100,14 +94,10 @@ class MeasuredSession:
         self._watchdog = watchdog or Watchdog(None)
 
     def take(self, precision: Precision, *, timed: bool = True) -> Series:
-        """The series of one precision; the first call trains all of them.
+        """The series of one precision, diagnosed; the first call trains all of them.
 
-        Args:
-            precision: One of those given to the constructor.
-            timed: Whether clocks are read. Where they are not, one run shows that it works.
-
-        Returns:
-            The series, diagnosed. Its `error` says why it has not all its runs, where it has not.
+        Where clocks are not read (`timed`), one run shows that it works. The `error` of the series
+        says why it has not all its runs, where it has not.
         """
         if not self._series:
             self._runs = self._config.runs if timed else 1

@@ -10,11 +10,7 @@ LEVELS = ("off", "quick", "full")
 
 
 def supported_precisions(device: str) -> tuple[Precision, ...]:
-    """All precisions that the device supports, in the order of the tables.
-
-    Args:
-        device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
-    """
+    """All that ``auto``, ``cpu``, ``gpu`` or ``gpu:N`` supports, in the order of the tables."""
     # NVML answers in milliseconds; loading TensorFlow for --collect-only would take seconds.
     gpus = () if device == "cpu" else query_gpus()
     tf32 = any((gpu.compute_capability or (0, 0)) >= (8, 0) for gpu in gpus)

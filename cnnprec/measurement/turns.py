@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cnnprec.measurement.calibrators import CALIBRATORS
 
-TURN_SECONDS = 0.1
-"""Aim for the length of a precision's part of a turn."""
-
+TURN_SECONDS = 0.1  # aim for the length of a precision's part of a turn
 # Warm-up ends when the last turns are no longer faster than those before them by more than this.
 _STILL_FASTER = 0.02
 _WINDOW = 2
@@ -25,21 +23,12 @@ _MOST_WARM_UP = 12
 
 
 def steps_for(step_seconds: float) -> int:
-    """Steps that fill a turn, at least 1.
-
-    Args:
-        step_seconds: Wall time of a step.
-    """
+    """Steps of so many seconds that fill a turn, at least 1."""
     return max(1, round(TURN_SECONDS / step_seconds))
 
 
 class Timing:
-    """Takes turns and keeps their times.
-
-    Args:
-        workers: By name, what a precision does in a turn.
-        seed: Of the orders.
-    """
+    """Takes turns of the workers by name, in orders drawn from the seed, and keeps their times."""
 
     def __init__(self, workers: Mapping[str, Callable[[], None]], seed: int) -> None:
         self._workers = dict(workers)

@@ -21,10 +21,8 @@ _DEBUGGERS = {"bdb", "pdb", "pydevd", "debugpy"}
 class Watchdog:
     """Watches, from a thread of its own, what the main thread trains.
 
-    Args:
-        on_hang: Called in that thread with a sentence, where a block of `over` took `_FACTOR`
-            times its usual time and at least a minute. Under a debugger it is not called. None to
-            watch nothing.
+    `on_hang` is called in that thread with a sentence, where a block of `over` took `_FACTOR` times
+    its usual time and at least a minute, but not under a debugger. None watches nothing.
     """
 
     def __init__(self, on_hang: Callable[[str], None] | None) -> None:

@@ -22,11 +22,8 @@ from cnnprec.precision.formats import round_to
 class AdamUpdate:
     """One step of Keras' Adam from given slots.
 
-    Every dtype holds the hyper-parameters exactly, so that only rounding is measured.
-
-    Attributes:
-        output: ``"weight"``, ``"momentum"`` or ``"velocity"`` after the step.
-        steps_before: Number of steps that the optimizer counts as done.
+    Every dtype holds the hyper-parameters exactly, so that only rounding is measured. The output
+    is ``"weight"``, ``"momentum"`` or ``"velocity"`` after the step, which is not the first.
     """
 
     shape: tuple[int, ...] = (64, 16)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,11 +28,7 @@ def gamma(terms: int, unit_roundoff: float) -> float:
 
 
 # Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
-ACCUMULATORS: Mapping[str, float] = {
-    "float32": 2.0**-24,
-    "tensor_core": 2.0**-23,
-    "float64": 2.0**-53,
-}
+ACCUMULATORS = {"float32": 2.0**-24, "tensor_core": 2.0**-23, "float64": 2.0**-53}
 """Largest relative error of one addition, by where the partial sums of a dot product are kept."""
 
 
@@ -45,8 +40,7 @@ class Arithmetic:
         format: Format of operands and results.
         accumulator: Unit roundoff of the partial sums of dot products and sums.
         tensor_float_32: Whether operands of float32 products may be rounded to TF32.
-        flushes_subnormals: Whether results below the smallest normal number may become
-            zero, as TensorFlow on CPUs makes them.
+        flushes_subnormals: Whether results below the smallest normal number may become zero.
     """
 
     format: FloatFormat
@@ -77,10 +71,7 @@ def arithmetic_for(
 ) -> Arithmetic:
     """The rules that TensorFlow's documentation lets one expect for a dtype.
 
-    Args:
-        dtype: Name of the format; a ValueError names the known ones.
-        tensor_cores: Whether products of float16, bfloat16 and TF32 run on tensor cores.
-        tensor_float_32: Whether TF32 is allowed; matters for float32 only.
+    Products of float16, bfloat16 and TF32 may run on tensor cores; TF32 matters for float32 only.
     """
     fmt = get_format(dtype)
     tf32 = tensor_float_32 and dtype == "float32"

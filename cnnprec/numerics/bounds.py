@@ -19,12 +19,7 @@ from cnnprec.precision.formats import FORMATS, Real, spacing
 
 @dataclasses.dataclass(frozen=True)
 class Enclosure:
-    """The exact result and how far a correct implementation may be from it.
-
-    Attributes:
-        exact: float64 or longdouble array. NaN and infinities are expected literally.
-        bound: float64 array of the same shape: largest absolute error allowed.
-    """
+    """The exact result, NaN and infinities included, and the largest absolute error allowed."""
 
     exact: Real
     bound: NDArray[np.float64]
@@ -53,15 +48,9 @@ def exactly(values: Real, dtype: str) -> Enclosure:
 def contraction(
     left: Real, right: Real, arithmetic: Arithmetic, *, bias: Real | None = None
 ) -> Enclosure:
-    """Encloses a matrix product, the form of every dense and convolution result.
+    """Encloses ``(m, k) @ (k, n) + (n,)``, the form of every dense and convolution result.
 
     Source: docs/bounds.md, "Products of matrices"; after Higham, section 3.1.
-
-    Args:
-        left: Array ``(m, k)``.
-        right: Array ``(k, n)``.
-        arithmetic: The rules to hold the result, ``(m, n)``, to.
-        bias: Array ``(n,)``, or None.
     """
     terms = left.shape[1]
     reference = arithmetic.reference_dtype

@@ -16,14 +16,12 @@ class Discrepancy:
     """How a computed array differs from its enclosure.
 
     Attributes:
-        max_error_over_bound: Largest error divided by its bound; above 1 the result is
-            wrong. Infinite where a NaN or infinity is missing, misplaced or unexpected.
+        max_error_over_bound: Above 1 the result is wrong. Infinite where a NaN or infinity is
+            missing, misplaced or unexpected.
         signed_mean_error: Mean of (computed - exact) / bound over finite elements; near 0
             for rounding to nearest. NaN if there is no finite element.
-        outward_mean_error: The same with the sign of the exact value taken out: positive
-            if magnitudes are too large, negative if they are truncated.
-        worst_index: Index of the element with the largest error over bound, then that element
-            as computed and of the exact result.
+        outward_mean_error: The same of magnitudes: negative if they are truncated.
+        worst_index: Of the element with the largest error over bound, which the others show.
     """
 
     max_error_over_bound: float

@@ -7,66 +7,44 @@ from collections.abc import Collection
 
 from cnnprec.numerics.probes import PROBES
 
+_LONG = ("43264", "65536", "absorbed")  # the counting probes of many terms
+
 _DEFECTS: tuple[tuple[str, tuple[str, ...], bool, tuple[str, ...]], ...] = (
     # slug, dtypes, whether oneDNN has it too, patterns of probe names
     (
-        "bias-gradient-bfloat16",
-        ("bfloat16",),
-        True,
+        *("bias-gradient-bfloat16", ("bfloat16",), True),
         ("conv2d.*.bias_gradient", "dense.*.bias_gradient", "counting.bias-gradient.*"),
     ),
     (
-        "conv2d-gradients-accumulate-in-half",
-        ("float16", "bfloat16"),
-        False,
+        *("conv2d-gradients-accumulate-in-half", ("float16", "bfloat16"), False),
         (
-            "conv2d.*.input_gradient",
-            "conv2d.tutorial-*.kernel_gradient",
+            *("conv2d.*.input_gradient", "conv2d.tutorial-*.kernel_gradient"),
             "conv2d.odd.kernel_gradient",
-            "counting.conv2d-kernel-gradient.43264",
-            "counting.conv2d-kernel-gradient.65536",
-            "counting.conv2d-kernel-gradient.absorbed",
+            *(f"counting.conv2d-kernel-gradient.{terms}" for terms in _LONG),
         ),
     ),
     (
         # bfloat16 loses more than float16, so fewer terms are enough.
-        "conv2d-gradients-accumulate-in-half",
-        ("bfloat16",),
-        False,
+        *("conv2d-gradients-accumulate-in-half", ("bfloat16",), False),
         ("conv2d.batch-64.kernel_gradient", "counting.conv2d-kernel-gradient.4096"),
     ),
     (
-        "matmul-bfloat16-truncates",
-        ("bfloat16",),
-        False,
+        *("matmul-bfloat16-truncates", ("bfloat16",), False),
         (
-            "dense.*.forward",
-            "dense.*.input_gradient",
-            "dense.*.kernel_gradient",
+            *("dense.*.forward", "dense.*.input_gradient", "dense.*.kernel_gradient"),
             "counting.dense-kernel-gradient.absorbed",
         ),
     ),
     (
-        "reduction-float16",
-        ("float16",),
-        True,
+        *("reduction-float16", ("float16",), True),
         (
-            "reduce_*.axis-0",
-            "reduce_*.axes-*",
-            "counting.sum-axis-0.43264",
-            "counting.sum-axis-0.65536",
-            "counting.sum-axis-0.absorbed",
-            "counting.sum-axes-012.43264",
-            "counting.sum-axes-012.65536",
-            "counting.sum-axes-012.absorbed",
-            "counting.sum-axes-12.*",
-            "counting.sum-all.absorbed",
+            *("reduce_*.axis-0", "reduce_*.axes-*"),
+            *(f"counting.sum-{axes}.{terms}" for axes in ("axis-0", "axes-012") for terms in _LONG),
+            *("counting.sum-axes-12.*", "counting.sum-all.absorbed"),
         ),
     ),
     (
-        "cast-from-float64-rounds-twice",
-        ("float16", "bfloat16"),
-        True,
+        *("cast-from-float64-rounds-twice", ("float16", "bfloat16"), True),
         ("cast.from-float64.double-rounding",),
     ),
 )
@@ -76,13 +54,8 @@ def known_defects(onednn_dtypes: Collection[str]) -> dict[str, str]:
     """Probes that exceed their bound on CPUs with TensorFlow 2.21 and Keras 3.15.
 
     Measured on x86-64 with AVX2 alone, and with AVX-512, where TensorFlow gives products and
-    convolutions in bfloat16 to oneDNN, which does them right. GPUs are not concerned.
-
-    Args:
-        onednn_dtypes: The dtypes for which `cnnprec.numerics.onednn.computed_by_onednn` holds.
-
-    Returns:
-        The name of the defect in docs/known-defects.md by the id of the probe.
+    convolutions in bfloat16 to oneDNN, which does them right (`computed_by_onednn` holds). GPUs are
+    not concerned. Returns the name of the defect in docs/known-defects.md by the id of the probe.
     """
     return {
         probe.id: slug

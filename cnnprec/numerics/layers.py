@@ -58,13 +58,9 @@ class Conv2D:
     """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients.
 
     Attributes:
-        filters: Number of output channels.
-        kernel_size: Height and width of the kernel.
-        activation: Activation of the forward pass, ``None`` or ``"relu"``. ReLU moves no
-            two numbers apart, so it keeps the bound.
+        activation: ``None`` or ``"relu"``, which moves no two numbers apart: the bound holds.
         post_relu: Whether the input is drawn as the output of a ReLU.
-        one_sided_upstream: Whether the upstream gradient is non-negative, so that its sums
-            grow with every term.
+        one_sided_upstream: Whether the upstream gradient is non-negative: its sums only grow.
     """
 
     shape: tuple[int, ...]
@@ -176,11 +172,8 @@ class MaxPooling2D(_WithoutWeights):
     """Keras' 2x2 MaxPooling2D of ``(n, h, w, c)``, or the gradient with respect to its input.
 
     Both copy numbers, so both are exact. The gradient goes to the largest element of each
-    window; among equals to the first in row-major order. Odd rows and columns at the end
-    belong to no window.
-
-    Attributes:
-        ties: Whether windows hold equal maxima; otherwise all four values differ.
+    window; among equals, which only `ties` has, to the first in row-major order. Odd rows and
+    columns at the end belong to no window.
     """
 
     ties: bool = False

@@ -17,11 +17,7 @@ def onednn_enabled() -> bool:
 def computed_by_onednn(dtype: str) -> bool:
     """Whether TensorFlow gives operations in this dtype to oneDNN's kernels on this CPU.
 
-    That takes oneDNN to be on, and a processor that oneDNN supports the dtype on: bfloat16
-    since AVX-512, float16 since AVX512-FP16. Not every operation has such a kernel.
-
-    Args:
-        dtype: Such as ``"bfloat16"``.
+    It supports bfloat16 since AVX-512, float16 since AVX512-FP16, but not in every operation.
     """
     from tensorflow.python.util import _pywrap_utils
 

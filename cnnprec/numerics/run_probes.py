@@ -28,13 +28,9 @@ class ProbeResult(Discrepancy):
     """What one probe found, beside the discrepancy.
 
     Attributes:
-        name: Name of the probe.
-        dtype: Its dtype.
-        shape: Shape of its main input.
-        seed: Seed of the inputs.
+        shape, seed: Shape of the probe's main input, and what all inputs were drawn from.
         device: Where it ran, ``"CPU"`` or ``"GPU"``.
-        elements: Number of elements in the result.
-        sha256: Hash of the bytes of the result, in C order.
+        elements, sha256: Of the result: their number, and the hash of its bytes in C order.
         repeats: Whether a second run gave the same bytes.
         known_defect: The section of docs/known-defects.md that describes why TensorFlow is
             outside the bound here; None where it should not be.
@@ -63,28 +59,17 @@ class ProbeResult(Discrepancy):
     def __str__(self) -> str:
         return (
             f"{self.id}: error over bound {self.max_error_over_bound:.3g} at "
-            f"{list(self.worst_index)}: computed {self.worst_computed!r}, "
-            f"exact {self.worst_exact!r}"
+            f"{list(self.worst_index)}: computed {self.worst_computed!r}, exact "
+            f"{self.worst_exact!r}"
             + (f" (known defect: {self.known_defect})" if self.known_defect else "")
         )
 
 
-def run_probe(
-    probe: Probe,
-    *,
-    seed: int,
-    tensor_float_32: bool = False,
-) -> ProbeResult:
-    """Runs one probe twice on TensorFlow's default device.
+def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> ProbeResult:
+    """Runs one probe, such as a value of `PROBES`, twice on TensorFlow's default device.
 
-    Args:
-        probe: The probe, such as a value of `PROBES`.
-        seed: Seed of the inputs. Each probe draws its own numbers from it.
-        tensor_float_32: Whether float32 products may use TF32. This is what the result is
-            held to; TensorFlow's own setting is left alone.
-
-    Returns:
-        The result, within its bound or not.
+    Each probe draws its own numbers from the seed. `tensor_float_32` says whether float32 products
+    may use TF32. This is what the result is held to; TensorFlow's own setting is left alone.
     """
     device = default_device()
     arithmetic = arithmetic_for(
@@ -137,19 +122,12 @@ def run_probes(
     seed: int = 0,
     tensor_float_32: bool = False,
 ) -> tuple[ProbeResult, ...]:
-    """Runs every probe of some dtypes whose name matches a pattern.
+    """Runs every probe of some dtypes whose name matches a pattern, such as ``"conv2d.*"``.
 
-    Probes marked ``cpu_only`` are left out where there is a GPU.
-
-    Args:
-        dtypes: Names of dtypes.
-        names: Names or shell-style patterns, such as ``"conv2d.*"``.
-        seed: See `run_probe`.
-        tensor_float_32: See `run_probe`.
+    Probes marked ``cpu_only`` are left out where there is a GPU. For the others see `run_probe`.
 
     Raises:
-        ValueError: A dtype is unknown or a pattern matches no probe. All of them are
-            named at once.
+        ValueError: A dtype is unknown or a pattern matches no probe; all are named at once.
     """
     on_cpu = default_device() == "CPU"
     return tuple(

@@ -41,14 +41,9 @@ class Reduction:
 class Counting:
     """The sum of n equal terms, by one of the routes that a CNN sums by.
 
-    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms").
-
-    Attributes:
-        route: Key of `COUNTING_ROUTES`.
-        count: The number of terms, a multiple of 64.
-        term: The value of each.
-        first: The value of the first one of each sum, where it is another; only for routes
-            that sum over the leading axes.
+    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms"). The
+    count is a multiple of 64. `first` is the value of the first term of each sum, where it is
+    another; only for routes that sum over the leading axes.
     """
 
     route: str
@@ -58,8 +53,7 @@ class Counting:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        shape, _, _ = COUNTING_ROUTES[self.route]
-        return shape(self.count)
+        return COUNTING_ROUTES[self.route][0](self.count)
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         x = np.full((self.count, math.prod(self.shape) // self.count), self.term)
@@ -133,13 +127,11 @@ COUNTING_ROUTES: Mapping[
 
 @dataclasses.dataclass(frozen=True)
 class Cast:
-    """`tf.cast` from another dtype: one rounding to nearest, ties to even.
+    """`tf.cast` from another dtype, the source: one rounding to nearest, ties to even.
 
-    Attributes:
-        source: The dtype to cast from.
-        kind: ``"random"``, ``"edges"`` (ties, both sides of overflow, subnormals where the
-            target is float16) or ``"double-rounding"`` (float64 values a hair off a tie,
-            which a cast by way of float32 rounds the wrong way).
+    The kind is ``"random"``, ``"edges"`` (ties, both sides of overflow, subnormals where the target
+    is float16) or ``"double-rounding"`` (float64 values a hair off a tie, which a cast by way of
+    float32 rounds the wrong way).
     """
 
     source: str

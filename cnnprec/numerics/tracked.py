@@ -21,12 +21,7 @@ class Tracked:
 
     Running error analysis (Higham, section 3.3; docs/bounds.md has the rule of each operation):
     it turns a formula such as Adam's update into an enclosure mechanically. An operation whose
-    result may not exist raises a ValueError.
-
-    Attributes:
-        exact: float64 or longdouble array, computed in `Arithmetic.reference_dtype`.
-        error: float64 array: largest distance of the computed number from ``exact``.
-        arithmetic: The rules each operation follows.
+    result may not exist raises a ValueError. `exact` is computed in `Arithmetic.reference_dtype`.
     """
 
     exact: Real

@@ -18,17 +18,12 @@ Real = NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class FloatFormat:
-    """A binary floating-point format.
-
-    Attributes:
-        significand_bits: Bits of the significand, the hidden one included.
-        min_exponent, max_exponent: Exponents of the smallest normal and the largest number.
-    """
+    """A binary floating-point format."""
 
     name: str
-    significand_bits: int
-    min_exponent: int
-    max_exponent: int
+    significand_bits: int  # the hidden one included
+    min_exponent: int  # of the smallest normal number
+    max_exponent: int  # of the largest number
 
     @property
     def unit_roundoff(self) -> float:

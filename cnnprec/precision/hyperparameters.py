@@ -29,12 +29,8 @@ class Severity(Word):
 class Finding:
     """One hyper-parameter that a type cannot hold.
 
-    Attributes:
-        hyper_parameter: Its name in the optimizer's configuration.
-        value: The value asked for.
-        cast_value: The value after rounding to `dtype`, such as ``"float16"``.
-        severity: What that does to training.
-        message: One sentence for people, with the remedy.
+    It has the value asked for and that after rounding to `dtype`, such as ``"float16"``, and a
+    sentence for people with the remedy.
     """
 
     hyper_parameter: str
@@ -54,8 +50,7 @@ class _Rules:
 
     Attributes:
         at_one: By name of a decay rate, what it does that is rounded to 1.
-        corrected: Whether epsilon is added to the root of v / (1 - beta_2^t). Adam adds it
-            to the root of v and corrects the learning rate instead.
+        corrected: Whether epsilon is added to the root of v / (1 - beta_2^t), not that of v.
         trust_ratio: Whether the update is divided by its norm.
     """
 
@@ -90,12 +85,7 @@ _RULES: Mapping[str, _Rules] = {
     "Lamb": _Rules({"beta_1": _NO_CORRECTION, "beta_2": _INFINITE_DIVISOR}, trust_ratio=True),
 }
 
-ADAM_DEFAULTS: Mapping[str, float] = {
-    "learning_rate": 1e-3,
-    "beta_1": 0.9,
-    "beta_2": 0.999,
-    "epsilon": 1e-7,
-}
+ADAM_DEFAULTS = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 """The hyper-parameters of Keras' Adam that a precision can override."""
 
 # How far beyond Adam's bound a step may go and still be called normal: as far as it can with
@@ -106,17 +96,13 @@ _OVERSHOOT = math.sqrt(8.0)
 def check_hyperparameters(
     optimizer: str, config: Mapping[str, Any], dtype: str
 ) -> tuple[Finding, ...]:
-    """Lists the hyper-parameters that `dtype` cannot hold, in the order of the formulas.
+    """Lists the hyper-parameters that `dtype`, of the variables, cannot hold.
 
     Args:
         optimizer: Class name of a Keras optimizer, such as ``"Adam"``. Of one that is not known
             here only the learning rate is checked.
-        config: What its ``get_config()`` returns. What is no number is not checked, such as a
-            schedule.
-        dtype: Type of the variables: one of `cnnprec.precision.formats.FORMATS`.
-
-    Raises:
-        ValueError: `dtype` is unknown.
+        config: Its ``get_config()``. What is no number, such as a schedule, is not checked.
+        dtype: One of `cnnprec.precision.formats.FORMATS`, or a ValueError is raised.
     """
     form = get_format(dtype)
     given = {name: config.get(name) for name in ADAM_DEFAULTS}
@@ -133,12 +119,9 @@ def check_hyperparameters(
 
 
 def check_optimizer(optimizer: Any, dtype: str) -> tuple[Finding, ...]:
-    """`check_hyperparameters` for a Keras optimizer object.
-
-    A subclass of a known optimizer is checked as that optimizer, and a
-    ``LossScaleOptimizer`` as the one inside it.
-    """
+    """`check_hyperparameters` for an optimizer object; the one inside a ``LossScaleOptimizer``."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    # A subclass is checked as the optimizer that it is derived from.
     lineage = [cls.__name__ for cls in type(optimizer).__mro__]
     name = next((name for name in lineage if name in _RULES), lineage[0])
     return check_hyperparameters(name, optimizer.get_config(), dtype)

@@ -17,13 +17,12 @@ class Precision:
         name: The name used on the command line, in records and in tables.
         variable_dtype: Type of weights, biases and optimizer slots, such as ``"float32"``.
         compute_dtype: Type of activations and gradients inside the layers.
-        loss_scaling: Whether the optimizer is wrapped in dynamic loss scaling. Only float16
-            needs it; bfloat16 has the exponent range of float32.
+        loss_scaling: Whether a dynamic loss scale is used, which only float16's range needs.
         tensor_float_32: Whether a GPU may round the operands of float32 matrix products and
             convolutions to TF32, which TensorFlow allows by default.
         optimizer_overrides: Hyper-parameters of Adam that differ from Keras' defaults, as
             ``(name, value)`` pairs.
-        note: One line for people: what to expect of this precision and why.
+        note: One line for people: what to expect and why.
     """
 
     name: str
@@ -119,11 +118,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 
 def get_precision(name: str) -> Precision:
-    """Returns the precision of this name or alias; case and ``-``/``_`` do not matter.
-
-    Raises:
-        ValueError: The name is unknown.
-    """
+    """The precision of this name or alias, or a ValueError; case and ``-``/``_`` do not matter."""
     key = name.strip().lower().replace("-", "_")
     key = ALIASES.get(key, key)
     if key in PRECISIONS:
@@ -137,10 +132,7 @@ def get_precision(name: str) -> Precision:
 def parse_precisions(text: str) -> tuple[Precision, ...]:
     """Reads a comma-separated list of names or aliases, as given to ``--precision``.
 
-    The order is kept; a precision named twice counts once.
-
-    Raises:
-        ValueError: A name is empty or unknown. Every unknown name is reported at once.
+    The order is kept; a precision named twice counts once. A ValueError names every unknown one.
     """
     names = text.split(",")
     if not text.strip() or any(not name.strip() for name in names):

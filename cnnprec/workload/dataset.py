@@ -28,10 +28,7 @@ class DatasetError(ValueError):
 class Dataset:
     """Labelled images for training and testing. The arrays are made read-only.
 
-    Two data sets are equal only if they are the same object.
-
     Attributes:
-        name: ``"fashion-mnist"`` or ``"synthetic"``.
         source: Folder the files were read from, or ``"generated"``.
         digest: SHA-256 (hex) over the four arrays' own SHA-256 digests (hex), in the order of
             the fields. For Fashion-MNIST that of the whole set, also when not all is kept.
@@ -53,13 +50,7 @@ class Dataset:
 
 
 def check_size(what: str, samples: int | None, available: int | None = None) -> None:
-    """Raises a DatasetError for a number of images below 1, or of more than there are.
-
-    Args:
-        what: Name of the number.
-        samples: The number asked for; None for all that there are.
-        available: How many Fashion-MNIST has; None for the synthetic set.
-    """
+    """Raises a DatasetError for a number of images, called `what`, that cannot be had."""
     if samples is not None and (samples < 1 or samples > (available or samples)):
         accepted = f"1 to {available} for Fashion-MNIST" if available else "1 or more"
         remedy = " Use --dataset synthetic for any other size." if samples > 0 else ""

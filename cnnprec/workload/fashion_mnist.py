@@ -19,7 +19,6 @@ import numpy as np
 
 from cnnprec.files import open_regular
 from cnnprec.workload.dataset import (
-    CLASSES,
     SIDE,
     Dataset,
     DatasetError,
@@ -34,10 +33,8 @@ _PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _KERAS_SUBFOLDER = Path("datasets", "fashion-mnist")
 # Where Keras puts its cache when the home folder cannot be written.
 _KERAS_FALLBACK = Path("/tmp/.keras")  # noqa: S108 - Keras' choice; all that is read is verified
-# A machine without a network must not wait minutes for the synthetic set.
-_CONNECT_TIMEOUT_SECONDS = 5.0
-# Each read decompresses at most this much into a temporary before it is copied.
-_CHUNK_BYTES = 1 << 18
+_CONNECT_TIMEOUT_SECONDS = 5.0  # without a network nobody waits minutes for the synthetic set
+_CHUNK_BYTES = 1 << 18  # that a read decompresses at most into a temporary
 
 REMEDY_MISSING = (
     "Install the package of Debian and Ubuntu (apt-get install dataset-fashion-mnist), give a "
@@ -148,11 +145,7 @@ def download_fashion_mnist() -> tuple[Path | None, str]:
 def read_fashion_mnist(
     folder: Path, train_samples: int | None, test_samples: int | None
 ) -> Dataset:
-    """Reads and verifies the four files of a folder, and keeps the first images of each set.
-
-    Raises:
-        DatasetError: A file is damaged or altered, or more images are wanted than there are.
-    """
+    """Reads and verifies the four files of a folder, and keeps the first images of each set."""
     # Before the files are read, which takes about a second.
     check_size("train_samples", train_samples, TRAIN_IMAGES.shape[0])
     check_size("test_samples", test_samples, TEST_IMAGES.shape[0])
@@ -166,37 +159,29 @@ def _read_split(
     folder: Path, images_file: _IdxFile, labels_file: _IdxFile, samples: int | None
 ) -> tuple[UInt8Array, UInt8Array]:
     """Reads and verifies images [n, 28, 28, 1] and labels [n], then keeps the first."""
-    images, images_digest = _read_idx(folder / images_file.name, images_file.shape)
-    labels, labels_digest = _read_idx(folder / labels_file.name, labels_file.shape)
-    path = folder / labels_file.name
-    if labels.size and labels.max() >= CLASSES:
-        raise _damaged(path, f"holds the label {labels.max()}; accepted are 0 to {CLASSES - 1}")
-    if len(images) != len(labels):
-        raise _damaged(
-            path, f"holds {len(labels)} labels, but {images_file.name} holds {len(images)} images"
-        )
-    for file, count, found in (
-        (images_file, len(images), images_digest),
-        (labels_file, len(labels), labels_digest),
-    ):
-        if found != file.digest:
-            raise _damaged(
-                folder / file.name,
-                f"has altered content: {count} items with SHA-256 {found}, where Fashion-MNIST "
-                f"has {file.shape[0]} with SHA-256 {file.digest}",
-            )
-    images = images[..., np.newaxis]
+    images = _read_intact(folder, images_file)[..., np.newaxis]
+    labels = _read_intact(folder, labels_file)
     if samples is None or samples == len(images):
         return images, labels
     # Copies, because a slice would keep the whole array in memory.
     return images[:samples].copy(), labels[:samples].copy()
 
 
+def _read_intact(folder: Path, file: _IdxFile) -> UInt8Array:
+    array, found = _read_idx(folder / file.name, file.shape)
+    if found != file.digest:
+        raise _damaged(
+            folder / file.name,
+            f"has altered content: {len(array)} items with SHA-256 {found}, where Fashion-MNIST "
+            f"has {file.shape[0]} with SHA-256 {file.digest}",
+        )
+    return array
+
+
 def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
     """Reads a gzipped IDX file of unsigned bytes; returns the array and its SHA-256 (hex).
 
-    Memory stays close to the size of the result, which `shape` bounds whatever the file says:
-    the largest first dimension accepted, and the others exactly.
+    Memory stays close to the size of the result, which `shape` bounds whatever the file says.
     """
     header_bytes = 4 + 4 * len(shape)
     magic = bytes((0, 0, 0x08, len(shape)))  # 0x08 is IDX for unsigned byte.

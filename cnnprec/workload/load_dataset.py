@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cnnprec.workload import fashion_mnist as files
 from cnnprec.workload.dataset import Dataset, DatasetError
-from cnnprec.workload.fashion_mnist import (
-    DATA_DIR_VARIABLE,
-    REMEDY_MISSING,
-    TEST_IMAGES,
-    TRAIN_IMAGES,
-    download_fashion_mnist,
-    find_fashion_mnist,
-    read_fashion_mnist,
-    usual_folders,
-)
 from cnnprec.workload.synthetic import synthetic
 
 DATASET_CHOICES = ("auto", "fashion-mnist", "synthetic")
@@ -36,29 +27,30 @@ def load_dataset(
         choice: ``"fashion-mnist"``; ``"synthetic"``; or ``"auto"``: Fashion-MNIST, and the
             synthetic set where no source of it exists.
         data_dir: Folder with Fashion-MNIST's four ``.gz`` files. No other is looked at then.
-        train_samples: How many images to keep, the first ones; None keeps all 60,000. The
-            synthetic set is made in any size.
-        test_samples: The same for the 10,000 test images.
+        train_samples: How many images to keep or to make, the first ones; None is 60,000.
+        test_samples: The same for the test images; None is 10,000.
 
     Raises:
-        DatasetError: The choice is unknown, a size is out of range, a folder that was asked
-            for is incomplete, a file is damaged, or ``"fashion-mnist"`` was found nowhere.
+        DatasetError: A choice or size is not accepted, a folder that was asked for is incomplete,
+            a file is damaged, or ``"fashion-mnist"`` was found nowhere.
     """
     if choice not in DATASET_CHOICES:
         raise DatasetError(f"unknown dataset {choice!r}; choose one of {DATASET_CHOICES}.")
     if choice != "synthetic":
-        folder = find_fashion_mnist(data_dir)
+        folder = files.find_fashion_mnist(data_dir)
         failure = ""
         if folder is None:
-            folder, failure = download_fashion_mnist()
+            folder, failure = files.download_fashion_mnist()
         if folder is not None:
-            return read_fashion_mnist(folder, train_samples, test_samples)
+            return files.read_fashion_mnist(folder, train_samples, test_samples)
         if choice == "fashion-mnist":
-            unset = ("--data-dir (not given)", f"${DATA_DIR_VARIABLE} (not set)")
-            places = "".join(f"\n  {place}" for place in (*unset, *usual_folders(), failure))
-            raise DatasetError(f"Fashion-MNIST was not found. Looked at:{places}\n{REMEDY_MISSING}")
+            unset = ("--data-dir (not given)", f"${files.DATA_DIR_VARIABLE} (not set)")
+            places = "".join(f"\n  {place}" for place in (*unset, *files.usual_folders(), failure))
+            raise DatasetError(
+                f"Fashion-MNIST was not found. Looked at:{places}\n{files.REMEDY_MISSING}"
+            )
     # As many images as Fashion-MNIST has, so that times can be compared.
     return synthetic(
-        TRAIN_IMAGES.shape[0] if train_samples is None else train_samples,
-        TEST_IMAGES.shape[0] if test_samples is None else test_samples,
+        files.TRAIN_IMAGES.shape[0] if train_samples is None else train_samples,
+        files.TEST_IMAGES.shape[0] if test_samples is None else test_samples,
     )

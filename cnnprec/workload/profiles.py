@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-FEWEST_TURNS = 10
-"""Fewer turns say next to nothing about their own noise."""
-
-MOST = 10**9
-"""The largest number of anything; more would train for years."""
+FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
+MOST = 10**9  # of anything; more would train for years
 
 JIT_CHOICES = ("auto", "on", "off")
 
@@ -20,19 +17,16 @@ class TrainingConfig:
 
     Attributes:
         profile: The profile that the numbers started from.
-        train_samples: Number of training images, counted from the start of the set.
-        test_samples: Number of test images, likewise.
+        train_samples, test_samples: Numbers of images, counted from the start of the set.
         epochs: Passes over the training images in one run.
         runs: Trainings per precision, each from fresh weights with a seed of its own.
-        batch_size: Images per step. Images that do not fill a step sit out that epoch, other
-            ones in each.
+        batch_size: Images per step; those left over sit out that epoch, other ones in each.
         jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule.
         seed: Seed of the first run; run ``i`` uses ``seed + i``.
         turns: Short timed turns of every precision after the runs, which are compared in place
             of the runs' own times; 0 for none.
 
-    Raises:
-        ValueError: A number is out of its range. The message names the option to change.
+    A number out of its range is a ValueError that names the option to change.
     """
 
     profile: str
@@ -84,9 +78,8 @@ class TrainingConfig:
     def steps_per_execution(self) -> int:
         """Steps that run on the device without returning to Python.
 
-        A divisor of `steps_per_epoch`, or Keras would overshoot the epoch; up to 100, so that
-        Ctrl-C and the progress line never wait long. Where the largest is below 10, the whole
-        epoch, so that the harness still costs nothing.
+        A divisor of `steps_per_epoch`, or Keras would overshoot the epoch; up to 100 for Ctrl-C
+        and the progress line. Where the largest is below 10, the whole epoch, which costs less.
         """
         steps = self.steps_per_epoch
         best = max(n for n in range(1, min(steps, 100) + 1) if steps % n == 0)

@@ -27,9 +27,8 @@ _NOISE = 96  # amplitude, in grey levels; makes the accuracy rise over several e
 def synthetic(train_samples: int, test_samples: int) -> Dataset:
     """Generates a data set that is learnable, not trivial, and the same on every machine.
 
-    The tutorial CNN reaches 0.85 to 0.95 test accuracy in a few epochs. The first n images
-    and labels do not depend on how many are made, and every ten hold each class once. A number
-    of images below 1 raises a DatasetError.
+    The tutorial CNN reaches 0.85 to 0.95 test accuracy in a few epochs. The first n images and
+    labels do not depend on how many are made (at least 1), and every ten hold each class once.
     """
     check_size("train_samples", train_samples)
     check_size("test_samples", test_samples)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnprec.ab.processes import Children
+from cnnprec.ab.processes import Children, environment_in
 from tests.support.ab import Bench
 
 
@@ -22,11 +22,15 @@ def bench(real, monkeypatch) -> Bench:
     stand_in = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stand_in)
 
-    def play(self, command, *, cwd, env, output, seconds=None):
+    def play(self, command, checkout, output, seconds=None):
         self.check()
         side = Path(command[0]).parent.name.upper()
         return stand_in.main(
-            side, command[1:], cwd, env, lambda line: output.write(f"{line}\n".encode())
+            side,
+            command[1:],
+            checkout,
+            environment_in(checkout),
+            lambda line: output.write(f"{line}\n".encode()),
         )
 
     monkeypatch.setattr(Children, "run", play)

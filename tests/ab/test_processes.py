@@ -80,9 +80,7 @@ def children() -> Children:
 
 
 def run_child(stopper: Children, code: str, output, **settings) -> int:
-    return stopper.run(
-        [sys.executable, "-S", "-c", code], cwd=".", env=dict(os.environ), output=output, **settings
-    )
+    return stopper.run([sys.executable, "-S", "-c", code], ".", output, **settings)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +122,7 @@ def test_program_that_cannot_be_run_is_said(tmp_path):
     (tmp_path / "python").write_bytes(b"\0")
     (tmp_path / "python").chmod(0o755)
     with children() as stopper, (tmp_path / "log").open("wb") as log:
-        status = stopper.run([str(tmp_path / "python")], cwd=".", env={}, output=log)
+        status = stopper.run([str(tmp_path / "python")], ".", log)
     assert status == 1
     assert "python cannot be run: Exec format error" in (tmp_path / "log").read_text()
 

@@ -52,11 +52,11 @@ def test_progress_names_pair_look_side_and_the_time_left(bench, capsys):
 
 
 def test_time_left_follows_from_the_time_that_each_side_took(tmp_path):
-    work = running._Work(plan(tmp_path), tmp_path, None, print, {})
-    work._seconds = {"A": [10.0, 14.0], "B": []}
+    work = running._Work(plan(tmp_path), tmp_path, None, print)
+    work.seconds = {"A": [10.0, 14.0], "B": []}
     # B is not known yet and taken to be like A: 12 s each.
     assert work._estimate(planning.schedule(2)) == 48
-    work._seconds["B"] = [20.0]
+    work.seconds["B"] = [20.0]
     assert work._estimate(planning.schedule(2)) == 2 * 12 + 2 * 20
 
 

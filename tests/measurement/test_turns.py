@@ -28,7 +28,7 @@ def clock(monkeypatch):
         "CALIBRATORS",
         [
             module.CALIBRATORS[0].__class__(
-                row.name, row.bound_by, lambda: lambda: setattr(clock, "now", clock.now + 0.01)
+                row.name, lambda: lambda: setattr(clock, "now", clock.now + 0.01)
             )
             for row in CALIBRATORS
         ],
@@ -114,4 +114,3 @@ def test_real_calibrators_do_the_same_work_each_time():
         work()
         work()
         assert row.name
-        assert row.bound_by

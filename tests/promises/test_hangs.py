@@ -213,7 +213,7 @@ def test_grandchild_in_a_session_of_its_own_does_not_survive(tmp_path, usual_sig
         "        other = subprocess.Popen(['sleep', '1000'])\n"
         "        try:\n"
         "            children.run([sys.executable, '-c', sys.argv[1], sys.argv[2]],\n"
-        "                         cwd='.', env={}, output=log, seconds=2)\n"
+        "                         '.', log, seconds=2)\n"
         "        except subprocess.TimeoutExpired:\n"
         "            print('timeout')\n"
         "        print('other', other.poll())\n"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cnnprec.workload import fashion_mnist, load_dataset
+from cnnprec.workload import fashion_mnist
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in fashion_mnist._FILES)
 MIB = 1 << 20
@@ -56,8 +56,6 @@ class SmallSet:
             digest = hashlib.sha256(array.tobytes()).hexdigest()
             files.append(dataclasses.replace(file, shape=array.shape, digest=digest))
             monkeypatch.setattr(fashion_mnist, variable, files[-1])
-            if not variable.startswith("_"):
-                monkeypatch.setattr(load_dataset, variable, files[-1])
         monkeypatch.setattr(fashion_mnist, "_FILES", tuple(files))
 
 

@@ -34,7 +34,7 @@ class FakeNvml:
             "nvmlShutdown": self._shutdown,
             "nvmlDeviceGetCount": lambda: 2,
             "nvmlDeviceGetHandleByIndex": lambda index: (FIRST, SECOND)[index],
-            "nvmlDeviceGetName": lambda gpu: b"NVIDIA H200" if gpu == FIRST else "NVIDIA L4",
+            "nvmlDeviceGetName": lambda gpu: "NVIDIA H200" if gpu == FIRST else "NVIDIA L4",
             "nvmlDeviceGetUUID": lambda gpu: "GPU-aaaa" if gpu == FIRST else "GPU-bbbb",
             "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=150_754_820_096),
             "nvmlDeviceGetCudaComputeCapability": lambda gpu: (9, 0) if gpu == FIRST else (8, 9),

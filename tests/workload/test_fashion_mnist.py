@@ -223,11 +223,11 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "data short": (TRAIN_IMAGES, _rewrite(lambda old: old[:-1]), "truncated: 15679 bytes"),
     "data long": (TRAIN_IMAGES, _rewrite(lambda old: old + b"\0"), "longer than the 15680 bytes"),
-    "label 10": (TRAIN_LABELS, _rewrite(lambda old: old[:-1] + b"\x0a"), "holds the label 10"),
+    "label 10": (TRAIN_LABELS, _rewrite(lambda old: old[:-1] + b"\x0a"), "content: 20 items"),
     "counts differ": (
         TEST_LABELS,
         _rewrite(lambda _: idx(np.zeros(9, np.uint8))),
-        "holds 9 labels, but .* holds 10 images",
+        "altered content: 9 items",
     ),
     "altered image": (
         TEST_IMAGES,
