@@ -83,10 +83,7 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         "it is not there",
     )
     group.addoption(
-        "--jit",
-        choices=JIT_CHOICES,
-        default="auto",
-        help="XLA: auto is Keras' own rule (default)",
+        "--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)"
     )
     group.addoption(
         "--numerics",

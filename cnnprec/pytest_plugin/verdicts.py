@@ -75,8 +75,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         )
     prepared = suite.prepare()
     due = due_judgements(
-        [precision.name for precision in precisions],
-        prepared.environment.device_kind,
+        [precision.name for precision in precisions], prepared.environment.device_kind
     )
     _keep_due(session, due)
     try:
