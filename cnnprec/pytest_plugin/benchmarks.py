@@ -46,12 +46,13 @@ class Replay:
 
     def __call__(self) -> float:
         """The next time, in seconds."""
-        for moment in self.times:
-            return moment
-        raise RuntimeError(
-            "pytest-benchmark asked for more times than the turns took: time a precision with "
-            "the fixture `measure` and nothing else in the same test"
-        )
+        moment = next(self.times, None)
+        if moment is None:
+            raise RuntimeError(
+                "pytest-benchmark asked for more times than the turns took: time a precision with "
+                "the fixture `measure` and nothing else in the same test"
+            )
+        return moment
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

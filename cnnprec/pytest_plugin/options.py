@@ -136,7 +136,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _take_comparing_over(config, asked)
     if not asked.comparing:
         for name in ("vary", "require_verdict", "verdict_json"):
-            if getattr(config.option, name):
+            if getattr(config.option, name) not in (None, False):
                 raise pytest.UsageError(
                     f"--{name.replace('_', '-')} needs --benchmark-compare: "
                     "there is no verdict without it"
