@@ -24,7 +24,8 @@ from cnnprec.workload.profiles import TrainingConfig
 if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
 
-BENCHMARK, VERDICT, EACH = "precision_benchmark", "precision_verdict", "each_precision"
+BENCHMARK, VERDICT = "precision_benchmark", "precision_verdict"
+NUMERICS, EACH = "precision_numerics", "each_precision"
 MARKS: Mapping[str, str] = {
     BENCHMARK: "times the training of one precision: takes the fixtures `precision` and `measure`",
     VERDICT: "judges one metric against the baseline: takes the fixtures `metric` and `judge`",
