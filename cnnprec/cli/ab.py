@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cnnprec.ab.plan import DEFAULT_LOOKS, AbError, Exit, make_plan, parse_looks
 from cnnprec.ab.run import run
-from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.cli.console import Commands, Parser, add_limits, note, say
 from cnnprec.text import reported
-from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE
 
 _AB_DESCRIPTION = """\
 Is B slower than A? Runs the benchmarks of both by turns, each time in a new process: A B, B A,
@@ -54,52 +54,26 @@ def add_ab(commands: Commands[Parser]) -> None:
         description=_AB_DESCRIPTION,
         epilog=_AB_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    for side in "ab":
-        parser.add_argument(
-            f"--{side}-python",
-            default=sys.executable,
-            metavar="PROGRAM",
-            help=f"interpreter of {side.upper()} (default: the one that runs this)",
-        )
-        parser.add_argument(
-            f"--{side}-checkout",
-            default=".",
-            metavar="DIR",
-            help=f"checkout of this repository that {side.upper()} runs (default: this folder)",
-        )
-    parser.add_argument(
-        "--looks",
-        type=reported(parse_looks),
-        default=DEFAULT_LOOKS,
-        metavar="PAIRS,...",
-        help=f"numbers of pairs after which to look (default: {','.join(map(str, DEFAULT_LOOKS))})",
-    )
-    for name, default, what in (
-        ("tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
-        ("margin", DEFAULT_MARGIN, "slowdown that a PASS excludes"),
+    looks = ",".join(map(str, DEFAULT_LOOKS))
+    program, limit = sys.executable, reported(_seconds)
+    for name, parse, default, metavar, what in (
+        ("a-python", str, program, "PROGRAM", "interpreter of A (default: the one that runs this)"),
+        ("a-checkout", str, ".", "DIR", "checkout that A runs (default: this folder)"),
+        ("b-python", str, program, "PROGRAM", "interpreter of B (default: the one that runs this)"),
+        ("b-checkout", str, ".", "DIR", "checkout that B runs (default: this folder)"),
+        (
+            "looks",
+            reported(parse_looks),
+            DEFAULT_LOOKS,
+            "PAIRS,...",
+            f"pairs after which to look (default: {looks})",
+        ),
+        ("out", Path, Path("ab-results"), "DIR", "where all is kept (default: ab-results)"),
+        ("session-timeout", limit, None, "SECONDS", "stop at a longer session (default: wait)"),
     ):
-        parser.add_argument(
-            f"--{name}",
-            type=reported(parse_share),
-            default=default,
-            metavar="SHARE",
-            help=f"{what} (default: {default:g})",
-        )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("ab-results"),
-        metavar="DIR",
-        help="where all is kept (default: ab-results)",
-    )
-    parser.add_argument(
-        "--session-timeout",
-        type=reported(_seconds),
-        metavar="SECONDS",
-        help="end a session that takes longer, and stop (default: wait for ever)",
-    )
+        parser.add_argument(f"--{name}", type=parse, default=default, metavar=metavar, help=what)
+    add_limits(parser)
     parser.set_defaults(run=_run)
 
 

@@ -46,7 +46,6 @@ def add_baseline(commands: Commands[Parser]) -> None:
         "goes on where it was stopped.",
         epilog="Exit codes: 0 it can be found, 3 not with --max-sessions, 4 bad options, 5 a "
         "session failed, 6 the next one would end after --time-budget, 130 interrupted.",
-        allow_abbrev=False,
     )
     span = reported(_time)
     for name, parse, default, what in (
@@ -124,6 +123,5 @@ def _reach(asked: argparse.Namespace, folder: Path) -> Reach:
 
 
 def _pytest(asked: argparse.Namespace, *own: str) -> subprocess.CompletedProcess[str]:
-    command = [*PYTEST, *asked.options, *own]
-    both = subprocess.STDOUT
+    command, both = [*PYTEST, *asked.options, *own], subprocess.STDOUT
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=both, text=True)  # noqa: S603

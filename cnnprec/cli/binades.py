@@ -14,10 +14,8 @@ from cnnprec.workload.load_dataset import DATASET_CHOICES, load_dataset
 from cnnprec.workload.profiles import get_profile
 
 _DEFAULT_PRECISIONS = "single,half,mixed_half,bfloat16,half_stable,bfloat16_stable"
-# Each step is eager and looked at whole, a tenth of a second or more.
-_MOST_STEPS = 1000
-# A page in print; more would only make the file larger.
-_DPI = 110
+_MOST_STEPS = 1000  # each is eager and looked at whole, a tenth of a second or more
+_DPI = 110  # a page in print; more would only make the file larger
 
 
 def add_binades(commands: Commands[Parser]) -> None:
@@ -29,16 +27,11 @@ def add_binades(commands: Commands[Parser]) -> None:
         "weights and activations hold after the last one, and draws it. The model starts from the "
         "suite's initial weights and takes the first images in their order, so that a figure can "
         "be made again anywhere.",
-        allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to write, such as x.png")
-    parser.add_argument(
-        "--precision",
-        type=reported(parse_precisions),
-        default=parse_precisions(_DEFAULT_PRECISIONS),
-        metavar="NAMES",
-        help=f"comma list (default: {_DEFAULT_PRECISIONS})",
-    )
+    names, usual = reported(parse_precisions), _DEFAULT_PRECISIONS
+    text = f"comma list (default: {usual})"
+    parser.add_argument("--precision", type=names, default=usual, metavar="NAMES", help=text)
     parser.add_argument("--steps", type=int, default=1, help="steps to train (default: 1)")
     parser.add_argument("--dataset", choices=DATASET_CHOICES, default="auto")
     parser.add_argument("--data-dir", type=Path, help="folder with the four IDX .gz files")

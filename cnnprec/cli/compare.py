@@ -8,7 +8,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import Commands, Parser, drop_output, note, say, terminal_width
+from cnnprec.cli.console import (
+    Commands,
+    Parser,
+    add_limits,
+    drop_output,
+    note,
+    say,
+    terminal_width,
+)
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
@@ -19,13 +27,7 @@ from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.judge_saved import JudgedSession, judge_saved
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
-from cnnprec.verdicts.verdict import (
-    DEFAULT_MARGIN,
-    DEFAULT_TOLERANCE,
-    Limits,
-    Verdict,
-    parse_share,
-)
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
 
 _DESCRIPTION = """\
 Is NEW slower or otherwise worse than OLD? Gives the verdicts that pytest --benchmark-compare
@@ -58,7 +60,6 @@ def add_compare(commands: Commands[Parser]) -> None:
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("old", nargs="*", type=Path, metavar="OLD", help="a session or a folder")
     parser.add_argument(
@@ -68,17 +69,7 @@ def add_compare(commands: Commands[Parser]) -> None:
         help="only these may differ, such as driver or tensorflow,keras (default: all of the "
         "software may differ; it is listed)",
     )
-    for name, default, what in (
-        ("tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
-        ("margin", DEFAULT_MARGIN, "slowdown that a PASS excludes"),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=reported(parse_share),
-            default=default,
-            metavar="SHARE",
-            help=f"{what} (default: {default:g})",
-        )
+    add_limits(parser)
     parser.add_argument(
         "--config",
         type=Path,
@@ -86,16 +77,11 @@ def add_compare(commands: Commands[Parser]) -> None:
         help="read [tool.cnnprec.limits] from FILE (default: pyproject.toml of this folder); its "
         "rows count more than --tolerance and --margin",
     )
-    parser.add_argument(
-        "--require-verdict", action="store_true", help="INCONCLUSIVE counts as a failure"
-    )
+    text = "INCONCLUSIVE counts as a failure"
+    parser.add_argument("--require-verdict", action="store_true", help=text)
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument(
-        "--verdict-json",
-        type=Path,
-        metavar="FILE",
-        help="write the verdicts with all figures to FILE; one NEW session only",
-    )
+    text = "write the verdicts with all figures to FILE; one NEW session only"
+    parser.add_argument("--verdict-json", type=Path, metavar="FILE", help=text)
     parser.set_defaults(run=functools.partial(_run, parser))
 
 
@@ -130,10 +116,16 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     for session in new:
         judged = judge_saved(old, session, vary=arguments.vary, limits=limits)
         lines += [""] if lines else []
-        lines += (_markdown if arguments.markdown else _text)(judged, old_skipped, limits)
+        baseline = describe_baseline(judged.selection, old_skipped, limits)
+        lines += _lines(judged, baseline, markdown=arguments.markdown)
         codes.add(_exit_code(judged.comparison.verdict, arguments.require_verdict))
         if target is not None:
-            codes.add(_write(target, judged))
+            paths = [other.path for other in judged.selection.sessions]
+            try:
+                write_verdict(target, judged.comparison, paths, session.path)
+            except OSError as error:
+                note(f"cnnprec compare: --verdict-json {target}: {error.strerror or error}")
+                codes.add(Exit.USAGE)
     try:
         for line in lines:
             say(line)
@@ -145,9 +137,9 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
 def _check_words(parser: Parser, old: list[Path], new: list[str], separated: bool) -> None:
     if not separated:
         parser.error(f"there is no -- between OLD and NEW. {_SIDES}")
-    for side, given in (("OLD", old), ("NEW", new)):
-        if not given:
-            parser.error(f"{side} is empty: no file and no folder is given. {_SIDES}")
+    if not (old and new):
+        side = "NEW" if old else "OLD"
+        parser.error(f"{side} is empty: no file and no folder is given. {_SIDES}")
     for word in new:
         if word.startswith("-"):
             parser.error(f"{word} after --: options go before OLD. {_SIDES}")
@@ -165,11 +157,8 @@ def _files(places: Iterable[Path]) -> list[Path]:
     """The files given and all sessions of the folders given; ValueError where there is none."""
     files: list[Path] = []
     for place in places:
-        if not place.is_dir():
-            files.append(place)
-            continue
         try:
-            found = session_files(place)
+            found = session_files(place) if place.is_dir() else [place]
         except OSError as error:
             raise ValueError(f"{place}: cannot be listed: {error.strerror or error}") from error
         if not found:
@@ -184,8 +173,7 @@ def _files(places: Iterable[Path]) -> list[Path]:
 def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
     """The sessions of these files and folders, and the files of the folders that are none.
 
-    Raises:
-        ValueError: There is no session, or a file that was given by name is none.
+    ValueError where there is no session, or where a file that was given by name is none.
     """
     sessions, skipped = read_files(_files(places))
     wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
@@ -195,10 +183,9 @@ def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple
 
 
 def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> None:
-    known = {session.digest: session for session in old}
+    known = {session.digest: session.path for session in old}
     for session in new:
-        if session.digest in known:
-            other = known[session.digest].path
+        if other := known.get(session.digest):
             same = "" if other == session.path else f" (on the side OLD it is {other})"
             raise ValueError(
                 f"{session.path}: is on both sides{same}; a session cannot be judged by itself. "
@@ -206,38 +193,15 @@ def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> No
             )
 
 
-def _text(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
-    return [
-        f"session: {printable(str(judged.session.path))}",
-        *describe_baseline(judged.selection, skipped, limits),
-        *verdicts(judged.comparison, terminal_width()),
-    ]
-
-
-def _markdown(judged: JudgedSession, skipped: Iterable[Skipped], limits: LimitTable) -> list[str]:
-    return [
-        f"## {markdown_text(judged.session.path.name)}",
-        "",
-        *(
-            f"* {markdown_text(line)}"
-            for line in describe_baseline(judged.selection, skipped, limits)
-        ),
-        "",
-        *verdicts_markdown(judged.comparison),
-    ]
+def _lines(judged: JudgedSession, baseline: Iterable[str], *, markdown: bool) -> list[str]:
+    path, found = judged.session.path, judged.comparison
+    if not markdown:
+        return [f"session: {printable(str(path))}", *baseline, *verdicts(found, terminal_width())]
+    points = [f"* {markdown_text(line)}" for line in baseline]
+    return [f"## {markdown_text(path.name)}", "", *points, "", *verdicts_markdown(found)]
 
 
 def _exit_code(verdict: Verdict, require_verdict: bool) -> Exit:
     if verdict is Verdict.PASS or (verdict is Verdict.INCONCLUSIVE and not require_verdict):
         return Exit.PASS
     return Exit.USAGE if verdict in (Verdict.INCOMPARABLE, Verdict.NO_BASELINE) else Exit.FAIL
-
-
-def _write(target: Path, judged: JudgedSession) -> Exit:
-    try:
-        baseline = [session.path for session in judged.selection.sessions]
-        write_verdict(target, judged.comparison, baseline, judged.session.path)
-    except OSError as error:
-        note(f"cnnprec compare: --verdict-json {target}: {error.strerror or error}")
-        return Exit.USAGE
-    return Exit.PASS

@@ -6,10 +6,11 @@ import argparse
 import os
 import shutil
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cnnprec.ab.plan import Exit
-from cnnprec.text import coloured
+from cnnprec.text import coloured, reported
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
 
 Commands = argparse._SubParsersAction
 """Where a subcommand adds its own parser."""
@@ -18,12 +19,24 @@ Commands = argparse._SubParsersAction
 class Parser(argparse.ArgumentParser):
     """Ends with pytest's code for a usage error; argparse's own is 2, pytest's Ctrl-C."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         """Prints the message and leaves."""
-        self.exit(
-            Exit.USAGE,
-            f"{self.prog}: error: {message}\nSee {self.prog} --help for what it takes.\n",
-        )
+        text = f"{self.prog}: error: {message}\nSee {self.prog} --help for what it takes.\n"
+        self.exit(Exit.USAGE, text)
+
+
+def add_limits(parser: Parser) -> None:
+    """Adds ``--tolerance`` and ``--margin``."""
+    share = reported(parse_share)
+    for name, default, what in (
+        ("--tolerance", DEFAULT_TOLERANCE, "slowdown that is no failure, such as 3%% or 0.03"),
+        ("--margin", DEFAULT_MARGIN, "slowdown that a PASS excludes"),
+    ):
+        text = f"{what} (default: {default:g})"
+        parser.add_argument(name, type=share, default=default, metavar="SHARE", help=text)
 
 
 def terminal_width() -> int | None:

@@ -35,33 +35,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if separated:
         cut = words.index("--")
         words, options = words[:cut], words[cut + 1 :]
-    parser = _parser()
+    parser = Parser(
+        prog="cnnprec",
+        description="What a floating-point precision costs in training, and whether it changed.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for add in (add_ab, add_baseline, add_compare, add_history, add_report, add_binades):
+        add(commands)
     given = argparse.Namespace(options=options, separated=separated)
     arguments = parser.parse_args(words, given)
     try:
         if arguments.command is None:
             parser.print_help()
             return Exit.PASS
-        code: int = arguments.run(arguments)
+        return int(arguments.run(arguments))
     except BrokenPipeError:
         drop_output()
         return Exit.PASS
-    return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="cnnprec",
-        description="What a floating-point precision costs in training, and whether it changed.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (add_ab, add_baseline, add_compare, add_history, add_report, add_binades):
-        add(commands)
-    return parser
 
 
 if __name__ == "__main__":

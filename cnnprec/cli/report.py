@@ -19,12 +19,10 @@ def add_report(commands: Commands[Parser]) -> None:
         help="print RESULTS of saved sessions",
         description="Prints RESULTS of sessions saved with --benchmark-save or --benchmark-json. "
         "A file that cannot be read is named, and the exit code is then 4.",
-        allow_abbrev=False,
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a saved session")
-    parser.add_argument(
-        "--markdown", action="store_true", help="as Markdown: each file a heading and a block"
-    )
+    text = "as Markdown: each file a heading and a block"
+    parser.add_argument("--markdown", action="store_true", help=text)
     parser.set_defaults(run=_run)
 
 

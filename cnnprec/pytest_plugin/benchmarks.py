@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -24,6 +23,7 @@ from cnnprec.pytest_plugin.session import (
     Session,
     is_benchmark,
     parameters,
+    usage_errors,
 )
 from cnnprec.pytest_plugin.unfinished import end_hung, keep
 from cnnprec.records.record import Record
@@ -42,27 +42,17 @@ class Replay:
     """The clock that pytest-benchmark reads: the times that the turns took, and no other."""
 
     def __init__(self) -> None:
-        self._times: collections.deque[float] = collections.deque()
+        self.times: Iterator[float] = iter(())
 
     def __call__(self) -> float:
         """The next time, in seconds."""
-        if not self._times:
+        moment = next(self.times, None)
+        if moment is None:
             raise RuntimeError(
                 "pytest-benchmark asked for more times than the turns took: time a precision with "
                 "the fixture `measure` and nothing else in the same test"
             )
-        return self._times.popleft()
-
-    @contextlib.contextmanager
-    def of(self, times: list[float]) -> Iterator[None]:
-        """Gives these times, all of them, inside the block."""
-        self._times.extend(times)
-        try:
-            yield
-            if self._times:
-                raise RuntimeError(f"pytest-benchmark left {len(self._times)} times unread")
-        finally:
-            self._times.clear()
+        return moment
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -92,11 +82,8 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
         and not hasattr(config, "workerinput")
         and any(map(is_benchmark, session.items))
     ):
-        with _quiet(config):
-            try:
-                config.stash[SESSION].prepare()
-            except ValueError as error:
-                raise pytest.UsageError(str(error)) from error
+        with usage_errors(), _quiet(config):
+            config.stash[SESSION].prepare()
     yield
 
 
@@ -186,11 +173,11 @@ def measure(
         benchmark.extra_info["cnnprec"] = series.record.to_dict()
         turns = series.record.turns
         times = series.record.rounds if turns is None else turns.seconds
-        with request.config.stash[_REPLAY].of(series.clock if series.error is None else []):
-            # What went wrong is raised by the setup, before a time is asked for.
-            benchmark.pedantic(  # type: ignore[no-untyped-call]
-                lambda: None, setup=lambda: _raise(benchmark, series), rounds=max(1, len(times))
-            )
+        request.config.stash[_REPLAY].times = iter(series.clock)
+        # What went wrong is raised by the setup, before a time is asked for.
+        benchmark.pedantic(  # type: ignore[no-untyped-call]
+            lambda: None, setup=lambda: _raise(benchmark, series), rounds=max(1, len(times))
+        )
         if timed:
             stats: Any = benchmark.stats
             rounds = stats.stats.rounds

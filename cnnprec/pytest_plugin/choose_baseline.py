@@ -65,10 +65,8 @@ def choose_baseline(
     baseline = [session.records for session in selection.sessions]
     asked.reach = reach(baseline, asked.limits, asked.detect)
     if asked.require_verdict and asked.reach.missing != 0:
-        raise ValueError(
-            f"--require-verdict: {asked.reach}. Save more with "
-            "cnnprec baseline, or give a larger --detect"
-        )
+        remedy = "Save more with cnnprec baseline, or give a larger --detect"
+        raise ValueError(f"--require-verdict: {asked.reach}. {remedy}")
     return selection, skipped
 
 

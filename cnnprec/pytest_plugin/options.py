@@ -17,7 +17,7 @@ from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
-from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session
+from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session, usage_errors
 from cnnprec.text import reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
@@ -37,6 +37,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _add_measuring(group: pytest.OptionGroup) -> None:
     default = PROFILES["quick"]
+    amounts = [
+        f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
+        for name, p in PROFILES.items()
+    ]
     group.addoption(
         "--precision",
         type=reported(parse_precisions),
@@ -47,12 +51,7 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         "--profile",
         choices=list(PROFILES),
         default=default.profile,
-        help="how much to train: "
-        + "; ".join(
-            f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
-            for name, p in PROFILES.items()
-        )
-        + f" (default: {default.profile})",
+        help=f"how much to train: {'; '.join(amounts)} (default: {default.profile})",
     )
     for name, what in (
         ("epochs", "epochs per run"),
@@ -69,12 +68,8 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         help="auto: Fashion-MNIST if it can be had, else synthetic (default); "
         "fashion-mnist: an error if it cannot be had",
     )
-    group.addoption(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with Fashion-MNIST's four IDX .gz files",
-    )
+    text = "folder with Fashion-MNIST's four IDX .gz files"
+    group.addoption("--data-dir", type=Path, metavar="DIR", help=text)
     group.addoption(
         "--device",
         type=reported(check_device_name),
@@ -83,10 +78,7 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         "it is not there",
     )
     group.addoption(
-        "--jit",
-        choices=JIT_CHOICES,
-        default="auto",
-        help="XLA: auto is Keras' own rule (default)",
+        "--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)"
     )
     group.addoption(
         "--numerics",
@@ -112,30 +104,19 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
         help="with --benchmark-compare: only these may differ from the baseline, such as driver or "
         "tensorflow,keras (default: all of the software may differ; it is listed)",
     )
-    group.addoption(
-        "--require-verdict",
-        action="store_true",
-        help="with --benchmark-compare: INCONCLUSIVE counts as a failure",
-    )
-    group.addoption(
-        "--verdict-json",
-        type=Path,
-        metavar="FILE",
-        help="with --benchmark-compare: write the verdicts with all figures to FILE",
-    )
+    text = "with --benchmark-compare: INCONCLUSIVE counts as a failure"
+    group.addoption("--require-verdict", action="store_true", help=text)
+    text = "with --benchmark-compare: write the verdicts with all figures to FILE"
+    group.addoption("--verdict-json", type=Path, metavar="FILE", help=text)
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
         ("detect", None, "slowdown that the baseline has to find"),
     ):
-        group.addoption(
-            f"--{name}",
-            type=reported(parse_share),
-            default=default,
-            metavar="SHARE",
-            help=f"with --benchmark-compare: {what}, such as 3%% or 0.03 "
-            f"(default: {'the margin' if default is None else f'{default * 100:g}%%'})",
-        )
+        usual = "the margin" if default is None else f"{default * 100:g}%%"
+        text = f"with --benchmark-compare: {what}, such as 3%% or 0.03 (default: {usual})"
+        share = reported(parse_share)
+        group.addoption(f"--{name}", type=share, default=default, metavar="SHARE", help=text)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -154,14 +135,11 @@ def pytest_configure(config: pytest.Config) -> None:
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
     if not asked.comparing:
-        for name, given in (
-            ("--vary", asked.vary is not None),
-            ("--require-verdict", asked.require_verdict),
-            ("--verdict-json", config.option.verdict_json is not None),
-        ):
-            if given:
+        for name in ("vary", "require_verdict", "verdict_json"):
+            if getattr(config.option, name) not in (None, False):
                 raise pytest.UsageError(
-                    f"{name} needs --benchmark-compare: there is no verdict without it"
+                    f"--{name.replace('_', '-')} needs --benchmark-compare: "
+                    "there is no verdict without it"
                 )
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
@@ -169,25 +147,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session(config: pytest.Config) -> Session:
     option = config.option
-    try:
-        training = PROFILES[option.profile].override(
-            epochs=option.epochs,
-            runs=option.runs,
-            batch_size=option.batch_size,
-            train_samples=option.train_samples,
-            turns=option.turns,
-            jit=option.jit,
-        )
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from error
+    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit")
+    with usage_errors():
+        training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
+    seed = getattr(config, "workerinput", {}).get("order_seed", option.order_seed)
     return Session(
         config=training,
         precisions=option.precision or supported_precisions(option.device),
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
-        order_seed=_order_seed(config),
+        order_seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311
         numerics=option.numerics,
     )
 
@@ -223,15 +194,11 @@ def _check_work(option: Any, training: TrainingConfig) -> None:
 
 def _asked(config: pytest.Config) -> Asked:
     option = config.option
-    try:
+    with usage_errors("--tolerance, --margin: "):
         default = Limits(option.tolerance, option.margin)
-    except ValueError as error:
-        raise pytest.UsageError(f"--tolerance, --margin: {error}") from error
     settings = config.rootpath / "pyproject.toml"
-    try:
+    with usage_errors():
         limits = read_limits(settings, default) if settings.is_file() else LimitTable(default)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from error
     return Asked(
         folder=None,
         limits=limits,
@@ -274,13 +241,6 @@ def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
             check_baseline(asked.folder, asked.pattern)
         except (ValueError, OSError) as error:
             raise pytest.UsageError(str(error)) from error
-
-
-def _order_seed(config: pytest.Config) -> int:
-    seed: int | None = getattr(config, "workerinput", {}).get(
-        "order_seed", config.option.order_seed
-    )
-    return random.randrange(10**6) if seed is None else seed  # noqa: S311
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.utils import safe_dumps
 
 from cnnprec.machine.names import machine_id
-from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict
+from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict, usage_errors
 from cnnprec.records.write_session import SaveError, check_name, write_session
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.verdict_json import judgements
@@ -61,11 +61,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Adds what failed and the verdict, which keep a session from becoming a baseline."""
     asked = config.stash[ASKED]
-    block = output_json.setdefault("cnnprec", {})
-    block["failed"] = bool(asked.failed)
-    block["failed_tests"] = list(asked.failed)
-    block["verdict"] = None if asked.comparison is None else asked.comparison.verdict.value
-    block["judgements"] = [] if asked.comparison is None else judgements(asked.comparison)
+    found = asked.comparison
+    output_json.setdefault("cnnprec", {}).update(
+        failed=bool(asked.failed),
+        failed_tests=list(asked.failed),
+        verdict=None if found is None else found.verdict.value,
+        judgements=[] if found is None else judgements(found),
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -103,10 +105,8 @@ def check_outputs(config: pytest.Config, folder: Path | None) -> None:
     """Tries to write where the session will be written hours later."""
     option = config.option
     if folder is not None and (option.benchmark_save or option.benchmark_autosave):
-        try:
+        with usage_errors():
             check_name(option.benchmark_save or option.benchmark_autosave)
-        except SaveError as error:
-            raise pytest.UsageError(str(error)) from error
         _check_writable(folder, "the folder for baselines", "--benchmark-storage")
     if option.benchmark_json:
         target = Path(option.benchmark_json)

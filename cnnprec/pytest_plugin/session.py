@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,24 +24,15 @@ from cnnprec.workload.profiles import TrainingConfig
 if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
 
-BENCHMARK = "precision_benchmark"
-"""The mark of a test that times the training of one precision through ``measure``."""
-
-VERDICT = "precision_verdict"
-"""The mark of a test that judges what was measured, by a metric of its own."""
-
-NUMERICS = "precision_numerics"
-"""The mark of a test that judges the numbers themselves, without a baseline."""
-
-EACH = "each_precision"
-"""The mark of any other test that runs once for each precision chosen."""
-
+BENCHMARK, VERDICT = "precision_benchmark", "precision_verdict"
+NUMERICS, EACH = "precision_numerics", "each_precision"
 MARKS: Mapping[str, str] = {
     BENCHMARK: "times the training of one precision: takes the fixtures `precision` and `measure`",
     VERDICT: "judges one metric against the baseline: takes the fixtures `metric` and `judge`",
     NUMERICS: "judges the numbers of a precision: takes `precision`, `check` and `numbers`",
     EACH: "runs once for each precision chosen: takes the fixture `precision`",
 }
+"""The marks of tests, and what such a test does."""
 
 
 @dataclasses.dataclass
@@ -59,12 +51,8 @@ class Session:
 
     def load(self, config: TrainingConfig) -> Dataset:
         """As many images as the config asks for, from where the options say."""
-        return load_dataset(
-            self.dataset_choice,
-            data_dir=self.data_dir,
-            train_samples=config.train_samples,
-            test_samples=config.test_samples,
-        )
+        samples = {"train_samples": config.train_samples, "test_samples": config.test_samples}
+        return load_dataset(self.dataset_choice, data_dir=self.data_dir, **samples)
 
     def prepare(self) -> Prepared:
         """Sets up the device and loads the images, once; ValueError if they cannot be had."""
@@ -124,6 +112,10 @@ def parameters(item: pytest.Item) -> Mapping[str, Any]:
     return getattr(getattr(item, "callspec", None), "params", {})
 
 
-def precision_name(item: pytest.Item) -> str:
-    """The name of the precision that a test is about; empty if it is about none."""
-    return str(parameters(item).get("precision", ""))
+@contextlib.contextmanager
+def usage_errors(prefix: str = "") -> Iterator[None]:
+    """Has pytest refuse its arguments with the text of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise pytest.UsageError(f"{prefix}{error}") from error

@@ -6,19 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from cnnprec.pytest_plugin.session import ASKED
+from cnnprec.pytest_plugin.session import ASKED, usage_errors
 from cnnprec.reports.verdict_json import make_way, write_verdict
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses a file that could not be written hours later."""
     target = config.option.verdict_json
-    if target is None or config.option.collectonly or hasattr(config, "workerinput"):
-        return
-    try:
-        make_way(target)
-    except ValueError as error:
-        raise pytest.UsageError(f"--verdict-json {error}") from error
+    if target is not None and not config.option.collectonly and not hasattr(config, "workerinput"):
+        with usage_errors("--verdict-json "):
+            make_way(target)
 
 
 @pytest.hookimpl(trylast=True, wrapper=True)  # after saving, and before the last lines
@@ -36,9 +33,8 @@ def _write(config: pytest.Config, exitstatus: int) -> None:
     if target is None or asked.comparison is None or asked.selection is None or not ended:
         return
     baseline = [chosen.path for chosen in asked.selection.sessions]
+    session = asked.saved or config.option.benchmark_json
     try:
-        write_verdict(
-            target, asked.comparison, baseline, asked.saved or config.option.benchmark_json
-        )
+        write_verdict(target, asked.comparison, baseline, session)
     except OSError as error:
         asked.problems.append(f"NOT WRITTEN: --verdict-json {target}: {error.strerror or error}")

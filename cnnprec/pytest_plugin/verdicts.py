@@ -15,7 +15,7 @@ from cnnprec.pytest_plugin.session import (
     is_benchmark,
     is_verdict,
     parameters,
-    precision_name,
+    usage_errors,
 )
 from cnnprec.reports.baseline import describe_baseline
 from cnnprec.verdicts.compare import compare, due_judgements
@@ -25,7 +25,6 @@ from cnnprec.verdicts.verdict import (
     PRECISION_METRICS,
     SESSION_METRICS,
     Comparison,
-    Judgement,
     Metric,
     Verdict,
 )
@@ -74,27 +73,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             "Run: pytest benchmarks/ --benchmark-compare"
         )
     prepared = suite.prepare()
-    due = due_judgements(
-        [precision.name for precision in precisions],
-        prepared.environment.device_kind,
-    )
-    _keep_due(session, due)
-    try:
+    names = [precision.name for precision in precisions]
+    _keep_due(session, due_judgements(names, prepared.environment.device_kind))
+    with usage_errors():
         asked.selection, asked.skipped = choose_baseline(asked, suite, prepared, precisions)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
     """Drops verdicts that are not due here, and refuses to leave out one that is."""
     judged = {item: _judged(item) for item in session.items if is_verdict(item)}
-    missing = [
-        f"{metric} of {name or 'the session'}"
-        for metric, name in due
-        if (metric, name) not in judged.values()
-    ]
+    missing = [what for what in due if what not in judged.values()]
     if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        shown = ", ".join(f"{metric} of {name or 'the session'}" for metric, name in missing[:3])
+        shown += ", ..." if len(missing) > 3 else ""
         raise pytest.UsageError(
             f"--benchmark-compare: {len(missing)} verdicts are not among the selected tests "
             f"({shown}). Run the folder benchmarks/ whole; choose with --precision, not with -k."
@@ -106,7 +97,7 @@ def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
 
 def _judged(item: pytest.Item) -> tuple[Metric, str]:
     """The metric and the precision that a verdict is about."""
-    return parameters(item)["metric"], precision_name(item)
+    return parameters(item)["metric"], str(parameters(item).get("precision", ""))
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -163,10 +154,14 @@ def judge(
 
     def turn(metric: Metric, precision: str) -> None:
         judgement = comparison.of(metric, precision)
-        _record(judgement, record_property)
         text, estimate = f"{judgement.verdict}: {judgement.reason}", judgement.estimate
-        asked = pytestconfig.stash[ASKED]
-        if judgement.verdict is Verdict.INCONCLUSIVE and not asked.require_verdict:
+        record_property("verdict", judgement.verdict.value)
+        record_property("reason", judgement.reason)
+        if estimate is not None:
+            for name in ("ratio", "low", "high", "detectable"):
+                record_property(name, f"{getattr(estimate, name):.4f}")
+        required = pytestconfig.stash[ASKED].require_verdict
+        if judgement.verdict is Verdict.INCONCLUSIVE and not required:
             pytest.skip(text)
         if judgement.verdict is not Verdict.PASS:
             # pytest's short summary shows the first line, as much of it as fits.
@@ -185,11 +180,3 @@ def pytest_runtest_makereport(
     if is_verdict(item) and report.failed and call.excinfo is not None:
         report.longrepr = str(call.excinfo.value)
     return report
-
-
-def _record(judgement: Judgement, record_property: Callable[[str, object], None]) -> None:
-    record_property("verdict", judgement.verdict.value)
-    record_property("reason", judgement.reason)
-    if judgement.estimate is not None:
-        for name in ("ratio", "low", "high", "detectable"):
-            record_property(name, f"{getattr(judgement.estimate, name):.4f}")

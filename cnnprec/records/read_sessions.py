@@ -35,7 +35,6 @@ class SavedSession:
     """One saved session.
 
     Attributes:
-        path: The file.
         name: What was given to ``--benchmark-save``; for a file of another name its stem.
         number: The number that the file name begins with.
         saved_at: When it was saved, in UTC.
@@ -43,7 +42,6 @@ class SavedSession:
         records: What was measured, by the precision's name, in the order of the file.
         failed: Whether a test of the session failed.
         verdict: How the session itself compared with its baseline, if it did.
-        order_seed: Seed of the order of its benchmarks.
         digest: SHA-256 of the file without its white space; empty without a file.
     """
 
@@ -89,10 +87,7 @@ class _Block(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    """The part of the layout that is read.
-
-    msgspec passes over the rest without building it.
-    """
+    """The part of the layout that is read; msgspec passes over the rest without building it."""
 
     benchmarks: list[_Benchmark]
     datetime: str
@@ -107,8 +102,7 @@ def read_session(path: Path) -> SavedSession:
     """Reads one file, of ``--benchmark-save`` or ``--benchmark-json``.
 
     Raises:
-        ValueError: It cannot be read, or holds anything but records that `Record.from_dict`
-            takes, one of each precision. The message names the file, the field, the remedy.
+        ValueError: It is no whole session. The message names the file, the field, the remedy.
     """
     try:
         return _read(path)
@@ -217,8 +211,6 @@ def read_sessions(
 ) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
     """Reads the saved sessions of a folder and of its subfolders, one level deep.
 
-    The subfolders are those that pytest-benchmark makes for each machine.
-
     Args:
         folder: Where sessions are saved. One that does not exist holds none.
         pattern: Which of them: a number (``3`` or ``0003``), the name given to
@@ -254,11 +246,9 @@ def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[S
 def without_copies(
     sessions: Iterable[SavedSession],
 ) -> tuple[tuple[SavedSession, ...], tuple[tuple[SavedSession, str], ...]]:
-    """Keeps one of the sessions that hold the same measurement, which would else count twice.
+    """The sessions, oldest first, without those that hold the same measurement; and these, why.
 
-    Returns:
-        The sessions, oldest first; and the copies with what they are copies of. A file is kept
-        rather than a link to it, and then the first by name.
+    A file is kept rather than a link to it, and then the first by age.
     """
     kept: list[SavedSession] = []
     copies: list[tuple[SavedSession, str]] = []

@@ -1,14 +1,12 @@
 """What is kept of a measurement: frozen values and their JSON form.
 
-Units stand in the field names. JSON has no NaN and no infinity, and a diverged run is
-full of both, so the lists that may hold them write them as words
-(`cnnprec.records.json_numbers`). Every file is therefore JSON that any reader accepts.
+Units stand in the field names. The lists of a diverged run, which may hold NaN and infinity,
+are written with the words of `cnnprec.records.json_numbers`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -35,7 +33,6 @@ SCHEMA_VERSION = 6
 
 MOST_SCALE_CHANGES = 64
 """A scaler gone wrong may change its scale in every step; a record has to stay small."""
-
 
 # What reading accepts; msgspec names the field that is outside. A time of more than 30 years or
 # a count beyond 64 bits is a damaged file, and would overflow where it is judged.
@@ -66,17 +63,13 @@ class TrainingRun:
     """The result of one training, clocks apart.
 
     Attributes:
-        seed: Seed of the initial weights and of the order of the images.
-        outcome: How the run ended.
-        losses: Mean training loss of each epoch, length ``epochs``.
+        seed: Of the initial weights and of the order of the images.
+        losses: Mean training loss of each epoch.
         first_losses: Training loss of the first steps, at most 16.
-        test_accuracy: Fraction of the test images whose largest output is the label. An
-            all-NaN output counts as class 0.
-        first_bad_step: First step, counted from 0 over the whole run, whose loss is not
-            finite; None if there is none.
-        loss_scales: ``(step, scale)`` for the first step and for every step that saw
-            another scale than the one before; empty without loss scaling. Of more than
-            `MOST_SCALE_CHANGES` it holds the first ones and the last.
+        test_accuracy: Fraction of the test images; an all-NaN output counts as class 0.
+        first_bad_step: First step, from 0 over the whole run, whose loss is not finite.
+        loss_scales: ``(step, scale)`` of the first step and of each change; empty without loss
+            scaling. Of more than `MOST_SCALE_CHANGES` it holds the first ones and the last.
         weights_sha256: Hash of all weights at the end, in layer order.
     """
 
@@ -94,8 +87,6 @@ class TrainingRun:
             raise ValueError("losses is empty; a run has at least one epoch")
         if not 0 <= self.test_accuracy <= 1:
             raise ValueError(f"test_accuracy {self.test_accuracy} is not a fraction of 1")
-        if self.first_bad_step is not None and self.first_bad_step < 0:
-            raise ValueError(f"first_bad_step {self.first_bad_step} is negative")
 
     @property
     def final_loss_scale(self) -> float | None:
@@ -105,17 +96,14 @@ class TrainingRun:
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """One timed training.
+    """One timed training; None is what was not measured or what the system does not tell.
 
     Attributes:
         run: What the training computed.
-        seconds: Wall time of the training alone; None where timing was disabled.
+        seconds: Wall time of the training alone.
         cpu_seconds: CPU time of all threads of the process over the same span.
-        peak_memory_bytes: Peak resident memory of the process during the run on a CPU,
-            peak memory allocated on the device on a GPU; None where the system does not
-            tell.
-        state: What the GPU went through during the run; None on a CPU or where NVML does
-            not tell.
+        peak_memory_bytes: Resident in the process on a CPU, allocated on the device on a GPU.
+        state: What the GPU went through, by NVML.
     """
 
     run: TrainingRun
@@ -123,12 +111,6 @@ class Round:
     cpu_seconds: _Seconds | None
     peak_memory_bytes: _Positive | None
     state: GpuState | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("seconds", "cpu_seconds"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} {value} is not a positive time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +124,7 @@ class Turns:
             precisions; the same for all precisions of a session.
         warm_up: Turns before the first one that counts.
         steady: Whether the turns had stopped becoming faster by then.
-        state: What the GPU went through during the turns; None on a CPU or where NVML does not
-            tell.
+        state: What the GPU went through, by NVML.
     """
 
     steps: _Positive
@@ -154,13 +135,8 @@ class Turns:
     state: GpuState | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not self.seconds:
-            raise ValueError(
-                f"{len(self.seconds)} turns of {self.steps} steps; give at least 1 of 1"
-            )
-        for value in (*self.seconds, *(seconds for _, seconds in self.calibrators)):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"seconds {value} is not a positive time")
+        if not self.seconds:
+            raise ValueError("0 turns; give at least 1")
 
     @property
     def step_seconds(self) -> tuple[float, ...]:
@@ -181,10 +157,8 @@ class DataInfo:
 class Environment:
     """The machine and the software that a measurement was taken with.
 
-    ``None`` means that it does not apply (a driver without a GPU) or that the system
-    does not tell; ``cpu_features`` is None in records of versions 1 and 2 too. ``code`` is a
-    digest of this project's source files, ``"unknown"`` in records of version 1; ``commit``
-    names the commit they came from, for people.
+    None is what does not apply (a driver without a GPU) or what the system does not tell. ``code``
+    is a digest of this project's source files; ``commit`` names where they came from, for people.
     """
 
     device_kind: str
@@ -221,21 +195,14 @@ class Record:
 
     Attributes:
         precision: The precision, whole, so that a record explains itself.
-        config: The numbers trained with.
-        data: The images trained on.
-        environment: The machine and the software.
         companions: Names of the other precisions that shared the process, sorted. Their models
-            stay in memory and share the caches, so they belong to the workload. Records of older
-            versions do not say them; `cnnprec.records.read_sessions` takes them from the file.
+            stay in memory and share the caches, so they belong to the workload.
         jit_compiled: Whether XLA compiled the training step, after Keras' rule.
         warm_up_seconds: Wall time of building, tracing and compiling, with the steps of
             the first execution; None where timing was disabled.
         rounds: The whole trainings in the order in which they ran.
-        turns: The timed turns; None where there were none.
-        diagnosis: Why the first run that did not train went wrong, found by replaying it;
-            None if all trained.
+        diagnosis: Why the first run that did not train went wrong, found by replaying it.
         numerics: What was found out about the numbers themselves; None where it was not asked.
-        schema_version: Version of this layout.
     """
 
     precision: Precision
@@ -261,18 +228,13 @@ class Record:
         """This record as JSON types."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         for entry in plain["rounds"]:
-            _map_losses(entry["run"], encode)
+            entry["run"] = _map_losses(entry["run"], encode)
         plain["numerics"] = encode(plain["numerics"])
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Record:
-        """Reads back what `to_dict` wrote.
-
-        Raises:
-            ValueError: The layout is of another version, a field is missing or of the
-                wrong type, or a value is out of its range. The message says where.
-        """
+        """Reads back what `to_dict` wrote; ValueError says what is wrong with it, and where."""
         version: Any = plain.get("schema_version")
         if version not in range(1, SCHEMA_VERSION + 1):
             raise ValueError(
@@ -287,8 +249,7 @@ class Record:
             for newer in range(version + 1, 4):
                 decoded["environment"] = {**decoded["environment"], **_NEW_IN[newer]}
             decoded["rounds"] = [
-                {**entry, "run": _map_losses(dict(entry["run"]), decode)}
-                for entry in plain["rounds"]
+                {**entry, "run": _map_losses(entry["run"], decode)} for entry in plain["rounds"]
             ]
             decoded["numerics"] = _decode_rows(plain.get("numerics"))
             return msgspec.convert(decoded, cls)
@@ -313,8 +274,7 @@ def _decode_rows(numerics: Mapping[str, Any] | None) -> dict[str, Any] | None:
 _ROWS = ("probes", "tensors")
 
 
-def _map_losses(run: dict[str, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:
-    for field in ("losses", "first_losses"):
-        run[field] = [convert(value) for value in run[field]]
-    run["loss_scales"] = [[step, convert(scale)] for step, scale in run["loss_scales"]]
-    return run
+def _map_losses(run: Mapping[str, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:
+    changed = {name: list(map(convert, run[name])) for name in ("losses", "first_losses")}
+    scales = [[step, convert(scale)] for step, scale in run["loss_scales"]]
+    return {**run, **changed, "loss_scales": scales}

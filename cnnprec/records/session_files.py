@@ -11,10 +11,7 @@ _NUMBERED = re.compile(r"(\d{4,})_(.+)")
 
 
 def session_files(folder: Path) -> list[Path]:
-    """All that has the name of a saved session, one level of subfolders included.
-
-    Several links to one folder, or to this one, are one folder.
-    """
+    """All JSON files, one level of subfolders included; links to one folder are one folder."""
     if not folder.exists():
         return []
     entries = sorted(folder.iterdir())

@@ -33,17 +33,11 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
     The text is on the disk, in a hidden file, before it gets its name. The number is claimed with
     a second hidden file, which only one process can create. Numbers in subfolders are taken too.
 
-    Args:
-        folder: Where to; it is made if it is missing.
-        name: What was given to ``--benchmark-save``.
-        output: pytest-benchmark's JSON of the session; it is not changed.
-
     Returns:
         The file, ``NNNN_name.json``.
 
     Raises:
-        SaveError: `check_name` refuses the name, a number is not finite, or the folder cannot be
-            written.
+        SaveError: The name is refused, a number is not finite, or the folder cannot be written.
     """
     check_name(name)
     text = _layout(_slim(output))
@@ -59,11 +53,7 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuses what cannot be part of a file name.
-
-    Raises:
-        SaveError: It cannot; the message shows the name and what is accepted.
-    """
+    """Refuses what cannot be part of a file name, by a SaveError."""
     held = name.isprintable() and not _NOT_IN_A_NAME.search(name)
     if not name or not held or len(name.encode()) > _LONGEST_NAME:
         raise SaveError(
@@ -93,22 +83,16 @@ def _publish(hidden: Path, folder: Path, name: str) -> Path:
             with contextlib.suppress(OSError):
                 claim.unlink()
         with contextlib.suppress(OSError):  # The session is saved; this only makes it last.
-            _sync_folder(folder)
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         return path
 
 
 def _numbers(folder: Path) -> set[int]:
-    return {
-        number for path in session_files(folder) if (number := session_number(path)) is not None
-    }
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return {session_number(path) or 0 for path in session_files(folder)}
 
 
 def _slim(output: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file, or replaces it, in one moment.
-
-    Raises:
-        OSError: It cannot be written; what was there before is still there.
-    """
+    """Writes or replaces a file in one moment; at an OSError what was there is still there."""
     with written_beside(path.parent, text) as hidden:
         hidden.replace(path)
 
