@@ -31,8 +31,8 @@ def main() -> None:
                 + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items())
                 + "\n}\n"
             )
+            PAGE.write_text(page(found))
             print(key, *found[key], flush=True)  # noqa: T201
-    PAGE.write_text(page(found))
 
 
 main()

@@ -133,7 +133,7 @@ def flipped_weight(bit: int, step: int = 5) -> Patch:
         def update(self, gradient, variable, rate):
             original(self, gradient, variable, rate)
             if of("dense1")(variable):
-                value = tf.convert_to_tensor(variable.value)
+                value = tf.convert_to_tensor(variable)
                 flip = bits(value, lambda i: tf.bitwise.bitwise_xor(i, 1 << bit))
                 now = tf.cast(self.iterations, tf.int32) == step
                 variable.assign(tf.where(now, only_first(value, flip), value))
@@ -270,7 +270,7 @@ FAULTS = (
     Fault("15b unscaled twice", gradients(lambda g, v: g / 2.0**15), ("mixed_half",), "gradient"),
     Fault(
         "16 scale never backs off",
-        method(SCALER, "stateful_handle_non_finite_grads", lambda self: None),
+        method(SCALER, "_stateful_handle_non_finite_grads", lambda self: None),
         ("mixed_half",),
     ),
     Fault(
