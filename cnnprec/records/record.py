@@ -253,7 +253,7 @@ class Record:
             ]
             decoded["numerics"] = _decode_rows(plain.get("numerics"))
             return msgspec.convert(decoded, cls)
-        except (msgspec.ValidationError, KeyError, TypeError) as error:
+        except (msgspec.ValidationError, LookupError, TypeError) as error:
             raise ValueError(f"not a record of schema version {version}: {error}") from error
 
 
