@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from cnnprec.diagnosis.dtypes import audit_dtypes
     from cnnprec.measurement.measure import measure
     from cnnprec.numerics.run_probes import run_probes
-    from cnnprec.precision.precisions import (
-        PRECISIONS,
-        Precision,
-        get_precision,
-        parse_precisions,
-    )
+    from cnnprec.precision.precisions import PRECISIONS, Precision, get_precision, parse_precisions
     from cnnprec.records.read_sessions import read_sessions
     from cnnprec.training.model import build_model
     from cnnprec.training.trainer import train

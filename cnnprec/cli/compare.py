@@ -8,15 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import (
-    Commands,
-    Parser,
-    add_limits,
-    drop_output,
-    note,
-    say,
-    terminal_width,
-)
+from cnnprec.cli.console import Commands, Parser, add_limits, drop_output, note, say, terminal_width
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline

@@ -3,9 +3,8 @@
 A run that went wrong is replayed from its seed, one step at a time and with every tensor looked
 at. So watching costs nothing where nothing is wrong, and the look afterwards can be thorough.
 
-A tensor is bad if it holds a NaN, an infinity, or a number within a factor of two of the
-largest finite one of its dtype: from there on sums overflow. Tensors are looked at in the
-order in which a step computes them; the first bad one is where the trouble began.
+A tensor is bad if it holds a NaN, an infinity, or a number within a factor of two of the largest
+finite one of its dtype. The first bad one in the order of computing is where the trouble began.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
 """Numeric probes: single operations of TensorFlow and Keras, held to derived bounds.
 
-A probe draws representable inputs from a seed, runs one operation in one dtype, and
-compares the result with a reference in NumPy that knows nothing of TensorFlow. The layers
-that the CNN uses are run as Keras layers, with their gradients; reductions and casts are
-run as TensorFlow operations. `cnnprec.numerics.bounds` derives how large the error may be.
-
-A probe above its bound is a wrong result, not noise. Results that TensorFlow itself gets
-wrong today are listed by `known_defects`; their bounds are the same as everyone's.
+A probe draws representable inputs from a seed, runs one operation in one dtype, and compares the
+result with a reference in NumPy. The CNN's layers run as Keras layers, with their gradients. Above
+its bound a result is wrong, not noisy; `known_defects` lists what TensorFlow gets wrong today.
 """
 
 from __future__ import annotations
@@ -42,11 +38,9 @@ class Probe:
 
     Attributes:
         name: What is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``.
-        dtype: Type of operands and result; for casts, of the result.
-        operation: What to run and what to expect.
+        dtype: Of operands and result; for casts, of the result.
         graph: Whether it runs inside a `tf.function`, not eagerly.
-        cpu_only: Whether the expectation is a convention measured on CPUs, which other
-            devices may break without being wrong.
+        cpu_only: Whether what is expected is a convention of CPUs, which others may break.
     """
 
     name: str

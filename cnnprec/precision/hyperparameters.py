@@ -46,17 +46,11 @@ _Fault = tuple[Severity, str]
 
 @dataclasses.dataclass(frozen=True)
 class _Rules:
-    """What the formulas of one optimizer need from the type of the variables.
+    """What the formulas of one optimizer need from the type of the variables."""
 
-    Attributes:
-        at_one: By name of a decay rate, what it does that is rounded to 1.
-        corrected: Whether epsilon is added to the root of v / (1 - beta_2^t), not that of v.
-        trust_ratio: Whether the update is divided by its norm.
-    """
-
-    at_one: Mapping[str, _Fault]
-    corrected: bool = True
-    trust_ratio: bool = False
+    at_one: Mapping[str, _Fault]  # by name of a decay rate, what it does that is rounded to 1
+    corrected: bool = True  # is epsilon added to the root of v / (1 - beta_2^t), not that of v?
+    trust_ratio: bool = False  # is the update divided by its norm?
 
 
 _NO_CORRECTION = (

@@ -4,13 +4,6 @@ Load it with ``pytest_plugins = ["cnnprec.pytest_plugin"]`` in a top-level ``con
 ``pytest -p cnnprec.pytest_plugin``. It does not load itself, because options as general as
 ``--profile`` would collide with other plugins in environments that only happen to have this
 package.
-
-The plugin adapts pytest and pytest-benchmark to the package; it decides nothing itself. A test is
-a benchmark because it is marked so::
-
-    @pytest.mark.precision_benchmark
-    def test_training(precision, measure):
-        measure(precision)
 """
 
 pytest_plugins = [

@@ -21,13 +21,7 @@ from cnnprec.reports.baseline import describe_baseline
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.judge_saved import not_whole
-from cnnprec.verdicts.verdict import (
-    PRECISION_METRICS,
-    SESSION_METRICS,
-    Comparison,
-    Metric,
-    Verdict,
-)
+from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS, Comparison, Metric, Verdict
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -214,11 +214,10 @@ def read_sessions(
     Args:
         folder: Where sessions are saved. One that does not exist holds none.
         pattern: Which of them: a number (``3`` or ``0003``), the name given to
-            ``--benchmark-save``, the beginning of a file name, with or without the subfolder, a
-            glob for one of these, or the path of a file anywhere. None for all.
+            ``--benchmark-save``, the beginning of a file name, a glob for one of these, or the path
+            of a file anywhere. None for all.
 
-    Returns:
-        The sessions, oldest first; and what is not readable as one, or a copy of another.
+    Returns the sessions, oldest first; and what is not readable as one, or a copy of another.
     """
     folder = Path(folder)
     try:

@@ -16,15 +16,9 @@ _TF32_CAPABILITY = (8, 0)
 def select_device(name: str) -> str:
     """Makes TensorFlow compute on one device; must come before TensorFlow's first operation.
 
-    Args:
-        name: ``auto`` (the first GPU if there is one, else the CPU), ``cpu``, ``gpu`` (the
-            first) or ``gpu:N``.
-
-    Returns:
-        ``"cpu"`` or ``"gpu:N"``.
-
-    Raises:
-        DeviceError: There is no such device, or TensorFlow already uses another one.
+    The name is ``auto`` (the first GPU if there is one, else the CPU), ``cpu``, ``gpu`` (the first)
+    or ``gpu:N``. Returns ``"cpu"`` or ``"gpu:N"``; a DeviceError says that there is no such device,
+    or that TensorFlow already uses another one.
     """
     check_device_name(name)
     gpus = tf.config.list_physical_devices("GPU")

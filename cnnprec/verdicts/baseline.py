@@ -37,11 +37,7 @@ def select(
     stack, the project's own code apart. The newest group with `ENOUGH` sessions is taken; if there
     is none, the newest. With ``vary``, groups that differ in what is varied come first
     (docs/comparing.md has the reasons).
-
-    Args:
-        sessions: The saved sessions, in any order.
-        current: The records of the current session by precision; they may have no rounds.
-        vary: Names of the stack that are meant to differ; None for all.
+    The records of the current session may have no rounds yet.
     """
     kept, copies = without_copies(sessions)
     unfit: list[tuple[SavedSession, str]] = list(copies)

@@ -107,14 +107,8 @@ def compare_pairs(
 ) -> Comparison:
     """Judges B by A from pairs of sessions that ran next to each other.
 
-    Args:
-        pairs: ``(A, B)``, in the order in which they ran; at least two.
-        tolerance: See `Limits`.
-        margin: See `Limits`.
-        looks: How often the pairs are looked at, this time included; they share the error of 5 %.
-
-    Raises:
-        ValueError: Sessions that measured different precisions.
+    At least two ``(A, B)``, in the order in which they ran, of the same precisions, else there is a
+    ValueError. `looks` is how often they are looked at; all looks share the error of 5 %.
     """
     names = list(pairs[0][0])
     for a, b in pairs:
@@ -186,8 +180,5 @@ def _completeness(due: set[str], measured: set[str]) -> Judgement:
     if not due:
         reason = "nothing was compared at all"
     return Judgement(
-        Metric.COMPLETENESS,
-        "",
-        Verdict.FAIL if missing else verdict,
-        "; ".join(problems) or reason,
+        Metric.COMPLETENESS, "", Verdict.FAIL if missing else verdict, "; ".join(problems) or reason
     )

@@ -23,10 +23,8 @@ def compare_sessions(
 
     Args:
         baseline: Saved sessions, such as ``cnnprec.read_sessions(folder)[0]``, in any order.
-        current: The session to judge: a record for each precision by its name, such as
-            `cnnprec.measure` returns.
-        vary: Names of the software that may differ, such as ``frozenset({"driver"})``; None for
-            all of it.
+        current: The session to judge, such as `cnnprec.measure` returns.
+        vary: Software that may differ, such as ``frozenset({"driver"})``; None for all of it.
         limits: How much growth is too much; None for the usual limits.
 
     Returns:

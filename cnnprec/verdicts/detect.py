@@ -44,13 +44,8 @@ class Reach:
 def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) -> Reach:
     """What a comparison with these sessions, which can be compared, finds.
 
-    Args:
-        baseline: The sessions.
-        limits: How much slower is too slow.
-        asked: The slowdown that has to be found; None for the margin of speed.
-
-    Raises:
-        ValueError: What was asked is not above the tolerance and up to 100 %.
+    What is asked, a slowdown above the tolerance and up to 1 or else a ValueError, is the margin of
+    speed where it is None.
     """
     tolerance = limits.speed.tolerance
     if asked is None:

@@ -27,11 +27,7 @@ def equivalence(differences: Sequence[float], margin: float, level: float = LEVE
     Two one-sided t tests, one against each end of the margin (Schuirmann, 1987). Both reject at
     ``level`` exactly if the interval of confidence 1 - 2 level lies within the margin. Too few or
     too scattered pairs are never equivalent.
-
-    Args:
-        differences: New less old of each pair, at least 2; accuracies as fractions of 1.
-        margin: Difference that does not matter, a fraction above 0.
-        level: Error probability of each of the two tests, above 0 and below 0.5.
+    Differences are new less old, at least 2, of accuracies as fractions of 1, as the margin is.
     """
     count = len(differences)
     mean, deviation = moments(differences)

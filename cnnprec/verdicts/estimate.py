@@ -57,15 +57,10 @@ def predict(
     effect). The further the machine's state is from those that the baseline met, the wider it is,
     and so is it where the new session's own turns disagree more than the sessions do.
 
-    Args:
-        line: Through the baseline's sessions.
-        new: Logarithm of the new session's time.
-        state: Of its machine; None to do without.
-        variance: Of a session about the line; None for the line's own.
-        freedom: Degrees of freedom of the variance; None for the line's own.
-        tolerance: Relative slowdown that is accepted, 0 or more.
-        level: Error probability of the test and of each bound, above 0 and below 0.5.
-        new_error: `standard_error` of the turns of the new session, 0 or more.
+    `new` is the logarithm of the new session's time, `new_error` the `standard_error` of its turns,
+    `tolerance` the relative slowdown that is accepted, `level` the error probability of the test
+    and of each bound. Variance and degrees of freedom of a session about the line are the line's
+    own unless given.
     """
     variance = line.variance if variance is None else variance
     return _estimate(
@@ -87,16 +82,10 @@ def paired(
 ) -> Estimate:
     """Compares sessions that were measured in pairs, old and new next to each other.
 
-    This is the one-sided paired t test, at the point where the machine's state did not differ
-    within the pairs. `Estimate.check` tests the same hypothesis by `sign_flip`, which needs
-    symmetry in place of normality. It has no p value below 2**-n: with fewer than 5 pairs it never
-    gets below 0.05.
-
-    Args:
-        ratios: Logarithms of new over old, at least 2.
-        states: New less old of the machine's states; None to do without.
-        tolerance: Relative slowdown that is accepted, 0 or more.
-        level: Error probability of the test and of each bound, above 0 and below 0.5.
+    The one-sided paired t test, at the point where the machine's state did not differ within the
+    pairs; `ratios` are logarithms of new over old, `states` the differences of the states, if they
+    are known. `Estimate.check` tests the same by `sign_flip`, which needs symmetry in place of
+    normality; its p value is at least 2**-n.
     """
     line = fit(ratios, states)
     limit = math.log(1 + tolerance)

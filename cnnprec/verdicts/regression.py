@@ -1,11 +1,8 @@
 """A time given the state of the machine: Bayesian linear regression.
 
-The logarithm of a session's time is linear in the state of its machine, plus noise. A state is the
-mean logarithm of the calibrators' times and, on a GPU that tells it, the logarithm of the time of a
-clock cycle. The slopes have a prior, because a few sessions that met one state of the machine say
-nothing about them; the level and the size of the noise have none. The prediction has Student's t
-distribution with n - 1 degrees of freedom, exactly so if the prior holds (Gelman et al., "Bayesian
-Data Analysis", third edition, sections 14.2 and 14.8). docs/comparing.md derives it.
+The slopes have a prior, because a few sessions that met one state of the machine say nothing about
+them; the level and the size of the noise have none (Gelman et al., "Bayesian Data Analysis", third
+edition, sections 14.2 and 14.8). docs/comparing.md derives the prediction.
 """
 
 from __future__ import annotations
