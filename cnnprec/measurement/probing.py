@@ -95,7 +95,9 @@ def replay_in_float64(trainer: Trainer) -> tuple[tuple[float, ...], tuple[Tensor
     adam = _Adam(trainer)
     losses: list[float] = []
     rows: list[TensorErrors] = []
-    for step, (images, labels) in enumerate(trainer.batches.take(FLOAT64_STEPS)):
+    for step, (images, labels) in enumerate(
+        trainer.batches.take(min(FLOAT64_STEPS, trainer.config.steps))
+    ):
         before = [as_float64(v) for v in variables]
         trainer.take(1)
         right = float64_step(

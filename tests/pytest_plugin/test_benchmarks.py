@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parents[2]
 # A training of a second: 2 steps a run on the generated images.
 SMALL = [
     *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
-    "--turns=0",
+    *("--turns=0", "--numerics=off"),
 ]
 # What a usage error must never have reached.
 NO_TRAINING = re.compile(r"RESULTS|test_training\.py [.FE]")

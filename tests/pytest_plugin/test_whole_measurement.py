@@ -9,7 +9,7 @@ from cnnprec.records.record import Record
 
 SMALL = [
     *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
-    "--turns=0",
+    *("--turns=0", "--numerics=off"),
 ]
 FILE = """
 import time

@@ -110,8 +110,13 @@ def test_other_bits_of_the_same_probes_fail_where_the_stack_is_the_same():
     ],
 )
 def test_only_a_precision_that_cannot_train_may_end_otherwise(precision, outcome, expected):
-    made = record(precision, rounds=(a_round(outcome=outcome),))
+    long = dataclasses.replace(record().config, epochs=4)  # 40 steps
+    made = record(precision, rounds=(a_round(outcome=outcome),), config=long)
     assert (wrong(made) == {}) is expected
+
+
+def test_too_short_a_work_need_not_fail():
+    assert wrong(record("half", rounds=(a_round(outcome=Outcome.TRAINED),))) == {}
 
 
 @pytest.mark.parametrize(
