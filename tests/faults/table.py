@@ -5,12 +5,12 @@ from typing import Any
 
 HEAD = """# Which faults are seen
 
-Faults injected into TensorFlow and Keras, each in a training of one seed and the probes (quick
+Faults injected into TensorFlow and Keras, each in a training of one seed (the first three: two or three seeds) and the probes (quick
 profile, Fashion-MNIST, CPU), and the checks that fail. Written by `python -m tests.faults`; the
 faults are in `tests/faults/rows.py`.
 
-* *no baseline*: the checks of `benchmarks/test_numerics.py`.
-* *same stack*: verdicts against a healthy baseline of the same software. Bits count.
+* *no baseline*: the checks of `benchmarks/test_numerics.py`: operations, first_steps, learning.
+* *same stack*: the verdicts on outcome, accuracy and numerics against a healthy baseline of the same software. Bits count.
 * *other stack*: the same with another TensorFlow, so that other bits are a notice only.
 * *place*: whether a sentence names the operation or the weight, for faults that have one.
 
@@ -25,7 +25,10 @@ def page(found: Mapping[str, Any]) -> str:
     ]
     for key, (alone, same, other, placed) in found.items():
         fault, precision = key.split(" | ")
-        cells = [", ".join(side) or "**missed**" for side in (alone, same, other)]
+        cells = [
+            "all three" if len(side) == 3 else ", ".join(side) or "**missed**"
+            for side in (alone, same, other)
+        ]
         place = {True: "yes", False: "no", None: "-"}[placed]
         rows.append(f"| {fault} | {precision} | {' | '.join(cells)} | {place} |")
     count = len(found)

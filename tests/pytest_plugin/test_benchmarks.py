@@ -488,4 +488,6 @@ def test_interruption_relies_on_attributes_that_pytest_benchmark_still_has(pytes
 
 
 def test_outcome_names_are_those_of_the_documents():
-    assert [outcome.value for outcome in Outcome] == ["trained", "diverged", "frozen"]
+    assert [outcome.value for outcome in Outcome] == [
+        *("trained", "diverged", "frozen", "not_learning")
+    ]
