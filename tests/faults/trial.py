@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 from cnnprec.measurement import probing
+from cnnprec.measurement.environment import describe_environment
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Record, Round
 from cnnprec.training.trainer import Trainer
@@ -40,7 +41,11 @@ def measured(precision: str) -> Record:
     probing.probe.cache_clear()
     numerics = probing.examine(trainer, "quick")
     probing.probe.cache_clear()
-    return record(precision, tuple(rounds), config=CONFIG, numerics=numerics)
+    # The limits depend on where it ran.
+    environment = describe_environment("CPU")
+    return record(
+        precision, tuple(rounds), config=CONFIG, numerics=numerics, environment=environment
+    )
 
 
 @functools.cache
