@@ -1,7 +1,7 @@
 """Paired A/B: two interpreters or two checkouts, measured by whole processes in turns.
 
 Pair 1 runs A then B, pair 2 B then A, and so on. The pairs are judged at looks planned beforehand,
-between which the error of 5 % is split evenly (Bonferroni). Everything lies in one folder::
+which share the error of 5 % evenly (Bonferroni). Everything lies in one folder::
 
     plan.json             what is compared; a second start must ask for the same
     sessions/0001-A.json  one session, complete: its process ended with code 0

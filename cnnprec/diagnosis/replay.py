@@ -1,7 +1,6 @@
 """Where a training broke, and why: the first bad tensor and the numbers that explain it.
 
-A run that went wrong is replayed from its seed, one step at a time and with every tensor looked
-at. So watching costs nothing where nothing is wrong, and the look afterwards can be thorough.
+A run that went wrong is replayed from its seed, one step at a time, every tensor looked at.
 
 A tensor is bad if it holds a NaN, an infinity, or a number within a factor of two of the largest
 finite one of its dtype. The first bad one in the order of computing is where the trouble began.

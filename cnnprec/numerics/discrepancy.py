@@ -16,10 +16,9 @@ class Discrepancy:
     """How a computed array differs from its enclosure.
 
     Attributes:
-        max_error_over_bound: Above 1 the result is wrong. Infinite where a NaN or infinity is
-            missing, misplaced or unexpected.
-        signed_mean_error: Mean of (computed - exact) / bound over finite elements; near 0
-            for rounding to nearest. NaN if there is no finite element.
+        max_error_over_bound: Above 1 the result is wrong; infinite where a NaN or infinity is not
+            as expected.
+        signed_mean_error: Mean of (computed - exact) / bound over finite elements; NaN without any.
         outward_mean_error: The same of magnitudes: negative if they are truncated.
         worst_index: Of the element with the largest error over bound, which the others show.
     """

@@ -32,8 +32,7 @@ class ProbeResult(Discrepancy):
         device: Where it ran, ``"CPU"`` or ``"GPU"``.
         elements, sha256: Of the result: their number, and the hash of its bytes in C order.
         repeats: Whether a second run gave the same bytes.
-        known_defect: The section of docs/known-defects.md that describes why TensorFlow is
-            outside the bound here; None where it should not be.
+        known_defect: The section of docs/known-defects.md that says why it is outside the bound.
     """
 
     name: str

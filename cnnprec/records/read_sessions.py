@@ -212,7 +212,7 @@ def read_sessions(
     """Reads the saved sessions of a folder and of its subfolders, one level deep.
 
     Args:
-        folder: Where sessions are saved. One that does not exist holds none.
+        folder: Where sessions are saved.
         pattern: Which of them: a number (``3`` or ``0003``), the name given to
             ``--benchmark-save``, the beginning of a file name, a glob for one of these, or the path
             of a file anywhere. None for all.

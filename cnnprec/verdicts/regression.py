@@ -1,8 +1,7 @@
 """A time given the state of the machine: Bayesian linear regression.
 
 The slopes have a prior, because a few sessions that met one state of the machine say nothing about
-them; the level and the size of the noise have none (Gelman et al., "Bayesian Data Analysis", third
-edition, sections 14.2 and 14.8). docs/comparing.md derives the prediction.
+them. docs/comparing.md derives the prediction and has the source.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Comparison, Limits, Verd
 BASELINES = (5, 8)
 """Numbers of baseline sessions, written m in the tables."""
 
-GAPS = (0, 5, 10)
+GAPS = (0, 10, 30)
 """Numbers of sessions left out between a baseline and the session that it judges."""
 
 PAIRS = (6, 12)

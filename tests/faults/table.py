@@ -11,8 +11,8 @@ fail. Written by `python -m tests.faults`; the
 faults are in `tests/faults/rows.py`.
 
 * *no baseline*: the checks of `benchmarks/test_numerics.py`: operations, first_steps, learning.
-* *same stack*: the verdicts on outcome, accuracy and numerics against a healthy baseline of the same
-  software. Bits count.
+* *same stack*: the verdicts on outcome, accuracy and numerics against a healthy baseline of the
+  same software. Bits count.
 * *other stack*: the same with another TensorFlow, so that other bits are a notice only.
 * *place*: whether a sentence names the operation or the weight, for faults that have one.
 

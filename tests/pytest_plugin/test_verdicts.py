@@ -17,6 +17,7 @@ from cnnprec.pytest_plugin import options
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.comparability import FIELDS, STACK_NAMES, Part
+from cnnprec.verdicts.judge_numbers import Check
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS
 from tests.support.mutations import NOT_COMPARED, PATHS, changed
 from tests.support.project import DUE, Project
@@ -28,7 +29,7 @@ from tests.support.session_bytes import MOST_BYTES
 def test_same_speed_passes_and_the_verdicts_come_last(saved):
     result = saved.compare("-v")
     assert result.ret == 0
-    result.assert_outcomes(passed=2 + DUE, deselected=2)
+    result.assert_outcomes(passed=2 + DUE, deselected=2 + 2 * len(Check))
     lines = [line for line in result.outlines if "PASSED" in line]
     assert all("test_training" in line for line in lines[:2])
     assert all("test_verdict" in line for line in lines[2:])
@@ -226,7 +227,7 @@ def test_session_with_a_failed_body_is_saved_as_failed_and_never_a_baseline(save
 def test_session_with_a_failed_body_is_invalid_though_its_times_are_the_same(saved):
     saved.plan(half={"fails": True})
     result = saved.compare()
-    result.assert_outcomes(passed=1 + DUE - 1, failed=2, deselected=2)
+    result.assert_outcomes(passed=1 + DUE - 1, failed=2, deselected=2 + 2 * len(Check))
     result.stdout.re_match_lines(
         [
             r".*INVALID: a test of the session failed, so what it measured is not whole.*",
@@ -268,7 +269,9 @@ def test_session_that_times_nothing_cannot_be_compared(saved, option):
 
 def test_verdicts_are_deselected_without_a_comparison(project):
     result = project.run("--precision=single")
-    result.assert_outcomes(passed=1, deselected=len(PRECISION_METRICS) + len(SESSION_METRICS))
+    result.assert_outcomes(
+        passed=1, deselected=len(PRECISION_METRICS) + len(SESSION_METRICS) + len(Check)
+    )
     result.stdout.no_fnmatch_line("*VERDICTS*")
 
 
@@ -311,7 +314,7 @@ def test_failed_training_has_no_passing_verdict(saved):
     saved.plan(crashes=True)
     result = saved.compare()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=2 + DUE, deselected=2)
+    result.assert_outcomes(failed=2 + DUE, deselected=2 + 2 * len(Check))
 
 
 # Verdicts other than speed.
@@ -322,7 +325,7 @@ def test_failed_training_has_no_passing_verdict(saved):
     [
         ({"outcome": "diverged"}, "seed 12: trained -> diverged"),
         ({"bytes": 900_000_000}, "peak memory grew by more than 10%"),
-        ({"bits": "b", "accuracy": 0.5}, "accuracy changed by -40.00 percentage points"),
+        ({"bits": "b", "accuracy": 0.5}, "every run has an accuracy of 50.00% or less"),
         ({"bits": "b"}, "though nothing in the stack changed"),
     ],
 )
@@ -340,7 +343,7 @@ def test_other_bits_of_another_stack_are_a_notice(saved):
 
     for path in saved.files():
         saved.edit(path, older)
-    saved.plan(single={"bits": "b", "loss": 1.5015})
+    saved.plan(single={"bits": "b", "loss": 1.500003})
     result = saved.compare()
     assert result.ret == 0
     result.stdout.re_match_lines(
@@ -348,7 +351,7 @@ def test_other_bits_of_another_stack_are_a_notice(saved):
             r"changed: tensorflow: 2\.0\.0 -> .*",
             r"compared with 6 saved sessions; what changed in the stack:",
             r"  tensorflow: 2\.0\.0 -> .*",
-            r"NOTICE single numerics: other bits .* differ by at most 1\.0e-03.*",
+            r"NOTICE single numerics: other bits .* differ by at most 2\.0e-06.*",
         ]
     )
 
@@ -377,7 +380,7 @@ def test_noise_gives_a_skip_with_its_reason_and_is_refused_where_a_verdict_is_re
         saved.edit(path, spread)
     result = saved.compare()
     assert result.ret == 0
-    result.assert_outcomes(passed=2 + DUE - 3, skipped=3, deselected=2)
+    result.assert_outcomes(passed=2 + DUE - 3, skipped=3, deselected=2 + 2 * len(Check))
     result.stdout.re_match_lines(
         [r"SKIPPED .*INCONCLUSIVE: time per step: growth of 10% cannot be excluded \(ratio.*"]
     )
@@ -388,7 +391,7 @@ def test_noise_gives_a_skip_with_its_reason_and_is_refused_where_a_verdict_is_re
 def test_an_inconclusive_verdict_is_a_failure_where_a_verdict_is_required(saved):
     saved.plan(half={"seconds": 2.07})
     assert saved.compare("--margin=5%").ret == 0
-    result = saved.compare("--margin=5%", "--require-verdict")
+    result = saved.compare("--margin=5%", "--detect=10%", "--require-verdict")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines([r".*INCONCLUSIVE: time per step: growth of 5% cannot be excl.*"])
 
