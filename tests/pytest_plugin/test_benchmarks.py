@@ -413,8 +413,8 @@ def write_data(project, **changed: bytes) -> str:
     [
         ({"train_images": IMAGES[:-20]}, "truncated"),
         ({"train_images": idx(2, 28, 27, content=bytes(2 * 28 * 27))}, "shape"),
-        ({"train_labels": idx(2, content=bytes([0, 10]))}, "label 10"),
-        ({"train_labels": idx(3, content=bytes(3))}, "3 labels"),
+        ({"train_labels": idx(2, content=bytes([0, 10]))}, "altered content"),
+        ({"train_labels": idx(3, content=bytes(3))}, "altered content"),
         ({}, "altered"),
     ],
     ids=["truncated", "wrong shape", "wrong label", "too many labels", "altered"],
