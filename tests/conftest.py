@@ -123,6 +123,12 @@ def pytest_collection_finish() -> None:
     _pass_over_what_is_there()
 
 
+@pytest.fixture(autouse=True)
+def _no_width(monkeypatch) -> None:
+    """Processes of pytest-xdist may say a width, which tables then fit."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _pass_over_what_a_file_leaves() -> Iterator[None]:
     yield

@@ -263,12 +263,12 @@ def test_other_machine_or_workload_is_incomparable(bench, capsys, other, message
 
 
 def test_every_difference_is_listed(bench, capsys):
-    bench.put(session(record("single", usable_cores=4, onednn=False), record("half")), "other.json")
+    bench.put(session(record("single", usable_cores=4, onednn=True), record("half")), "other.json")
     bench.tell(B={"session": "other.json"})
     assert bench.run() == 4
     text = text_of(capsys)
     assert "usable_cores: 2 -> 4" in text
-    assert "onednn: on -> off" in text
+    assert "onednn: off -> on" in text
 
 
 def test_other_precisions_are_incomparable(bench, capsys):

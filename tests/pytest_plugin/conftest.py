@@ -34,12 +34,6 @@ def project(pytester: pytest.Pytester, monkeypatch) -> Project:
     return project
 
 
-@pytest.fixture(autouse=True)
-def _no_width(monkeypatch):
-    """Processes of pytest-xdist may say a width, which tables then fit."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 @pytest.fixture(scope="session")
 def one_session(tmp_path_factory) -> dict[str, str]:
     """The text of a saved session, kept for all tests once one of them has saved it."""
