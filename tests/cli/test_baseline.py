@@ -190,7 +190,7 @@ def test_times_have_a_unit(text, seconds):
     assert baseline._time(text) == seconds
 
 
-def test_ctrl_c_stops_the_session_and_keeps_what_is_saved(place):
+def test_ctrl_c_stops_the_session_and_keeps_what_is_saved(place, usual_signals):
     # Too noisy to be done before the signal comes, however busy the machine.
     place.plan(noise=0.3, seconds=0.3)
     code = (
