@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from cnnprec.text import count_of
 from cnnprec.verdicts.case import ENOUGH, TIME, Case, Records
 from cnnprec.verdicts.estimate import predict
+from cnnprec.verdicts.judge_growth import lines
 from cnnprec.verdicts.limits import LimitTable
-from cnnprec.verdicts.moderation import moderate
-from cnnprec.verdicts.regression import fit
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import Metric
 
@@ -58,9 +57,7 @@ def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) 
         return Reach(asked, len(baseline), math.inf, "", ENOUGH - len(baseline))
     olds = {name: tuple(session[name] for session in baseline) for name in baseline[0]}
     cases = [Case(name, old, old[-1:]) for name, old in olds.items()]
-    known = [(case.logs(TIME)[0], case.states()) for case in cases]
-    lines = [fit(times, states and states[0]) for times, states in known]
-    variances, freedom = moderate([line.variance for line in lines], lines[0].freedom)
+    known = lines(TIME, cases)
 
     def effect(more: int) -> tuple[float, str]:
         """The largest detectable effect with so many more sessions, and its precision."""
@@ -75,7 +72,7 @@ def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) 
                 level=LEVEL * TIME.share / len(cases),
                 new_error=case.error(TIME),
             ).detectable
-            for case, line, variance in zip(cases, lines, variances, strict=True)
+            for case, (line, variance, freedom) in zip(cases, known, strict=True)
         }
         return max((value, name) for name, value in found.items())
 

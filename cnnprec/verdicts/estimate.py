@@ -49,6 +49,7 @@ def predict(
     freedom: float | None = None,
     tolerance: float,
     level: float = LEVEL,
+    strict: float | None = None,
     new_error: float = 0.0,
 ) -> Estimate:
     """Compares one new session with a line through the sessions of a baseline.
@@ -58,9 +59,9 @@ def predict(
     and so is it where the new session's own turns disagree more than the sessions do.
 
     `new` is the logarithm of the new session's time, `new_error` the `standard_error` of its turns,
-    `tolerance` the relative slowdown that is accepted, `level` the error probability of the test
-    and of each bound. Variance and degrees of freedom of a session about the line are the line's
-    own unless given.
+    `tolerance` the relative slowdown that is accepted, `level` the error probability of each bound
+    and `strict` that of the test whose power `detectable` states, the same unless given. So are
+    variance and degrees of freedom of a session about the line the line's own.
     """
     variance = line.variance if variance is None else variance
     return _estimate(
@@ -70,6 +71,7 @@ def predict(
         freedom=line.freedom if freedom is None else freedom,
         limit=math.log(1 + tolerance),
         level=level,
+        strict=strict,
     )
 
 
@@ -79,6 +81,7 @@ def paired(
     *,
     tolerance: float,
     level: float = LEVEL,
+    strict: float | None = None,
 ) -> Estimate:
     """Compares sessions that were measured in pairs, old and new next to each other.
 
@@ -99,6 +102,7 @@ def paired(
         freedom=line.freedom,
         limit=limit,
         level=level,
+        strict=strict,
         check=sign_flip([0.0 if abs(excess) <= ROUNDING else excess for excess in excesses]),
     )
 
@@ -110,6 +114,7 @@ def _estimate(
     *,
     limit: float,
     level: float,
+    strict: float | None,
     freedom: float,
     check: float | None = None,
 ) -> Estimate:
@@ -121,12 +126,13 @@ def _estimate(
     else:
         p_value = float(special.stdtr(freedom, -excess / error))
     reach = t_quantile(1 - level, freedom) * error
+    found = t_quantile(1 - (strict or level), freedom) * error
     return Estimate(
         ratio=or_infinite(math.exp, difference),
         low=or_infinite(math.exp, difference - reach),
         high=or_infinite(math.exp, difference + reach),
         p_value=p_value,
-        detectable=or_infinite(math.expm1, limit + reach + t_quantile(POWER, freedom) * error),
+        detectable=or_infinite(math.expm1, limit + found + t_quantile(POWER, freedom) * error),
         count=count,
         check=check,
     )

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from cnnprec.records.record import Record
 from cnnprec.text import count_of
 from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, TIME, Case, GrowthLimit, judgement_on
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
-from cnnprec.verdicts.regression import State, fit
+from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import holm
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
@@ -41,52 +42,38 @@ def tested(
         if (figures := case.figures(size)) is not None
         and len(figures[0]) >= (2 if case.paired else ENOUGH)
     ]
-    shown = _estimates(size, family, limits, level)
     # Holm's first step: what is found if this precision alone is slower.
-    strict = _estimates(size, family, limits, level * size.share / max(len(family), 1))
-    adjusted = holm([estimate.p_value for estimate in shown])
+    strict = level * size.share / max(len(family), 1)
+    estimates = _estimates(size, family, limits, level, strict)
+    adjusted = holm([estimate.p_value for estimate in estimates])
     return {
-        case.name: _tested(size, limits.of(size.metric, case.name), wide, narrow, p_value, level)
-        for case, wide, narrow, p_value in zip(family, shown, strict, adjusted, strict=True)
+        case.name: _tested(size, limits.of(size.metric, case.name), estimate, p_value, level)
+        for case, estimate, p_value in zip(family, estimates, adjusted, strict=True)
     }
 
 
 def _tested(
-    size: GrowthLimit,
-    limits: Limits,
-    shown: Estimate,
-    strict: Estimate,
-    p_value: float,
-    level: float,
+    size: GrowthLimit, limits: Limits, estimate: Estimate, p_value: float, level: float
 ) -> Tested:
     # The permutation test knows nothing of normal distributions: it has to agree.
-    agreed = shown.check is None or shown.check <= level
-    estimate = dataclasses.replace(shown, detectable=strict.detectable)
+    agreed = estimate.check is None or estimate.check <= level
     return Tested(limits, estimate, p_value <= level * size.share and agreed)
 
 
 def _estimates(
-    size: GrowthLimit, family: Sequence[Case], limits: LimitTable, level: float
+    size: GrowthLimit, family: Sequence[Case], limits: LimitTable, level: float, strict: float
 ) -> list[Estimate]:
     tolerances = [limits.of(size.metric, case.name).tolerance for case in family]
     both = list(zip(family, tolerances, strict=True))
     if any(case.paired for case in family):
         return [
-            _compare_logs(case, _states(case, size), *case.logs(size), 0.0, tolerance, level)
-            for case, tolerance in both
+            _compare_logs(c, _states(c, size), *c.logs(size), 0.0, tolerance, level, strict)
+            for c, tolerance in both
         ]
-    known = [_states(case, size) for case in family]
-    lines = [
-        fit(case.logs(size)[0], states and states[0])
-        for case, states in zip(family, known, strict=True)
-    ]
-    variances: Sequence[float] = [line.variance for line in lines]
-    freedoms = [float(line.freedom) for line in lines]
-    if size.metric is Metric.SPEED and lines:
-        variances, freedom = moderate(variances, min(line.freedom for line in lines))
-        freedoms = [freedom] * len(lines)
-    return [
-        predict(
+    found = []
+    for (case, tolerance), (line, variance, freedom) in zip(both, lines(size, family), strict=True):
+        states = _states(case, size)
+        estimate = predict(
             line,
             case.logs(size)[1][0],
             states and states[1][0],
@@ -94,12 +81,28 @@ def _estimates(
             freedom=freedom,
             tolerance=tolerance,
             level=level,
+            strict=strict,
             new_error=case.error(size),
         )
-        for (case, tolerance), line, states, variance, freedom in zip(
-            both, lines, known, variances, freedoms, strict=True
-        )
+        found.append(estimate)
+    return found
+
+
+def lines(size: GrowthLimit, cases: Sequence[Case]) -> list[tuple[Regression, float, float]]:
+    """The line through the old sessions of each case, its variance and degrees of freedom.
+
+    The variances of times borrow from each other.
+    """
+    known = [_states(case, size) for case in cases]
+    found = [
+        fit(case.logs(size)[0], states and states[0])
+        for case, states in zip(cases, known, strict=True)
     ]
+    if size.metric is not Metric.SPEED or not found:
+        return [(line, line.variance, line.freedom) for line in found]
+    least = min(line.freedom for line in found)
+    variances, freedom = moderate([line.variance for line in found], least)
+    return [(line, variance, freedom) for line, variance in zip(found, variances, strict=True)]
 
 
 def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | None:
@@ -109,8 +112,13 @@ def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | 
 
 def judge_speed(case: Case, found: Tested | None) -> Judgement:
     """Judges the times of a precision by their test; None if there were too few."""
+    return _hindered(case, case.new) or judge_growth(case, TIME, found)
+
+
+def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
+    """The judgement where a time of these records says nothing, whatever it is."""
     throttled: set[str] = set()
-    for record in case.new:
+    for record in records:
         done, due = len(record.rounds), record.config.runs
         if done < due:
             problem = f"only {done} of {due} runs were finished; run the session again"
@@ -118,13 +126,13 @@ def judge_speed(case: Case, found: Tested | None) -> Judgement:
         for timed in (*record.rounds, record.turns):
             if timed and timed.state:
                 throttled.update(timed.state.throttled)
-    if throttled:
-        problem = (
-            f"the GPU was slowed down during the measurement ({', '.join(sorted(throttled))}); "
-            "mend its cooling or power supply and measure again"
-        )
-        return judgement_on(Metric.SPEED, case, Verdict.INCONCLUSIVE, problem)
-    return judge_growth(case, TIME, found)
+    if not throttled:
+        return None
+    problem = (
+        f"the GPU was slowed down during the measurement ({', '.join(sorted(throttled))}); "
+        "mend its cooling or power supply and measure again"
+    )
+    return judgement_on(Metric.SPEED, case, Verdict.INCONCLUSIVE, problem)
 
 
 def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
@@ -141,11 +149,11 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
     new = [statistics.fmean(row) for row in zip(*(n for _, n in logs), strict=True)]
     error = math.sqrt(math.fsum(case.error(TIME) ** 2 for case in cases)) / len(cases)
     allowed = _mean_limits([limits.of(Metric.SPEED, case.name) for case in cases])
-    shown, strict = (
-        _compare_logs(together, together.states(), old, new, error, allowed.tolerance, chosen)
-        for chosen in (level, level * ALL_TIMES.share)
+    levels = level, level * ALL_TIMES.share
+    estimate = _compare_logs(
+        together, together.states(), old, new, error, allowed.tolerance, *levels
     )
-    found = _tested(ALL_TIMES, allowed, shown, strict, shown.p_value, level)
+    found = _tested(ALL_TIMES, allowed, estimate, estimate.p_value, level)
     return judge_growth(together, ALL_TIMES, found)
 
 
@@ -166,14 +174,16 @@ def _compare_logs(
     error: float,
     tolerance: float,
     level: float,
+    strict: float,
 ) -> Estimate:
     """Compares logarithms of figures, given the machine's state of the sessions if it is known."""
     if case.paired:
         ratios = [b - a for a, b in zip(old, new, strict=True)]
         moved = states and [tuple(np.subtract(b, a).tolist()) for a, b in zip(*states, strict=True)]
-        return paired(ratios, moved, tolerance=tolerance, level=level)
+        return paired(ratios, moved, tolerance=tolerance, level=level, strict=strict)
     line, state = fit(old, states and states[0]), states and states[1][0]
-    return predict(line, new[0], state, tolerance=tolerance, level=level, new_error=error)
+    levels = {"level": level, "strict": strict}
+    return predict(line, new[0], state, tolerance=tolerance, new_error=error, **levels)
 
 
 def judge_growth(case: Case, size: GrowthLimit, found: Tested | None) -> Judgement:
