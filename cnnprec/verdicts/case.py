@@ -123,7 +123,7 @@ class Case:
 
 def machine_state(record: Record) -> State | None:
     """How slow the machine was, as `cnnprec.verdicts.regression` has it; None if not known."""
-    if record.turns is None or not record.turns.calibrators:
+    if not record.config.turns or record.turns is None or not record.turns.calibrators:
         return None
     times = {name: math.log(seconds) for name, seconds in record.turns.calibrators}
     cycle = [times.pop(GPU_CYCLE)] if GPU_CYCLE in times else []

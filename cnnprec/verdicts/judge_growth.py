@@ -143,6 +143,8 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
     logs = [case.logs(TIME) for case in cases]
     sessions = min(len(old) for old, _ in logs)
     together = Case("", cases[0].old, cases[0].new)
+    if hindered := _hindered(together, [record for case in cases for record in case.new]):
+        return hindered
     if sessions < (2 if together.paired else ENOUGH) or not all(new for _, new in logs):
         return _untested(together, ALL_TIMES)
     old = [statistics.fmean(row) for row in zip(*(o[:sessions] for o, _ in logs), strict=True)]

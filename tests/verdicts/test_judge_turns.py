@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from cnnprec.machine.gpu_state import GpuState
 from cnnprec.records.record import Record, Turns
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.verdicts.compare import compare, compare_pairs, due_judgements
@@ -112,6 +113,40 @@ def test_calibrators_of_other_software_or_kind_are_not_used_and_it_is_said(rng, 
     usual = compare(baseline(rng), session(rng))
     assert usual.why_no_machine == ""
     assert wide.detectable > usual.of(Metric.SPEED, "single").estimate.detectable
+
+
+def test_throttled_or_unfinished_precision_hinders_the_verdict_on_all(rng):
+    sessions = baseline(rng)
+    slow = session(rng, slower=dict.fromkeys(NAMES, 2.0))
+    assert compare(sessions, slow).of(Metric.SPEED, "").verdict is Verdict.FAIL
+    state = GpuState(("thermal",), 0, (), 90, 900, 300.0)
+    hot = dataclasses.replace(
+        slow["half"], turns=dataclasses.replace(slow["half"].turns, state=state)
+    )
+    judgement = compare(sessions, {**slow, "half": hot}).of(Metric.SPEED, "")
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "thermal" in judgement.reason
+    torso = dataclasses.replace(slow["half"], rounds=slow["half"].rounds[:1])
+    judgement = compare(sessions, {**slow, "half": torso}).of(Metric.SPEED, "")
+    assert judgement.verdict is Verdict.INVALID
+
+
+def test_turns_that_were_not_asked_for_are_not_compared(rng):
+    def untimed(records, seconds):
+        return {
+            name: dataclasses.replace(
+                r,
+                config=dataclasses.replace(r.config, turns=0),
+                rounds=tuple(dataclasses.replace(e, seconds=seconds) for e in r.rounds),
+            )
+            for name, r in records.items()
+        }
+
+    sessions = [untimed(records, 1.0) for records in baseline(rng)]
+    sessions[3] = untimed(sessions[3], None)
+    found = compare(sessions, untimed(session(rng), 1.0))
+    assert found.of(Metric.SPEED, "single").estimate.count == 7
+    assert found.machine is None
 
 
 def test_missing_turns_are_never_a_pass(rng):
