@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import statistics
 from collections.abc import Iterable
 
@@ -13,6 +12,7 @@ from cnnprec.verdicts.case import Case, all_runs_by_seed, judgement_on, runs_by_
 from cnnprec.verdicts.comparability import stack
 from cnnprec.verdicts.equivalence import equivalence
 from cnnprec.verdicts.judge_numbers import faults, moved
+from cnnprec.verdicts.numeric_limits import distances
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
 ENOUGH_SEEDS = 10
@@ -221,18 +221,16 @@ def _steady_baseline(record: Record) -> str:
 
 def _largest_loss_difference(case: Case, seeds: Iterable[int]) -> float:
     """Largest relative difference of a seed's first losses; infinite if one is not finite."""
-    before = runs_by_seed(case.old[-1])
-    now = runs_by_seed(case.new[0])
-    largest = 0.0
-    for seed in seeds:
-        if seed not in before:
-            continue
-        for a, b in zip(before[seed].first_losses, now[seed].first_losses, strict=False):
-            if repr(a) == repr(b):  # also two NaN
-                continue
-            change = abs(b - a) / abs(a) if a else math.inf
-            largest = max(largest, change if math.isfinite(change) else math.inf)
-    return largest
+    before, now = runs_by_seed(case.old[-1]), runs_by_seed(case.new[0])
+    return max(
+        (
+            apart
+            for seed in seeds
+            if seed in before
+            for apart in distances(before[seed].first_losses, now[seed].first_losses)
+        ),
+        default=0.0,
+    )
 
 
 def _hashes(records: Iterable[Record]) -> dict[int, set[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -68,20 +68,22 @@ def _times(row: Any, floor: float, factor: float) -> Any:
     return math.inf if row is None else factor * max(row, floor)
 
 
+def distances(right: Sequence[float], losses: Sequence[float]) -> Iterator[float]:
+    """By step how far a loss is from the right one, relatively.
+
+    It is infinite where only one of the two is finite, and 0 where neither is a number.
+    """
+    for a, b in zip(right, losses, strict=False):
+        if repr(a) == repr(b):  # also two NaN
+            yield 0.0
+        else:
+            apart = abs(b - a) / abs(a) if a else math.inf
+            yield apart if math.isfinite(apart) else math.inf
+
+
 def first_over(
     losses: Sequence[float], right: Sequence[float], most: Sequence[float]
 ) -> tuple[int, float] | None:
-    """The first step whose loss is farther from the right one than it may be, and how far.
-
-    Returns:
-        Step and relative distance, infinite where only one of the two is finite; None if there
-        is no such step.
-    """
-    for step, (a, b, limit) in enumerate(zip(right, losses, most, strict=False)):
-        if repr(a) == repr(b) or math.isinf(limit):  # also two NaN
-            continue
-        apart = abs(b - a) / abs(a) if a else math.inf
-        apart = apart if math.isfinite(apart) else math.inf
-        if apart > limit:
-            return step, apart
-    return None
+    """The first step whose loss is farther from the right one than it may be, and how far."""
+    found = enumerate(zip(distances(right, losses), most, strict=False))
+    return next(((step, apart) for step, (apart, limit) in found if apart > limit), None)
