@@ -15,13 +15,12 @@ from cnnprec.reports.baseline import set_aside
 from cnnprec.text import count_of, printable
 from cnnprec.verdicts.baseline import Selection, select
 from cnnprec.verdicts.case import ENOUGH
+from cnnprec.verdicts.decision import SAVE
 from cnnprec.verdicts.detect import reach
 from cnnprec.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
-
-_SAVE_COMMAND = "pytest benchmarks/ --benchmark-save=baseline"
 
 
 def choose_baseline(
@@ -60,7 +59,7 @@ def choose_baseline(
             f"{verdict}: none of the {len(saved)} saved sessions in {folder} can be compared with."
             f"{noted}" + "".join(f"\n  {line}" for line in set_aside(selection)) + "\n"
             f"Measure as they were measured, or save {ENOUGH} sessions as things are now, each "
-            f"with: {_SAVE_COMMAND}"
+            f"with: {SAVE}"
         )
     baseline = [session.records for session in selection.sessions]
     asked.reach = reach(baseline, asked.limits, asked.detect)
@@ -79,6 +78,6 @@ def check_baseline(folder: Path, pattern: str | None) -> None:
     others = ", ".join(f"{name} ({count_of(n, 'session')})" for name, n in counts.items() if n)
     raise ValueError(
         f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
-        f"first, each with: {_SAVE_COMMAND}"
+        f"first, each with: {SAVE}"
         + (f"\n  There are some of other machines: {others}" if others else "")
     )

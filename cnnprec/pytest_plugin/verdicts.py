@@ -38,17 +38,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the verdicts last, or leaves them out where nothing is compared."""
-    judging = [item for item in items if is_verdict(item)]
     numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
-    items[:] = [item for item in items if item not in {*judging, *numbers}]
-    if config.stash[SESSION].numerics != "off":
-        items.extend(numbers)
-    elif numbers:
-        config.hook.pytest_deselected(items=numbers)
-    if config.stash[ASKED].comparing:
-        items.extend(judging)
-    elif judging:
-        config.hook.pytest_deselected(items=judging)
+    judging = [item for item in items if is_verdict(item)]
+    later = {*numbers, *judging}
+    items[:] = [item for item in items if item not in later]
+    for asked, those in (
+        (config.stash[SESSION].numerics != "off", numbers),
+        (config.stash[ASKED].comparing, judging),
+    ):
+        if asked:
+            items.extend(those)
+        elif those:
+            config.hook.pytest_deselected(items=those)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the terminal asks for the lines below "collected"

@@ -18,13 +18,15 @@ class Decision:
     next: str
 
 
-_SAVE = "pytest benchmarks/ --benchmark-save=baseline"
+SAVE = "pytest benchmarks/ --benchmark-save=baseline"
+"""The command that adds a session to a baseline."""
+
 _DO = {
-    Verdict.PASS: ("ROLL OUT", f"{_SAVE}   (puts this state into the baseline)"),
+    Verdict.PASS: ("ROLL OUT", f"{SAVE}   (puts this state into the baseline)"),
     Verdict.FAIL: ("ROLL BACK", "cnnprec ab   (tells slower software from a slower machine)"),
-    Verdict.INCONCLUSIVE: ("MEASURE MORE", f"{_SAVE}   (some times more, over hours)"),
+    Verdict.INCONCLUSIVE: ("MEASURE MORE", f"{SAVE}   (some times more, over hours)"),
 }
-_ELSE = ("MEASURE MORE", f"{_SAVE}   (five times, measured as now, and nothing failing)")
+_ELSE = ("MEASURE MORE", f"{SAVE}   (five times, measured as now, and nothing failing)")
 
 
 def decide(comparison: Comparison) -> Decision:
