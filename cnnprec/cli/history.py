@@ -8,6 +8,7 @@ from pathlib import Path
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import read_places
 from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.text import printable
 
 
 def add_history(commands: Commands[Parser]) -> None:
@@ -40,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
         note(f"cnnprec history: {error}")
         return Exit.USAGE
     for skip in skipped:
-        note(f"cnnprec history: left out {skip.path}: {skip.reason}")
+        note(f"cnnprec history: left out {printable(f'{skip.path}: {skip.reason}')}")
     for line in [*table(found), "", *sentences(found)]:
         say(line)
     return Exit.PASS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnprec.reports.baseline import minute
-from cnnprec.text import aligned, count_of
+from cnnprec.text import aligned, count_of, printable
 from cnnprec.verdicts.baseline import stack_changes
 from cnnprec.verdicts.history import FEWEST, History
 
@@ -24,7 +24,7 @@ def table(found: History) -> list[str]:
             f"{math.exp(times[place]):.3f}{' <' if place in found.starts[name][1:] else '  '}"
             for name, times in found.times.items()
         )
-        rows.append((minute(session), session.path.stem, *cells))
+        rows.append((minute(session), printable(session.path.stem), *cells))
     return aligned(rows)
 
 
@@ -56,7 +56,7 @@ def _sentence(found: History, name: str) -> str:
     stack = ", ".join(map(str, stack_changes(earlier, session.records))) or "same software"
     return (
         f"{name}: {abs(percent):.1f} % {'slower' if percent > 0 else 'faster'} since "
-        f"{minute(session)} ({session.path.stem}; {stack})"
+        f"{minute(session)} ({printable(session.path.stem)}; {stack})"
     )
 
 

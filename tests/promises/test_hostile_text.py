@@ -55,6 +55,16 @@ def test_records_hold_no_text_that_a_terminal_heeds(hostile_file):
     assert sum(seen) > 40
 
 
+def test_history_shows_lines_of_its_own_only(hostile_file, tmp_path, capsys):
+    sessions.put(tmp_path / ("0010" + FILE_NAME), "no session")
+    assert main(["history", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    check(shown.out)
+    check(shown.err)
+    assert "left out" in shown.err
+    assert "\\x1b" in shown.out
+
+
 @pytest.mark.parametrize("options", [[], ["--markdown"]])
 def test_report_and_compare_show_lines_of_their_own_only(hostile_file, tmp_path, capsys, options):
     good = sessions.put(tmp_path / "good" / "0001_a.json", hostile.plain(hostile.on_gpu()))
