@@ -120,12 +120,11 @@ def _trained(record: Record) -> bool:
 
 def _ratio(record: Record, other: Record) -> Estimate:
     """The time of one precision over another's of the same session."""
-    times = [
-        [r.seconds for r in one.rounds if r.seconds]
-        if one.turns is None
-        else one.turns.step_seconds
-        for one in (record, other)
-    ]
+    if record.turns and other.turns:  # one alone may have broken in a turn
+        times = [record.turns.step_seconds, other.turns.step_seconds]
+    else:
+        runs = [[entry.seconds for entry in one.rounds] for one in (record, other)]
+        times = [tuple(seconds for seconds in some if seconds) for some in runs]
     ratios = [math.log(mine) - math.log(theirs) for mine, theirs in zip(*times, strict=False)]
     return paired(ratios, None, tolerance=DEFAULT_TOLERANCE) if len(ratios) > 1 else _NO_TIME
 
