@@ -81,7 +81,7 @@ def coloured(line: str) -> str:
 
 _COLOURS = {
     32: "PASS|ROLL OUT|trained",
-    31: "FAIL|INVALID|ROLL BACK|diverged|frozen|DISTURBED",
+    31: "FAIL|INVALID|ROLL BACK|diverged|frozen|not_learning|DISTURBED",
     33: "INCONCLUSIVE|INCOMPARABLE|NO_BASELINE|MEASURE MORE|NOTICE|provisional",
 }
 

@@ -246,7 +246,8 @@ class MeasuredSession:
     def _diagnose(self, series: Series, trainer: Trainer) -> None:
         runs = [entry.run for entry in series.record.rounds]
         sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
-        if sick is not None and (diagnosis := diagnose_run(trainer, sick)) is not None:
+        diagnosis = None if sick is None else diagnose_run(trainer, sick)
+        if diagnosis is not None and diagnosis.cause is not None:
             self._keep(dataclasses.replace(series.record, diagnosis=str(diagnosis)), series)
 
     def _keep(self, record: Record, series: Series) -> None:

@@ -67,6 +67,12 @@ def explain(record: Record) -> str | None:
             "last epoch though gradients are not zero; "
             f"the loss stayed at {sum(run.losses[-1] for run in frozen) / len(frozen):.4f}"
         )
+    guessing = [run for run in runs if run.outcome is Outcome.NOT_LEARNING]
+    if guessing:
+        parts.append(
+            f"did not learn in {len(guessing)} of {len(runs)} runs: finite and moving, but with an "
+            f"accuracy of {max(run.test_accuracy for run in guessing):.1%} no better than guessing"
+        )
     if not parts:
         return None
     why = f" Why: {record.diagnosis}." if record.diagnosis else ""

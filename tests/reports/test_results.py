@@ -134,6 +134,13 @@ def test_frozen_precision_says_so_and_where_the_loss_stayed():
     assert "2.3026" in text
 
 
+def test_precision_that_does_not_learn_says_so_and_how_far_it_came():
+    runs = (a_round(outcome=Outcome.NOT_LEARNING, accuracy=0.097), a_round())
+    text = explain(record("single", runs))
+    assert text.startswith("single did not learn in 1 of 2 runs")
+    assert "9.7% no better than guessing" in text
+
+
 def test_cause_follows_where_it_is_known():
     bad = (a_round(outcome=Outcome.DIVERGED, first_bad_step=3),)
     assert explain(record("half", bad, diagnosis="epsilon is subnormal")).endswith(
