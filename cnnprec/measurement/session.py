@@ -195,16 +195,8 @@ class MeasuredSession:
         return len(record.rounds) == self._runs and turns == self._turns
 
     def _start(self, precision: Precision) -> Series:
-        record = Record(
-            precision=precision,
-            config=self._config,
-            data=self._prepared.data_info,
-            environment=self._prepared.environment,
-            companions=tuple(sorted(p.name for p in self._precisions if p != precision)),
-            jit_compiled=False,
-            warm_up_seconds=None,
-            rounds=(),
-        )
+        data, environment = self._prepared.data_info, self._prepared.environment
+        record = Record.blank(precision, self._precisions, self._config, data, environment)
         return Series(precision, record)
 
     def _warm_up(self, series: Series, *, timed: bool) -> None:

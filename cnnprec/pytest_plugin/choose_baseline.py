@@ -38,19 +38,9 @@ def choose_baseline(
     noted = "".join(f"\n  skipped {printable(f'{s.path.name}: {s.reason}')}" for s in skipped)
     if not saved:
         raise ValueError(f"NO_BASELINE: no file in {folder} is a saved session.{noted}")
-    names = [precision.name for precision in precisions]
+    data, environment = prepared.data_info, prepared.environment
     current = {
-        precision.name: Record(
-            precision=precision,
-            config=session.config,
-            data=prepared.data_info,
-            environment=prepared.environment,
-            companions=tuple(sorted(name for name in names if name != precision.name)),
-            jit_compiled=False,  # not known before the model is built, and not compared
-            warm_up_seconds=None,
-            rounds=(),
-        )
-        for precision in precisions
+        p.name: Record.blank(p, precisions, session.config, data, environment) for p in precisions
     }
     selection = select(saved, current, asked.vary)
     if not selection.sessions:

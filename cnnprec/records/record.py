@@ -7,7 +7,7 @@ are written with the words of `cnnprec.records.json_numbers`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -217,6 +217,19 @@ class Record:
     diagnosis: str | None = None
     numerics: Numerics | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def blank(
+        cls,
+        precision: Precision,
+        precisions: Iterable[Precision],
+        config: TrainingConfig,
+        data: DataInfo,
+        environment: Environment,
+    ) -> Record:
+        """What is known of a precision among the others before anything is measured."""
+        companions = tuple(sorted(p.name for p in precisions if p != precision))
+        return cls(precision, config, data, environment, companions, False, None, ())
 
     @property
     def is_whole(self) -> bool:
