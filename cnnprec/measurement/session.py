@@ -108,7 +108,7 @@ class MeasuredSession:
             finally:
                 self._line.wipe()
         series = self._series[precision.name]
-        if series.error is None and not self._is_whole(series.record):
+        if series.error is None and not series.record.has(self._runs, self._turns):
             series.error = self._not_measured(series)
         if series.trainer is not None and series.error is None:
             with self._kept(series):
@@ -189,10 +189,6 @@ class MeasuredSession:
     def _take(self, series: Series, trainer: Trainer, steps: int) -> None:
         with self._kept(series):
             trainer.take(steps)
-
-    def _is_whole(self, record: Record) -> bool:
-        turns = len(record.turns.seconds) if record.turns else 0
-        return len(record.rounds) == self._runs and turns == self._turns
 
     def _start(self, precision: Precision) -> Series:
         data, environment = self._prepared.data_info, self._prepared.environment

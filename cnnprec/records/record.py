@@ -234,8 +234,12 @@ class Record:
     @property
     def is_whole(self) -> bool:
         """Whether all runs and turns that were asked for are there."""
-        turns = len(self.turns.seconds) if self.turns else 0
-        return len(self.rounds) >= self.config.runs and turns >= self.config.turns
+        return self.has(self.config.runs, self.config.turns)
+
+    def has(self, runs: int, turns: int) -> bool:
+        """Whether so many runs and turns are there."""
+        taken = len(self.turns.seconds) if self.turns else 0
+        return len(self.rounds) >= runs and taken >= turns
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types."""

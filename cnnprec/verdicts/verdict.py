@@ -17,31 +17,20 @@ DEFAULT_MARGIN = 0.10
 
 
 class Verdict(Word):
-    """What a comparison came to."""
+    """What a comparison came to; of several parts it is the first of these that one part has."""
 
-    PASS = "PASS"  # noqa: S105 - no password
-    """A change as large as the margin is excluded."""
     FAIL = "FAIL"
     """A change for the worse is there."""
-    INCONCLUSIVE = "INCONCLUSIVE"
-    """The noise, or too few sessions, allow neither."""
-    NO_BASELINE = "NO_BASELINE"
-    """There is nothing to compare with."""
-    INCOMPARABLE = "INCOMPARABLE"
-    """The baseline is another machine's or another workload's."""
     INVALID = "INVALID"
     """What was measured cannot be judged: a run or a time is missing."""
-
-
-# What a comparison of several parts comes to is the first of these that one part has.
-_WORST_FIRST = (
-    Verdict.FAIL,
-    Verdict.INVALID,
-    Verdict.INCOMPARABLE,
-    Verdict.NO_BASELINE,
-    Verdict.INCONCLUSIVE,
-    Verdict.PASS,
-)
+    INCOMPARABLE = "INCOMPARABLE"
+    """The baseline is another machine's or another workload's."""
+    NO_BASELINE = "NO_BASELINE"
+    """There is nothing to compare with."""
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """The noise, or too few sessions, allow neither."""
+    PASS = "PASS"  # noqa: S105 - no password
+    """A change as large as the margin is excluded."""
 
 
 class Metric(Word):
@@ -136,7 +125,7 @@ class Comparison:
     def verdict(self) -> Verdict:
         """The worst of all."""
         found = {judgement.verdict for judgement in self.judgements}
-        return next((v for v in _WORST_FIRST if v in found), Verdict.NO_BASELINE)
+        return next((v for v in Verdict if v in found), Verdict.NO_BASELINE)
 
     def of(self, metric: Metric, precision: str) -> Judgement:
         """The judgement on this metric of this precision; INVALID if that was not measured."""
