@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 from cnnprec.records.record import Record
 
-SLOW = 1.5
-"""A time is slow if it is more than this many times the lower quartile of its precision."""
-
-SHARE = 0.1
-"""So many of a precision's times have to be slow."""
+SLOW = 1.5  # a time beyond so many times the lower quartile of its precision
+SHARE = 0.1  # of a precision's times that have to be slow
 
 
 def disturbance(records: Iterable[Record]) -> str | None:

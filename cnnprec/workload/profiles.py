@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 
 FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
-MOST = 10**9  # of anything; more would train for years
+# More would train for years; the steps of a run are counted in 32 bits.
+_MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
+_AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size")
 
 JIT_CHOICES = ("auto", "on", "off")
 
@@ -40,16 +42,12 @@ class TrainingConfig:
     turns: int = 0
 
     def __post_init__(self) -> None:
-        problems = [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1"
-            for name in ("train_samples", "test_samples", "epochs", "runs", "batch_size")
-            if getattr(self, name) < 1
-        ]
-        problems += [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: must be at most {MOST}"
-            for name in ("train_samples", "test_samples", "epochs", "runs", "batch_size", "turns")
-            if getattr(self, name) > MOST
-        ]
+        problems = []
+        for name in (*_AMOUNTS, "turns"):
+            value, most = getattr(self, name), _MOST.get(name, 10**9)
+            if value > most or (value < 1 and name in _AMOUNTS):
+                bound = f"at most {most}" if value > most else "at least 1"
+                problems.append(f"--{name.replace('_', '-')} {value}: must be {bound}")
         if self.turns != 0 and self.turns < FEWEST_TURNS:
             problems.append(
                 f"--turns {self.turns}: must be 0 (compare whole runs) or at least {FEWEST_TURNS}"
@@ -58,6 +56,10 @@ class TrainingConfig:
             problems.append(
                 f"--batch-size {self.batch_size}: larger than the {self.train_samples} training "
                 "images; use a smaller batch or more --train-samples"
+            )
+        if not problems and self.steps > (most := _MOST["steps"]):
+            problems.append(
+                f"--epochs {self.epochs}: steps a run {self.steps}: must be at most {most}"
             )
         if self.jit not in JIT_CHOICES:
             problems.append(f"--jit {self.jit}: choose one of {', '.join(JIT_CHOICES)}")

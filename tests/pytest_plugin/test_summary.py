@@ -98,12 +98,13 @@ def unprepared(monkeypatch):
         ("--runs=1000000000000000000000000", "--runs 1000000000000000000000000: must be at most"),
         ("--turns=1000001", "--turns 1000001: must be at most 1000000"),
         ("--epochs=2000000000", "--epochs 2000000000: must be at most"),
+        ("--train-samples=640 --epochs=999999999", "--epochs 999999999: steps a run 19999999980"),
         ("--benchmark-compare", "NO_BASELINE: there are no saved sessions in"),
         ("--benchmark-compare=x", "no saved sessions that match 'x' in"),
     ],
 )
 def test_what_needs_no_device_is_refused_without_tensorflow(project, unprepared, option, message):
-    assert message in project.refused(option)
+    assert message in project.refused(*option.split())
 
 
 def test_more_images_than_fashion_mnist_has_are_refused_by_option(project, unprepared):
