@@ -7,7 +7,7 @@ inside the fault.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,13 +43,19 @@ class Fault:
             yield
 
 
-def outputs(*names: str, change: Callable[[Any], Any]) -> Patch:
-    """The outputs of operations are changed; gradients pass as if they were not."""
+def replaced(names: Sequence[str], changed: Callable[[Any], Any]) -> Patch:
+    """Operations are replaced by what `changed` makes of them."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in names:
             module, original = owner(name)
             monkeypatch.setattr(module, name, changed(original))
+
+    return patch
+
+
+def outputs(*names: str, change: Callable[[Any], Any]) -> Patch:
+    """The outputs of operations are changed; gradients pass as if they were not."""
 
     def changed(original):
         def faulty(*inputs, **options):
@@ -63,16 +69,11 @@ def outputs(*names: str, change: Callable[[Any], Any]) -> Patch:
 
         return faulty
 
-    return patch
+    return replaced(names, changed)
 
 
 def operands(*names: str, change: Callable[[Any], Any]) -> Patch:
     """The two operands of products are changed."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in names:
-            module, original = owner(name)
-            monkeypatch.setattr(module, name, changed(original))
 
     def changed(original):
         def faulty(a, b, *rest, **options):
@@ -80,7 +81,7 @@ def operands(*names: str, change: Callable[[Any], Any]) -> Patch:
 
         return faulty
 
-    return patch
+    return replaced(names, changed)
 
 
 def owner(name: str) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from cnnprec.records import read_sessions as read_sessions_module
 from cnnprec.records.read_sessions import read_session, read_sessions
 from cnnprec.records.record import SCHEMA_VERSION, Record
 from cnnprec.verdicts.baseline import select
+from tests.support.hostile import places
 from tests.support.sessions import DATA, SAVED, START, TEXT, changed, put
 
 # Reading one file.
@@ -204,15 +205,6 @@ def test_a_link_to_nothing_is_refused_and_skipped(tmp_path):
     with pytest.raises(ValueError, match="No such file"):
         read_session(link)
     assert [skip.path for skip in read_sessions(tmp_path)[1]] == [link]
-
-
-def places(node, path=()):
-    """The paths of all that a JSON value holds."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 def assert_read_or_refused(path: Path) -> None:

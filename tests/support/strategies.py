@@ -25,11 +25,13 @@ COUNT = st.integers(1, 10**6)
 @st.composite
 def configs(draw) -> TrainingConfig:
     batch_size = draw(st.integers(1, 1000))
+    train_samples = draw(st.integers(batch_size, 10**6))
+    most_epochs = (2**31 - 1) // (train_samples // batch_size)  # as many steps as are allowed
     return TrainingConfig(
         profile=draw(st.text(max_size=10)),
-        train_samples=draw(st.integers(batch_size, 10**6)),
+        train_samples=train_samples,
         test_samples=draw(COUNT),
-        epochs=draw(COUNT),
+        epochs=draw(st.integers(1, min(most_epochs, 10**6))),
         runs=draw(COUNT),
         batch_size=batch_size,
         jit=draw(st.sampled_from(JIT_CHOICES)),
