@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cnnprec.measurement.calibrators import CALIBRATORS
+from cnnprec.verdicts.statistics import faster_half, geometric_mean
 
 TURN_SECONDS = 0.1  # aim for the length of a precision's part of a turn
 # Warm-up ends when the last turns are no longer faster than those before them by more than this.
@@ -53,8 +54,7 @@ class Timing:
         """One turn: all precisions and some calibrators, in a new order."""
         names = list(self.clock)
         # As many calibrators as precisions keep their share of the time; the others come next.
-        count = min(len(CALIBRATORS), len(names))
-        first = self._turn * count
+        count, first = len(names), self._turn * len(names)
         chosen = [CALIBRATORS[(first + i) % len(CALIBRATORS)].name for i in range(count)]
         jobs = [(True, name) for name in names] + [(False, name) for name in chosen]
         self._random.shuffle(jobs)
@@ -83,9 +83,9 @@ class Timing:
         return tuple(end - start for start, end in self.clock[name])
 
     def calibrators(self) -> tuple[tuple[str, float], ...]:
-        """Name and geometric mean of the seconds of each calibrator, and of what was noted."""
+        """Name and usual seconds of each calibrator, and of what was noted."""
         return tuple(
-            (name, statistics.geometric_mean(times))
+            (name, geometric_mean(faster_half(times)))
             for name, times in self.calibrator_seconds.items()
             if times
         )

@@ -11,6 +11,7 @@ from cnnprec.text import count_of, fitted, wrapped
 from cnnprec.verdicts.disturbance import disturbance
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
 from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
+from cnnprec.verdicts.statistics import faster_half
 
 NONE = "-"
 
@@ -39,9 +40,9 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
 
 
 def step_seconds(record: Record) -> float | None:
-    """Mean wall time of a step of the turns, or else the runs, in seconds; None without times."""
+    """Wall time of a step in seconds: that of turns is what is compared; None without times."""
     if record.turns is not None:
-        return statistics.geometric_mean(record.turns.step_seconds)
+        return statistics.geometric_mean(faster_half(record.turns.step_seconds))
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     return statistics.fmean(times) / record.config.steps if times else None
 
@@ -143,7 +144,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     )
     if turns := records[0].turns:
         unsteady = "" if turns.steady else ", still becoming faster when they began"
-        note += f" ms/step is from {len(turns.seconds)} timed turns{unsteady}."
+        note += f" ms/step is from the faster half of {len(turns.seconds)} timed turns{unsteady}."
     if records[0].environment.device_kind == "cpu":
         note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
     short = [

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.regression import State
-from cnnprec.verdicts.statistics import geometric_mean, standard_error
-from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
+from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
+from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
 Records = Mapping[str, Record]
 """What one session measured, by the name of the precision."""
@@ -26,15 +26,27 @@ class GrowthLimit:
 
     name: str
     field: str
-    """``"step_seconds"``, or a field of `cnnprec.records.record.Round`."""
+    """``"step_seconds"``, ``"mean_step_seconds"`` or a field of `cnnprec.records.record.Round`."""
     share: float
     """Of the error that one comparison may make; all add up to 1, whatever the device."""
     metric: Metric = Metric.SPEED
+    narrowest: Limits | None = None
+    """Limits of its metric that are narrower than this are widened to it."""
+
+    def widened(self, limits: Limits) -> Limits:
+        """The limits that hold for this number, from those of its metric."""
+        least = self.narrowest or limits
+        margin = max(limits.margin, least.margin)
+        return Limits(max(limits.tolerance, least.tolerance), margin)
 
 
 # Each precision's time is compared by itself, and once the mean of all of them, which finds what
 # slows them all.
-TIME = GrowthLimit("time per step", "step_seconds", share=0.7)
+TIME = GrowthLimit("time per step", "step_seconds", share=0.6)
+# What only some turns lose is not in it: that is in the mean of all turns.
+MEAN_TIME = GrowthLimit(
+    "mean time per step", "mean_step_seconds", share=0.1, narrowest=Limits(0.10, 0.25)
+)
 ALL_TIMES = GrowthLimit("time per step of all", "step_seconds", share=0.1)
 MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metric.MEMORY)
 
@@ -42,20 +54,26 @@ MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metri
 def figure(record: Record, field: str) -> float | None:
     """The session's one figure: the geometric mean over turns or rounds; None if one lacks it.
 
-    The median and the minimum of rounds that have two speeds jump from one to the other, which
-    raises false alarms (docs/comparing.md). What a disturbed round does to the mean shows in its
-    standard error, which `cnnprec.verdicts.estimate.predict` takes into account.
+    Of turns it is that of the faster half, which other work disturbed the least; the mean time is
+    their arithmetic mean, and there is none of whole runs. The median and the minimum of rounds
+    that have two speeds jump from one to the other, which raises false alarms (docs/comparing.md).
+    What a disturbed round does shows in the `standard_error`.
     """
     values = _values(record, field)
-    return geometric_mean(values) if values else None
+    if not values:
+        return None
+    return statistics.fmean(values) if field == MEAN_TIME.field else geometric_mean(values)
 
 
 def _values(record: Record, field: str) -> list[float] | None:
-    """A field of all turns or rounds; None if one lacks it or there is none."""
-    if field != TIME.field:
+    """The turns or rounds that a figure is made of; None if one lacks it or there is none."""
+    if field == MEMORY.field:
         values = [getattr(entry, field) for entry in record.rounds]
     elif record.config.turns:
         values = list(record.turns.step_seconds) if record.turns else []
+        values = faster_half(values) if field == TIME.field else values
+    elif field == MEAN_TIME.field:
+        values = []
     else:
         seconds = [entry.seconds for entry in record.rounds]
         values = [None if s is None else s / record.config.steps for s in seconds]
@@ -118,7 +136,8 @@ class Case:
     def error(self, size: GrowthLimit) -> float:
         """How well the new session's turns or rounds tell its figure."""
         values = _values(self.new[0], size.field)
-        return standard_error(values) if values else 0.0
+        halved = size.field == TIME.field and self.new[0].config.turns > 0
+        return standard_error(values, 0.5 if halved else 1.0) if values else 0.0
 
 
 def machine_state(record: Record) -> State | None:

@@ -12,7 +12,16 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import ENOUGH, MEMORY, TIME, Case, Records, on_cpu, process_case
+from cnnprec.verdicts.case import (
+    ENOUGH,
+    MEAN_TIME,
+    MEMORY,
+    TIME,
+    Case,
+    Records,
+    on_cpu,
+    process_case,
+)
 from cnnprec.verdicts.comparability import Difference, Part, differences
 from cnnprec.verdicts.judge_growth import judge_all_speeds, judge_growth, judge_speed, tested
 from cnnprec.verdicts.judge_runs import (
@@ -148,12 +157,12 @@ def _judge(
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
     shared = process if process is not None and on_cpu(process.new[0]) else None
-    times = tested(TIME, cases, limits, level)
+    times, means = (tested(size, cases, limits, level) for size in (TIME, MEAN_TIME))
     memory = tested(MEMORY, cases if shared is None else [shared], limits, level)
     accuracy_level = level * ACCURACY_SHARE / max(len(cases), 1)
     judgements = []
     for case in cases:
-        judgements.append(judge_speed(case, times.get(case.name)))
+        judgements.append(judge_speed(case, times.get(case.name), means.get(case.name)))
         if shared is None:
             judgements.append(judge_growth(case, MEMORY, memory.get(case.name)))
         accuracy = judge_accuracy(case, accuracy_level)

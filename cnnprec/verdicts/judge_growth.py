@@ -11,7 +11,15 @@ import numpy as np
 
 from cnnprec.records.record import Record
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, TIME, Case, GrowthLimit, judgement_on
+from cnnprec.verdicts.case import (
+    ALL_TIMES,
+    ENOUGH,
+    MEAN_TIME,
+    TIME,
+    Case,
+    GrowthLimit,
+    judgement_on,
+)
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
@@ -44,11 +52,12 @@ def tested(
     ]
     # Holm's first step: what is found if this precision alone is slower.
     strict = level * size.share / max(len(family), 1)
-    estimates = _estimates(size, family, limits, level, strict)
+    allowed = [size.widened(limits.of(size.metric, case.name)) for case in family]
+    estimates = _estimates(size, family, allowed, level, strict)
     adjusted = holm([estimate.p_value for estimate in estimates])
     return {
-        case.name: _tested(size, limits.of(size.metric, case.name), estimate, p_value, level)
-        for case, estimate, p_value in zip(family, estimates, adjusted, strict=True)
+        case.name: _tested(size, own, estimate, p_value, level)
+        for case, own, estimate, p_value in zip(family, allowed, estimates, adjusted, strict=True)
     }
 
 
@@ -61,10 +70,9 @@ def _tested(
 
 
 def _estimates(
-    size: GrowthLimit, family: Sequence[Case], limits: LimitTable, level: float, strict: float
+    size: GrowthLimit, family: Sequence[Case], limits: Sequence[Limits], level: float, strict: float
 ) -> list[Estimate]:
-    tolerances = [limits.of(size.metric, case.name).tolerance for case in family]
-    both = list(zip(family, tolerances, strict=True))
+    both = [(case, own.tolerance) for case, own in zip(family, limits, strict=True)]
     if any(case.paired for case in family):
         return [
             _compare_logs(c, _states(c, size), *c.logs(size), 0.0, tolerance, level, strict)
@@ -110,9 +118,17 @@ def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | 
     return case.states() if size.metric is Metric.SPEED else None
 
 
-def judge_speed(case: Case, found: Tested | None) -> Judgement:
-    """Judges the times of a precision by their test; None if there were too few."""
-    return _hindered(case, case.new) or judge_growth(case, TIME, found)
+def judge_speed(case: Case, found: Tested | None, mean: Tested | None) -> Judgement:
+    """Judges the times of a precision by their tests; None if there were too few.
+
+    What only some of the turns lost shows in the mean of all of them alone.
+    """
+    if hindered := _hindered(case, case.new):
+        return hindered
+    judged = [judge_growth(case, TIME, found)]
+    if found is not None and mean is not None:
+        judged.append(judge_growth(case, MEAN_TIME, mean))
+    return min(judged, key=lambda judgement: list(Verdict).index(judgement.verdict))
 
 
 def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:

@@ -2,8 +2,9 @@
 
 The unit is one session, a fresh process. Rounds of one process share its memory layout and its
 neighbours on the machine, so they repeat each other; sessions are what varies. The figure of a
-session is the logarithm of the `geometric_mean` of its rounds: times are compared by their ratio,
-and the spread of machines is a share of the time. Times may be in any one unit.
+session is the logarithm of the `geometric_mean` of its rounds, or of the `faster_half` of its
+turns: times are compared by their ratio, and the spread of machines is a share of the time. Times
+may be in any one unit.
 """
 
 from __future__ import annotations
@@ -30,14 +31,23 @@ def geometric_mean(values: Sequence[float]) -> float:
     return min(max(ordered[0], or_infinite(math.exp, mean)), ordered[-1])
 
 
-def standard_error(values: Sequence[float]) -> float:
+def faster_half(values: Sequence[float]) -> list[float]:
+    """The smaller half of one or more times, rounded up: what other work disturbed the least."""
+    return sorted(values)[: (len(values) + 1) // 2]
+
+
+def standard_error(values: Sequence[float], share: float = 1.0) -> float:
     """How well times tell the logarithm of their geometric mean: 0.02 is 2 %, of one time it is 0.
 
     The standard deviation of their logarithms (divisor n - 1) over the root of n, as if they were
-    independent. Rounds of one process are not quite, so it is the least that it can be.
+    independent. Rounds of one process are not quite, so it is the least that it can be. Where the
+    values are the fastest `share` of their rounds, the others are taken as equal to the slowest of
+    them and the error is divided by the share (R. R. Wilcox, "Introduction to Robust Estimation
+    and Hypothesis Testing", section 3.3.1: the trimmed mean).
     """
-    logs = [math.log(value) for value in values]
-    return moments(logs)[1] / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
+    logs = sorted(math.log(value) for value in values)
+    logs += logs[-1:] * (round(len(logs) / share) - len(logs))
+    return moments(logs)[1] / (share * math.sqrt(len(logs))) if len(logs) > 1 else 0.0
 
 
 @functools.lru_cache(maxsize=1024)
