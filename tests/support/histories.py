@@ -3,7 +3,7 @@
 import dataclasses
 import random
 
-from cnnprec.records.record import Record
+from cnnprec.records.record import Record, Turns
 from cnnprec.verdicts.verdict import Comparison, Verdict
 from tests.support.records import record as make_record
 
@@ -40,6 +40,14 @@ def timed(record: Record, seconds: list[float], **change) -> Record:
         )
     config = dataclasses.replace(record.config, runs=len(seconds))
     return dataclasses.replace(record, rounds=tuple(rounds), config=config)
+
+
+def with_turns(seconds: list[float]) -> Record:
+    """A record of single whose turns of 10 steps took so long."""
+    record = make_record("single")
+    turns = Turns(10, tuple(seconds), (), warm_up=0, steady=True)
+    config = dataclasses.replace(record.config, turns=len(seconds))
+    return dataclasses.replace(record, config=config, turns=turns)
 
 
 def history(factors=QUIET, **change) -> list[dict[str, Record]]:

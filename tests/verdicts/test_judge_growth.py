@@ -13,7 +13,7 @@ from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.compare import compare, due_judgements
 from cnnprec.verdicts.verdict import Comparison, Limits, Metric, Verdict
-from tests.support.histories import QUIET, history, on_gpu, session, timed, verdict
+from tests.support.histories import QUIET, history, on_gpu, session, timed, verdict, with_turns
 from tests.support.records import record as make_record
 
 # Speed.
@@ -47,6 +47,36 @@ def test_noise_that_hides_the_margin_is_inconclusive():
     assert verdict(compare(history([0.7, 1.3, 0.8, 1.2, 0.75]), session(1.0))) is (
         Verdict.INCONCLUSIVE
     )
+
+
+STEADY = [
+    {"single": with_turns([factor * (1 + turn / 1000) for turn in range(20)])} for factor in QUIET
+]
+
+
+def test_stalls_of_some_turns_fail_by_the_mean_of_all():
+    stalls = {"single": with_turns([5.0 if turn % 3 == 0 else 1.0 for turn in range(20)])}
+    judgement = compare(STEADY, stalls).of("speed", "single")
+    assert judgement.verdict is Verdict.FAIL
+    assert judgement.quantity == "mean time per step"
+    assert judgement.estimate.ratio == pytest.approx(1 + 4 * 7 / 20, rel=0.02)  # 7 of 20 turns
+
+
+def test_turns_disturbed_by_little_pass_by_their_faster_half():
+    disturbed = {"single": with_turns([1.2 if turn % 3 == 0 else 1.0 for turn in range(20)])}
+    judgement = compare(STEADY, disturbed).of("speed", "single")
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.quantity == "time per step"
+
+
+def test_stalls_that_cannot_be_excluded_do_not_pass():
+    stalling = [
+        {"single": with_turns([1 + (share if turn % 3 == 0 else 0) for turn in range(20)])}
+        for share in (0.1, 3.0, 0.2, 2.5, 0.1, 1.5)
+    ]
+    judgement = compare(stalling, {"single": with_turns([1.0] * 20)}).of("speed", "single")
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.quantity == "mean time per step"
 
 
 @pytest.mark.parametrize("count", range(1, ENOUGH))
