@@ -5,7 +5,7 @@ from __future__ import annotations
 from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
 from cnnprec.text import fitted, markdown_table, markdown_text, wrapped
-from cnnprec.verdicts.decision import decide
+from cnnprec.verdicts.decision import attribution, decide
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 
 
@@ -87,6 +87,8 @@ def _heading(comparison: Comparison) -> tuple[str, list[str]]:
         details.append(text)
     elif comparison.why_no_machine:
         details.append(f"the calibrators were not used: {comparison.why_no_machine}")
+    if found := attribution(comparison):
+        details.append(found)
     return f"compared with {comparison.basis}; {changed}", details
 
 

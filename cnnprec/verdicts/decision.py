@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from cnnprec.verdicts.verdict import Comparison, Judgement, Verdict
+from cnnprec.verdicts.verdict import Comparison, Judgement, Metric, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,28 @@ def decide(comparison: Comparison) -> Decision:
     if comparison.paired:
         what_next = "cnnprec ab with more --looks" if action == "MEASURE MORE" else "nothing more"
     return Decision(verdict, action, reason, what_next)
+
+
+def attribution(comparison: Comparison) -> str | None:
+    """Whether a slowdown is one of some precisions alone or of everything; None without one.
+
+    It is of everything if each precision grew by at least half as much as the one that grew most,
+    in logarithms.
+    """
+    speeds = [j for j in comparison.judgements if j.metric is Metric.SPEED and j.estimate]
+    growths = {j.precision: j.estimate.ratio - 1 for j in speeds if j.precision and j.estimate}
+    failed = [j.precision for j in speeds if j.verdict is Verdict.FAIL]
+    if not failed or len(growths) < 2:
+        return None
+    most, least = max(growths.values()), min(growths.values())
+    if 1 + least >= math.sqrt(1 + most):
+        return f"everything became slower, by {least:.0%} to {most:.0%}"
+    alone = [name for name in failed if name]
+    others = [growth for name, growth in growths.items() if name not in alone]
+    if not (alone and others):
+        return None
+    changes = " to ".join(f"{growth:+.0%}" for growth in sorted({min(others), max(others)}))
+    return f"{' and '.join(alone)} alone became slower; the others changed by {changes}"
 
 
 def _weight(judgement: Judgement) -> float:

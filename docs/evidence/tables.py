@@ -9,9 +9,10 @@ from types import MappingProxyType
 import numpy as np
 import rules
 import trials
-from recording import Floats, Recording
+from recording import Floats, Recording, turns_of
 
 from cnnprec.verdicts.case import TIME, figure, machine_state
+from cnnprec.verdicts.compare import compare_pairs
 from cnnprec.verdicts.regression import fit
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Verdict
 
@@ -65,22 +66,66 @@ def recording_table(recording: Recording) -> str:
     return _table(("what", "value"), [(what, str(value)) for what, value in rows.items()])
 
 
+FIGURES: Mapping[str, Callable[[Floats], float]] = MappingProxyType(
+    {
+        "mean of all turns": lambda times: float(np.mean(times)),
+        "mean of the faster half": lambda times: float(np.mean(np.sort(times)[: len(times) // 2])),
+        "mean of the fastest quarter": lambda times: float(
+            np.mean(np.sort(times)[: len(times) // 4])
+        ),
+        "median": lambda times: float(np.median(times)),
+        "minimum": lambda times: float(np.min(times)),
+    }
+)
+"""What a session's turns can be reduced to, of the logarithms of their times per step."""
+
+
+def figures_table(recording: Recording) -> str:
+    """Standard deviation between sessions given the state, for each figure of the turns."""
+    states = _states(recording)
+    logs = {
+        name: [np.log(turns_of(s[name]).step_seconds) for s in recording.sessions]
+        for name in recording.precisions
+    }
+    rows = [
+        (
+            figure_name,
+            *(
+                _percent(np.std(_left_out(np.array([reduce(turns) for turns in rows]), states)), 1)
+                for rows in logs.values()
+            ),
+        )
+        for figure_name, reduce in FIGURES.items()
+    ]
+    return _table(("figure of the turns", *recording.precisions), rows)
+
+
+def _states(recording: Recording) -> Floats:
+    return np.array([machine_state(s[recording.precisions[0]]) for s in recording.sessions])
+
+
+def _left_out(values: Floats, states: Floats) -> Floats:
+    """What each session differs from the line through the others."""
+    left = []
+    for out in range(len(values)):
+        kept = np.arange(len(values)) != out
+        line = fit(list(values[kept]), list(states[kept]))
+        left.append(values[out] - line.at(states[out]))
+    return np.array(left)
+
+
 def noise_table(recording: Recording) -> str:
     """Standard deviation between sessions, before and after the calibrators, leave-one-out."""
-    states = np.array([machine_state(s[recording.precisions[0]]) for s in recording.sessions])
+    states = _states(recording)
     plain, given, lags, lags_given, slopes = [], [], [], [], []
     for name in recording.precisions:
         values = np.array([np.log(figure(s[name], TIME.field)) for s in recording.sessions])
-        left = []
-        for out in range(len(values)):
-            kept = np.arange(len(values)) != out
-            line = fit(list(values[kept]), list(states[kept]))
-            left.append(values[out] - line.at(states[out]))
+        left = _left_out(values, states)
         slopes.append(fit(list(values), list(states)).slopes[0])
         plain.append(values.std(ddof=1))
         given.append(np.std(left, ddof=1))
         lags.append(_lag(values))
-        lags_given.append(_lag(np.array(left)))
+        lags_given.append(_lag(left))
     rows = [
         ("time per step", *(_percent(value, 1) for value in plain)),
         ("the same, given the state", *(_percent(value, 1) for value in given)),
@@ -133,15 +178,19 @@ def pairs_table(recording: Recording) -> str:
     """Neighbouring sessions as ``cnnprec ab`` would judge them."""
     rows = []
     for count in trials.PAIRS:
-        windows = list(trials.in_pairs(recording, count))
+        paired = list(trials.in_pairs(recording, count))
+        windows = list(map(compare_pairs, paired))
+        duet = [any(trials.duet_slower(p, name) for name in recording.precisions) for p in paired]
         judgements = [j for w in windows for j in w.judgements if j.metric == "speed"]
         effects = [j.estimate.detectable for j in judgements if j.estimate is not None]
         low, middle, high = (_percent(e) for e in np.quantile(effects, (0.1, 0.5, 0.9)))
         alarms, apart = trials.Alarms(windows), len(recording.sessions) // (2 * count)
         _, *verdicts = _verdicts(alarms)
         detectable = f"+{middle} (+{low} to +{high})"
-        rows.append((str(count), _hits(alarms), str(apart), detectable, *verdicts))
-    head = ("pairs", "alarms", "windows that share no session", "detectable", "speed", "failed")
+        hits = (_hits(alarms), f"{sum(duet)} of {len(duet)}")
+        rows.append((str(count), *hits, str(apart), detectable, *verdicts))
+    head = ("pairs", "alarms", "duet's alarms", "windows that share no session", "detectable")
+    head += ("speed", "failed")
     return _table(head, rows)
 
 
@@ -194,6 +243,7 @@ TABLES: Mapping[str, Callable[[Recording], str]] = MappingProxyType(
         "rules": rules_table,
         "recording": recording_table,
         "noise": noise_table,
+        "figures": figures_table,
     }
 )
 """Every table by its name on the command line and in the markers of README.md."""

@@ -19,7 +19,7 @@ from recording import Recording, turns_of
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
 from cnnprec.verdicts.case import Records
-from cnnprec.verdicts.compare import compare, compare_pairs
+from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Comparison, Limits, Verdict
 
 BASELINES = (5, 8)
@@ -40,6 +40,7 @@ ONE, EACH, ALL = "one alone, mean", "all at once, each", "all at once, their mea
 
 SEED = 20261123
 ALARM_DRAWS = 800
+BOOTSTRAPS = 1000
 POWER_DRAWS = 200
 CALIBRATION_DRAWS = 300
 
@@ -105,16 +106,35 @@ def drawn(recording: Recording, count: int, trials: int) -> Iterator[Trial]:
         yield Trial(tuple(recording.sessions[i] for i in old), recording.sessions[new])
 
 
-def in_pairs(recording: Recording, count: int) -> Iterator[Comparison]:
-    """``cnnprec ab`` on neighbours: sessions 1 and 2 as A and B, 3 and 4 as B and A, and so on.
+def in_pairs(recording: Recording, count: int) -> Iterator[Sequence[tuple[Records, Records]]]:
+    """Neighbours as ``cnnprec ab`` has them: sessions 1 and 2 as A and B, 3 and 4 as B and A, ...
 
-    The first comparison takes the first ``count`` pairs, the next starts a pair later. Each is
-    a plan with one look.
+    The first window has the first ``count`` pairs, the next starts a pair later. Each is a plan
+    with one look.
     """
     two = zip(recording.sessions[::2], recording.sessions[1::2], strict=False)
     pairs = [(b, a) if number % 2 else (a, b) for number, (a, b) in enumerate(two)]
     for start in range(len(pairs) - count + 1):
-        yield compare_pairs(pairs[start : start + count])
+        yield pairs[start : start + count]
+
+
+def duet_slower(pairs: Sequence[tuple[Records, Records]], name: str) -> bool:
+    """Whether duet benchmarking's estimate calls B slower than A in this precision.
+
+    The mean of the logarithms of B over A, turn by turn, with a hierarchical bootstrap over pairs
+    and turns: slower if its 95 % interval lies above 0.
+    """
+    ratios = np.array(
+        [
+            np.log(turns_of(b[name]).step_seconds) - np.log(turns_of(a[name]).step_seconds)
+            for a, b in pairs
+        ]
+    )
+    count, turns = ratios.shape
+    random = np.random.default_rng(SEED)
+    chosen = random.integers(count, size=(BOOTSTRAPS, count, 1))
+    means = ratios[chosen, random.integers(turns, size=(BOOTSTRAPS, count, turns))].mean((1, 2))
+    return bool(np.quantile(means, 0.025) > 0)
 
 
 def upper_bound(hits: int, trials: int, confidence: float = 0.95) -> float:

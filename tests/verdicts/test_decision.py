@@ -1,6 +1,6 @@
 import pytest
 
-from cnnprec.verdicts.decision import decide
+from cnnprec.verdicts.decision import attribution, decide
 from cnnprec.verdicts.estimate import Estimate
 from cnnprec.verdicts.verdict import Comparison, Judgement, Metric, Verdict
 
@@ -51,3 +51,45 @@ def test_pass_counts_what_was_judged_and_nothing_at_all_is_no_pass():
 def test_pairs_need_no_further_command_once_they_are_decided():
     assert decide(compared(Verdict.FAIL, paired=True)).next == "nothing more"
     assert "--looks" in decide(compared(Verdict.INCONCLUSIVE, paired=True)).next
+
+
+def with_ratios(ratios: dict[str, float], *failed: str) -> Comparison:
+    judgements = [
+        Judgement(
+            Metric.SPEED,
+            name,
+            Verdict.FAIL if name in failed else Verdict.PASS,
+            "why",
+            Estimate(ratio, ratio, ratio, 0, 0.1, 7),
+            "time per step",
+        )
+        for name, ratio in ratios.items()
+    ]
+    return Comparison(tuple(judgements), (), "7 saved sessions")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "failed", "said"),
+    [
+        (
+            {"single": 0.99, "half": 1.21, "double": 1.02},
+            ["half"],
+            "half alone became slower; the others changed by -1% to +2%",
+        ),
+        (
+            {"single": 1.0, "half": 1.3, "mixed_half": 1.2},
+            ["half", "mixed_half"],
+            "half and mixed_half alone became slower; the others changed by +0%",
+        ),
+        (
+            {"single": 1.18, "half": 1.21, "double": 1.22},
+            ["half"],
+            "everything became slower, by 18% to 22%",
+        ),
+        ({"single": 1.0, "half": 1.2}, [], None),
+        ({"half": 1.2}, ["half"], None),
+        ({"single": 1.0, "half": 1.2, "": 1.1}, [""], None),
+    ],
+)
+def test_slowdown_is_attributed_to_some_precisions_alone_or_to_everything(ratios, failed, said):
+    assert attribution(with_ratios(ratios, *failed)) == said
