@@ -7,7 +7,7 @@ import math
 import re
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,17 @@ def _saved(records, name="0001_aa.json"):
     )
 
 
+def _as_saved(recorded):
+    """The sessions of each stretch, as they are read from a folder."""
+    return [
+        [
+            dataclasses.replace(_saved(records), saved_at=datetime.fromisoformat(time))
+            for records, time in zip(sessions, times, strict=True)
+        ]
+        for sessions, times in zip(recorded.stretches, recorded.saved_at, strict=True)
+    ]
+
+
 def _strings(value):
     if isinstance(value, str):
         yield value
@@ -100,8 +111,9 @@ def _strings(value):
 
 class TestTheFile:
     def test_it_holds_enough_sessions_in_the_order_of_time(self, recorded):
-        assert len(recorded.sessions) >= recording.FEWEST == 48
-        assert sorted(set(recorded.saved_at)) == list(recorded.saved_at)
+        assert all(len(stretch) >= recording.FEWEST == 30 for stretch in recorded.stretches)
+        times = [time for stretch in recorded.saved_at for time in stretch]
+        assert sorted(set(times)) == times
 
     def test_every_session_has_the_four_precisions_all_runs_and_all_turns(self, recorded):
         for session in recorded.sessions:
@@ -112,24 +124,36 @@ class TestTheFile:
 
     def test_no_host_name_and_no_path_is_in_it(self, plain):
         # All text is below these keys, so there is no place for anything else.
-        assert set(plain) == {
-            *("layout", "schema_version", "config", "data", "environment", "jit_compiled"),
-            *("precisions", "runs", "columns", "sessions"),
-        }
-        assert set(plain["environment"]) == {f.name for f in dataclasses.fields(Environment)}
-        assert {key for session in plain["sessions"] for key in session} == {
-            *("saved_at", "rounds", "turns", "calibrators", "warm_up"),
-        }
+        for stretch in plain:
+            assert set(stretch) == {
+                *("schema_version", "config", "data", "environment", "jit_compiled"),
+                *("precisions", "runs", "columns", "sessions"),
+            }
+            assert set(stretch["environment"]) == {f.name for f in dataclasses.fields(Environment)}
+            assert {key for session in stretch["sessions"] for key in session} == {
+                *("saved_at", "rounds", "turns", "calibrators", "warm_up"),
+            }
         assert not [text for text in _strings(plain) if "/" in text or "\\" in text]
 
     def test_what_is_written_is_what_was_read(self, recorded):
-        saved = [
-            dataclasses.replace(_saved(records), saved_at=datetime.fromisoformat(time))
-            for records, time in zip(recorded.sessions, recorded.saved_at, strict=True)
-        ]
-        text = recording.render(recording.compact(saved))
+        text = recording.render([recording.compact(stretch) for stretch in _as_saved(recorded)])
         assert text == recording.DATA.read_text(encoding="utf-8")
-        assert len(text) <= 150_000  # small enough to be read in a review
+        assert len(text) <= 300_000  # small enough to be read in a review
+
+    def test_collect_adds_a_stretch_and_refuses_an_older_one(self, recorded, tmp_path, monkeypatch):
+        first = _as_saved(recorded)[0]
+        later = [
+            dataclasses.replace(session, saved_at=session.saved_at + timedelta(days=1))
+            for session in first
+        ]
+        path = tmp_path / "sessions.json"
+        for sessions, count in ((first, 1), (later, 2)):
+            monkeypatch.setattr(recording, "read_sessions", lambda _, kept=sessions: (kept, []))
+            assert recording.collect(tmp_path, path) == len(first)
+            assert len(recording.read(path).stretches) == count
+        with pytest.raises(ValueError, match="not newer than all of sessions"):
+            recording.collect(tmp_path, path)
+        assert len(recording.read(path).stretches) == 2
 
     def test_a_session_of_another_machine_is_refused(self, recorded):
         records = recorded.sessions[1]
@@ -161,9 +185,9 @@ class TestTheFile:
         with pytest.raises(ValueError, match="no timed turns"):
             recording.compact([_saved(recorded.sessions[0]), _saved(bare)])
 
-    @pytest.mark.parametrize("count", [1, 47])
+    @pytest.mark.parametrize("count", [1, 29])
     def test_too_few_sessions_are_refused(self, recorded, count):
-        with pytest.raises(ValueError, match=f"{count} of at least 48 sessions"):
+        with pytest.raises(ValueError, match=f"{count} of at least 30 sessions"):
             recording.compact([_saved(records) for records in recorded.sessions[:count]])
 
     @pytest.mark.parametrize(
@@ -229,7 +253,7 @@ def _missing(page):
 
 
 class TestThePage:
-    @pytest.mark.parametrize("name", ["recording", "noise", "in-order", "pairs"])
+    @pytest.mark.parametrize("name", ["recording", "noise", "figures", "in-order", "pairs"])
     def test_tables_that_are_cheap_to_make_are_those_of_the_sessions(self, recorded, page, name):
         assert tables.insert(page, name, tables.TABLES[name](recorded)) == page
 
@@ -320,9 +344,10 @@ class TestThePage:
 
 class TestTrials:
     def test_in_order_takes_the_sessions_just_before(self, recorded):
-        first, *_, last = trials.in_order(recorded, 5)
+        first, *_, last = found = list(trials.in_order(recorded, 5))
         assert (first.baseline, first.current) == (recorded.sessions[:5], recorded.sessions[5])
         assert (last.baseline, last.current) == (recorded.sessions[-6:-1], recorded.sessions[-1])
+        assert len(found) == sum(len(stretch) - 5 for stretch in recorded.stretches)
 
     def test_in_order_with_a_gap_leaves_the_sessions_between_out(self, recorded):
         first, *_, last = trials.in_order(recorded, 5, gap=10)
@@ -332,9 +357,11 @@ class TestTrials:
     def test_draws_are_the_same_every_time_and_of_different_sessions(self, recorded):
         once, again = (list(trials.drawn(recorded, 5, 20)) for _ in range(2))
         assert once == again
+        stretches = [set(map(id, stretch)) for stretch in recorded.stretches]
         for trial in once:
-            drawn = [id(session) for session in (*trial.baseline, trial.current)]
-            assert len(set(drawn)) == 6
+            drawn = {id(session) for session in (*trial.baseline, trial.current)}
+            assert len(drawn) == 6
+            assert any(drawn <= stretch for stretch in stretches)
 
     def test_a_slowdown_touches_the_turns_of_its_precision_alone(self, recorded):
         trial = next(trials.in_order(recorded, 5))

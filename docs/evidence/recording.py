@@ -1,12 +1,14 @@
-"""Saved sessions of the same code on the same machine: to sessions.json, and back as records.
+"""Saved sessions in which nothing changed: to sessions.json, and back as records.
 
-sessions.json has what the sessions share once, and then the rounds of each. It has no host name
-and no path: the block about the host is not read, and the folder of the images is left out.
+A stretch is sessions of the same code on the same machine, one after the other. sessions.json has
+what the sessions of a stretch share once, and then the rounds of each. It has no host name and no
+path: the block about the host is not read, and the folder of the images is left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,15 +19,15 @@ import numpy.typing as npt
 
 from cnnprec.records.read_sessions import SavedSession, read_sessions
 from cnnprec.records.record import Record, Turns
-from cnnprec.verdicts.case import Records, figure
+from cnnprec.verdicts.case import Records
 from cnnprec.verdicts.comparability import differences
 
 Floats = npt.NDArray[np.float64]
 
 DATA = Path(__file__).parent / "sessions.json"
 
-FEWEST = 48
-"""Sessions. A baseline of 8, 30 left out and one to judge are 39."""
+FEWEST = 30
+"""Sessions of a stretch. A baseline of 8, 10 left out and one to judge are 19."""
 
 SHARED = ("schema_version", "config", "data", "environment", "jit_compiled")
 """What all records have in common."""
@@ -39,28 +41,29 @@ TICK = 1e-4
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recording:
-    """Recorded sessions, oldest first.
+    """Recorded sessions.
 
     Attributes:
-        sessions: Their records by the name of the precision.
-        saved_at: When each was saved, ISO 8601 in UTC.
+        stretches: The records of each session by the name of the precision, oldest first.
+        saved_at: When each session was saved, ISO 8601 in UTC, by stretch.
     """
 
-    sessions: tuple[Records, ...]
-    saved_at: tuple[str, ...]
+    stretches: tuple[tuple[Records, ...], ...]
+    saved_at: tuple[tuple[str, ...], ...]
+
+    @property
+    def sessions(self) -> tuple[Records, ...]:
+        """The sessions of all stretches."""
+        return tuple(itertools.chain.from_iterable(self.stretches))
 
     @property
     def precisions(self) -> tuple[str, ...]:
         """The names of the precisions, in the order of the file."""
-        return tuple(self.sessions[0])
-
-    def logs(self, field: str) -> Floats:
-        """Logarithms of the figures, shape ``(precisions, sessions)``."""
-        return np.log([[figure(s[name], field) for s in self.sessions] for name in self.precisions])
+        return tuple(self.stretches[0][0])
 
 
 def compact(sessions: Sequence[SavedSession]) -> dict[str, Any]:
-    """Sessions, oldest first, as the JSON types of sessions.json; times are kept to 1 µs.
+    """A stretch, oldest session first, as JSON types; times are kept to 1 µs.
 
     Raises:
         ValueError: Fewer than `FEWEST` sessions; they differ in machine, workload, stack or
@@ -90,7 +93,6 @@ def compact(sessions: Sequence[SavedSession]) -> dict[str, Any]:
     shared = next(iter(plain.values()))
     shared["data"]["source"] = ""
     return {
-        "layout": 1,
         **{key: shared[key] for key in SHARED},
         "precisions": {name: record["precision"] for name, record in plain.items()},
         "runs": runs,
@@ -146,19 +148,29 @@ def _ticks(record: Record) -> list[int]:
     return [turns.steps, *(round(seconds / TICK) for seconds in turns.seconds)]
 
 
-def render(plain: Mapping[str, Any]) -> str:
-    """The text of sessions.json: a line for each shared item and one for each session."""
+def render(stretches: Sequence[Mapping[str, Any]]) -> str:
+    """The text of sessions.json: a line for each item of a stretch and one for each session."""
+    return "[\n" + ",\n".join(map(_render_stretch, stretches)) + "\n]\n"
+
+
+def _render_stretch(plain: Mapping[str, Any]) -> str:
     head = [f"{json.dumps(key)}: {json.dumps(plain[key])}" for key in plain if key != "sessions"]
     body = ",\n".join(json.dumps(session, separators=(",", ":")) for session in plain["sessions"])
-    return "{\n" + ",\n".join(head) + ',\n"sessions": [\n' + body + "\n]\n}\n"
+    return "{\n" + ",\n".join(head) + ',\n"sessions": [\n' + body + "\n]\n}"
 
 
-def rebuild(plain: Mapping[str, Any]) -> Recording:
+def rebuild(stretches: Sequence[Mapping[str, Any]]) -> Recording:
     """The records that `compact` was given, apart from what no verdict reads.
 
     The times of the warm-up and the diagnosis of a failed training are not kept.
     """
+    return Recording(
+        tuple(map(_rebuild_stretch, stretches)),
+        tuple(tuple(row["saved_at"] for row in plain["sessions"]) for plain in stretches),
+    )
 
+
+def _rebuild_stretch(plain: Mapping[str, Any]) -> tuple[Records, ...]:
     def record(name: str, session: Mapping[str, Any]) -> Record:
         rows = session["rounds"][name]
         steps, *ticks = session["turns"][name]
@@ -184,10 +196,9 @@ def rebuild(plain: Mapping[str, Any]) -> Recording:
             }
         )
 
-    sessions = tuple(
+    return tuple(
         {name: record(name, session) for name in session["rounds"]} for session in plain["sessions"]
     )
-    return Recording(sessions, tuple(session["saved_at"] for session in plain["sessions"]))
 
 
 def read(path: Path = DATA) -> Recording:
@@ -196,14 +207,19 @@ def read(path: Path = DATA) -> Recording:
 
 
 def collect(folder: Path, path: Path = DATA) -> int:
-    """Writes sessions.json from a folder of saved sessions and returns their number.
+    """Adds a folder of saved sessions to sessions.json as a stretch and returns their number.
 
     Raises:
-        ValueError: A file in it is no saved session, or `compact` refuses them.
+        ValueError: A file in it is no saved session, `compact` refuses them, or they are not newer
+            than the stretches that are there.
     """
     sessions, skipped = read_sessions(folder)
     if skipped or not sessions:
         reasons = "; ".join(f"{skip.path.name}: {skip.reason}" for skip in skipped)
         raise ValueError(f"{reasons or folder}: only a folder of whole sessions is accepted")
-    path.write_text(render(compact(sessions)), encoding="utf-8")
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    new = compact(sessions)
+    if known and new["sessions"][0]["saved_at"] <= known[-1]["sessions"][-1]["saved_at"]:
+        raise ValueError(f"{folder}: not newer than all of {path.name}; give new sessions")
+    path.write_text(render([*known, new]), encoding="utf-8")
     return len(sessions)

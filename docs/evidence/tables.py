@@ -11,7 +11,7 @@ import rules
 import trials
 from recording import Floats, Recording, turns_of
 
-from cnnprec.verdicts.case import TIME, figure, machine_state
+from cnnprec.verdicts.case import TIME, Records, figure, machine_state
 from cnnprec.verdicts.compare import compare_pairs
 from cnnprec.verdicts.regression import fit
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE, Verdict
@@ -48,22 +48,28 @@ def _verdicts(alarms: trials.Alarms) -> tuple[str, str, str]:
 
 
 def recording_table(recording: Recording) -> str:
-    """What was recorded, where and when."""
-    record = recording.sessions[0][recording.precisions[0]]
-    e, c = record.environment, record.config
-    onednn = "on" if e.onednn else "off"
-    rows = {
-        "sessions": len(recording.sessions),
-        "from, to (UTC)": f"{recording.saved_at[0][:16]}, {recording.saved_at[-1][:16]}",
-        "machine": f"{e.cpu_model}, {e.usable_cores} cores, {e.system} {e.kernel}",
-        "instruction sets": " ".join(e.cpu_features or ("unknown",)),
-        "software": f"TensorFlow {e.tensorflow} (oneDNN {onednn}), Keras {e.keras}, "
-        f"Python {e.python}",
-        "work": f"profile {c.profile}: {c.turns} turns after {c.runs} runs of {c.train_samples} "
-        f"images x {c.epochs} epochs",
-        "precisions": ", ".join(recording.precisions),
-    }
-    return _table(("what", "value"), [(what, str(value)) for what, value in rows.items()])
+    """What was recorded, where and when, by stretch."""
+    columns = []
+    for sessions, saved_at in zip(recording.stretches, recording.saved_at, strict=True):
+        record = sessions[0][recording.precisions[0]]
+        e, c, turns = record.environment, record.config, turns_of(record)
+        columns.append(
+            {
+                "sessions": str(len(sessions)),
+                "from, to (UTC)": f"{saved_at[0][:16]}, {saved_at[-1][:16]}",
+                "machine": f"{e.cpu_model}, {e.usable_cores} cores, {e.system} {e.kernel}",
+                "instruction sets": " ".join(e.cpu_features or ("unknown",)),
+                "software": f"TensorFlow {e.tensorflow} (oneDNN {'on' if e.onednn else 'off'}), "
+                f"Keras {e.keras}, Python {e.python}",
+                "work": f"profile {c.profile}: {c.turns} turns after {c.runs} runs of "
+                f"{c.train_samples} images x {c.epochs} epochs",
+                "calibrators": ", ".join(name for name, _ in turns.calibrators),
+                "precisions": ", ".join(recording.precisions),
+            }
+        )
+    names = (f"stretch {number}" for number in range(1, len(columns) + 1))
+    rows = [(what, *(column[what] for column in columns)) for what in columns[0]]
+    return _table(("what", *names), rows)
 
 
 FIGURES: Mapping[str, Callable[[Floats], float]] = MappingProxyType(
@@ -82,26 +88,20 @@ FIGURES: Mapping[str, Callable[[Floats], float]] = MappingProxyType(
 
 def figures_table(recording: Recording) -> str:
     """Standard deviation between sessions given the state, for each figure of the turns."""
-    states = _states(recording)
-    logs = {
-        name: [np.log(turns_of(s[name]).step_seconds) for s in recording.sessions]
-        for name in recording.precisions
-    }
-    rows = [
-        (
-            figure_name,
-            *(
-                _percent(np.std(_left_out(np.array([reduce(turns) for turns in rows]), states)), 1)
-                for rows in logs.values()
-            ),
-        )
-        for figure_name, reduce in FIGURES.items()
-    ]
-    return _table(("figure of the turns", *recording.precisions), rows)
+    rows = []
+    for number, sessions in enumerate(recording.stretches, 1):
+        for what, reduce in FIGURES.items():
+            cells = []
+            for name in recording.precisions:
+                turns = (turns_of(session[name]).step_seconds for session in sessions)
+                values = np.array([reduce(np.log(times)) for times in turns])
+                cells.append(_percent(np.std(_left_out(values, _states(sessions)), ddof=1), 1))
+            rows.append((str(number), what, *cells))
+    return _table(("stretch", "figure of the turns", *recording.precisions), rows)
 
 
-def _states(recording: Recording) -> Floats:
-    return np.array([machine_state(s[recording.precisions[0]]) for s in recording.sessions])
+def _states(sessions: Sequence[Records]) -> Floats:
+    return np.array([machine_state(next(iter(session.values()))) for session in sessions])
 
 
 def _left_out(values: Floats, states: Floats) -> Floats:
@@ -116,24 +116,24 @@ def _left_out(values: Floats, states: Floats) -> Floats:
 
 def noise_table(recording: Recording) -> str:
     """Standard deviation between sessions, before and after the calibrators, leave-one-out."""
-    states = _states(recording)
-    plain, given, lags, lags_given, slopes = [], [], [], [], []
-    for name in recording.precisions:
-        values = np.array([np.log(figure(s[name], TIME.field)) for s in recording.sessions])
-        left = _left_out(values, states)
-        slopes.append(fit(list(values), list(states)).slopes[0])
-        plain.append(values.std(ddof=1))
-        given.append(np.std(left, ddof=1))
-        lags.append(_lag(values))
-        lags_given.append(_lag(left))
-    rows = [
-        ("time per step", *(_percent(value, 1) for value in plain)),
-        ("the same, given the state", *(_percent(value, 1) for value in given)),
-        ("autocorrelation of neighbours", *(f"{value:.2f}" for value in lags)),
-        ("the same, given the state", *(f"{value:.2f}" for value in lags_given)),
-        ("slope", *(f"{value:.2f}" for value in slopes)),
-    ]
-    return _table(("between sessions", *recording.precisions), rows)
+    rows = []
+    for number, sessions in enumerate(recording.stretches, 1):
+        states = _states(sessions)
+        columns = []
+        for name in recording.precisions:
+            values = np.array([np.log(figure(s[name], TIME.field)) for s in sessions])
+            left = _left_out(values, states)
+            columns.append(
+                {
+                    "time per step": _percent(values.std(ddof=1), 1),
+                    "the same, given the state": _percent(np.std(left, ddof=1), 1),
+                    "autocorrelation of neighbours": f"{_lag(values):.2f}",
+                    "autocorrelation, given the state": f"{_lag(left):.2f}",
+                    "slope": f"{fit(list(values), list(states)).slopes[0]:.2f}",
+                }
+            )
+        rows += [(str(number), what, *(c[what] for c in columns)) for what in columns[0]]
+    return _table(("stretch", "between sessions", *recording.precisions), rows)
 
 
 def _lag(values: Floats) -> float:
@@ -184,7 +184,8 @@ def pairs_table(recording: Recording) -> str:
         judgements = [j for w in windows for j in w.judgements if j.metric == "speed"]
         effects = [j.estimate.detectable for j in judgements if j.estimate is not None]
         low, middle, high = (_percent(e) for e in np.quantile(effects, (0.1, 0.5, 0.9)))
-        alarms, apart = trials.Alarms(windows), len(recording.sessions) // (2 * count)
+        alarms = trials.Alarms(windows)
+        apart = sum(len(sessions) // (2 * count) for sessions in recording.stretches)
         _, *verdicts = _verdicts(alarms)
         detectable = f"+{middle} (+{low} to +{high})"
         hits = (_hits(alarms), f"{sum(duet)} of {len(duet)}")

@@ -92,18 +92,26 @@ def _bare(session: Records) -> Records:
 
 
 def in_order(recording: Recording, count: int, gap: int = 0) -> Iterator[Trial]:
-    """Each session with the ``count`` sessions before it, ``gap`` sessions left out between."""
-    sessions = recording.sessions
-    for end in range(count, len(sessions) - gap):
-        yield Trial(sessions[end - count : end], sessions[end + gap])
+    """Each session with the ``count`` sessions before it, ``gap`` sessions left out between.
+
+    All are of one stretch.
+    """
+    for sessions in recording.stretches:
+        for end in range(count, len(sessions) - gap):
+            yield Trial(sessions[end - count : end], sessions[end + gap])
 
 
 def drawn(recording: Recording, count: int, trials: int) -> Iterator[Trial]:
-    """Trials of ``count + 1`` sessions drawn without replacement, the same on every call."""
+    """Trials of ``count + 1`` sessions drawn without replacement, the same on every call.
+
+    All are of one stretch, which is drawn by its size.
+    """
     generator = np.random.default_rng([SEED, count])
+    sizes = np.array([len(stretch) for stretch in recording.stretches])
     for _ in range(trials):
-        *old, new = generator.permutation(len(recording.sessions))[: count + 1]
-        yield Trial(tuple(recording.sessions[i] for i in old), recording.sessions[new])
+        stretch = recording.stretches[generator.choice(len(sizes), p=sizes / sizes.sum())]
+        *old, new = generator.permutation(len(stretch))[: count + 1]
+        yield Trial(tuple(stretch[i] for i in old), stretch[new])
 
 
 def in_pairs(recording: Recording, count: int) -> Iterator[Sequence[tuple[Records, Records]]]:
@@ -112,10 +120,11 @@ def in_pairs(recording: Recording, count: int) -> Iterator[Sequence[tuple[Record
     The first window has the first ``count`` pairs, the next starts a pair later. Each is a plan
     with one look.
     """
-    two = zip(recording.sessions[::2], recording.sessions[1::2], strict=False)
-    pairs = [(b, a) if number % 2 else (a, b) for number, (a, b) in enumerate(two)]
-    for start in range(len(pairs) - count + 1):
-        yield pairs[start : start + count]
+    for sessions in recording.stretches:
+        two = zip(sessions[::2], sessions[1::2], strict=False)
+        pairs = [(b, a) if number % 2 else (a, b) for number, (a, b) in enumerate(two)]
+        for start in range(len(pairs) - count + 1):
+            yield pairs[start : start + count]
 
 
 def duet_slower(pairs: Sequence[tuple[Records, Records]], name: str) -> bool:
