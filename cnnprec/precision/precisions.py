@@ -22,7 +22,6 @@ class Precision:
             convolutions to TF32, which TensorFlow allows by default.
         optimizer_overrides: Hyper-parameters of Adam that differ from Keras' defaults, as
             ``(name, value)`` pairs.
-        note: One line for people: what to expect and why.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Precision:
     loss_scaling: bool = False
     tensor_float_32: bool = False
     optimizer_overrides: tuple[tuple[str, float], ...] = ()
-    note: str = ""
 
     @property
     def policy_name(self) -> str:
@@ -49,45 +47,19 @@ class Precision:
 
 
 _ROWS = (
-    Precision("double", "float64", "float64", note="reference for the others"),
-    Precision("single", "float32", "float32", note="TF32 off, also on GPUs that have it"),
+    Precision("double", "float64", "float64"),
+    Precision("single", "float32", "float32"),
+    Precision("tf32", "float32", "float32", tensor_float_32=True),
+    Precision("half", "float16", "float16"),
+    Precision("mixed_half", "float32", "float16", loss_scaling=True),
+    Precision("bfloat16", "bfloat16", "bfloat16"),
+    Precision("mixed_bfloat16", "float32", "bfloat16"),
+    # The smallest power of ten that float16 holds as a normal number. Keras' 1e-7 is subnormal
+    # there and lets m / (sqrt(v) + epsilon) reach 500 where v underflowed.
+    Precision("half_stable", "float16", "float16", optimizer_overrides=(("epsilon", 1e-4),)),
+    # 255/256, the largest bfloat16 below 1. Keras' 0.999 rounds to 1.
     Precision(
-        "tf32",
-        "float32",
-        "float32",
-        tensor_float_32=True,
-        note="what TensorFlow calls float32 on NVIDIA GPUs since Ampere",
-    ),
-    Precision(
-        "half",
-        "float16",
-        "float16",
-        note="expected to diverge: Adam's second moment underflows at the first step",
-    ),
-    Precision("mixed_half", "float32", "float16", loss_scaling=True, note="dynamic loss scale"),
-    Precision(
-        "bfloat16",
-        "bfloat16",
-        "bfloat16",
-        note="expected to stay frozen: Adam's beta_2 = 0.999 rounds to 1",
-    ),
-    Precision("mixed_bfloat16", "float32", "bfloat16", note="needs no loss scale"),
-    Precision(
-        "half_stable",
-        "float16",
-        "float16",
-        # The smallest power of ten that float16 holds as a normal number. Keras' 1e-7 is
-        # subnormal there and lets m / (sqrt(v) + epsilon) reach 500 where v underflowed.
-        optimizer_overrides=(("epsilon", 1e-4),),
-        note="half with an epsilon that float16 can hold",
-    ),
-    Precision(
-        "bfloat16_stable",
-        "bfloat16",
-        "bfloat16",
-        # 255/256, the largest bfloat16 below 1. Keras' 0.999 rounds to 1.
-        optimizer_overrides=(("beta_2", 0.99609375),),
-        note="bfloat16 with a beta_2 that bfloat16 can hold",
+        "bfloat16_stable", "bfloat16", "bfloat16", optimizer_overrides=(("beta_2", 0.99609375),)
     ),
 )
 

@@ -54,10 +54,7 @@ def test_stable_rows_differ_from_the_plain_ones_by_their_optimizer_alone():
     for name in ("half", "bfloat16"):
         plain, stable = PRECISIONS[name], PRECISIONS[f"{name}_stable"]
         assert stable.optimizer_overrides
-        assert (
-            dataclasses.replace(stable, name=plain.name, note=plain.note, optimizer_overrides=())
-            == plain
-        )
+        assert dataclasses.replace(stable, name=plain.name, optimizer_overrides=()) == plain
 
 
 @pytest.mark.parametrize(

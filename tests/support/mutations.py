@@ -20,7 +20,6 @@ PATHS.append("companions")
 
 NOT_COMPARED = {
     "data.source": "a folder; the digest says whether the images are the same",
-    "precision.note": "words for people; they change nothing that is computed",
     "environment.commit": "shown beside the code's digest; a commit that touches only documents "
     "changes nothing that is measured",
 }
