@@ -13,7 +13,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnprec.diagnosis.dtypes import audit_dtypes
     from cnnprec.measurement.measure import measure
     from cnnprec.numerics.run_probes import run_probes
     from cnnprec.precision.precisions import PRECISIONS, Precision, get_precision, parse_precisions
@@ -29,7 +28,6 @@ __all__ = [
     "PRECISIONS",
     "Precision",
     "__version__",
-    "audit_dtypes",
     "build_model",
     "compare",
     "get_precision",
@@ -44,7 +42,6 @@ __all__ = [
 _HOMES = {
     "PRECISIONS": "precision.precisions",
     "Precision": "precision.precisions",
-    "audit_dtypes": "diagnosis.dtypes",
     "build_model": "training.model",
     "compare": "verdicts.compare_sessions",
     "get_precision": "precision.precisions",

@@ -198,7 +198,6 @@ def test_exported_names_exist_and_are_the_documented_ones():
         "PRECISIONS",
         "Precision",
         "__version__",
-        "audit_dtypes",
         "build_model",
         "compare",
         "get_precision",

@@ -1,1 +1,1 @@
-"""Why a training went wrong: one step replayed, causes, dtypes, histograms, plots."""
+"""Why a training went wrong: one step replayed, causes, histograms, plots."""
