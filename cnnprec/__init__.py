@@ -7,8 +7,6 @@ Importing this package loads neither TensorFlow nor NumPy nor pytest; a name loa
 when it is first used. docs/python.md shows them at work.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Opening files of which only the name is known: regular ones, and nothing that waits."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

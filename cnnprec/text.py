@@ -1,7 +1,5 @@
 """Words and tables: what every page, table and message of the suite is written with."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import enum

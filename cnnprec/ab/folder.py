@@ -1,7 +1,5 @@
 """The folder of a comparison: its lock, its plan, its sessions."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

@@ -3,8 +3,6 @@
 A plan is resolved and checked before anything starts, and nothing of it changes afterwards.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import itertools

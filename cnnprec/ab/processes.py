@@ -1,7 +1,5 @@
 """The processes of a comparison: trying a side, running it, leaving none behind."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os
@@ -25,7 +23,7 @@ _PROBE_MARK = "cnnprec-ab-probe "
 _PROBE = f"import cnnprec; print({_PROBE_MARK!r} + cnnprec.__file__)"
 
 
-def probe_side(name: str, plan: Plan, children: Children) -> set[str]:
+def probe_side(name: str, plan: Plan, children: "Children") -> set[str]:
     """Tries a side without measuring; returns the names of its benchmarks."""
     side = plan.sides[name]
     failure = f"{name}: {side.python} cannot import cnnprec from {side.checkout}"
@@ -45,7 +43,7 @@ def probe_side(name: str, plan: Plan, children: Children) -> set[str]:
 
 
 def _try(
-    children: Children, side: Side, words: Sequence[str], wanted: str, failure: str
+    children: "Children", side: Side, words: Sequence[str], wanted: str, failure: str
 ) -> list[str]:
     """What the lines of the output hold that match `wanted`; without any, AbError."""
     command = [side.python, *words]
@@ -124,7 +122,7 @@ class Children:
         self._waiting = False
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> "Children":
         # So that what a child leaves behind, in whatever session, becomes a child of ours.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         for number in self._SIGNALS:

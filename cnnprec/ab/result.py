@@ -1,7 +1,5 @@
 """The result of ``cnnprec ab`` for people (Markdown) and for programs (JSON)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

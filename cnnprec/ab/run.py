@@ -9,8 +9,6 @@ which share the error of 5 % evenly (Bonferroni). Everything lies in one folder:
     ab.md, ab.json        the result, written again at every look
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shlex

@@ -1,7 +1,5 @@
 """Why a training went wrong, read from its replayed steps."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 

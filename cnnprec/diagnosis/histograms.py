@@ -4,8 +4,6 @@ A float is ``m * 2**e`` with ``1 <= m < 2``; its binade is ``e``. NumPy only, wh
 exact: TensorFlow flushes float32 and bfloat16 subnormals to zero, even in a cast to float64.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Matplotlib's objects are used alone, never pyplot: no window opens, no setting is changed.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Sequence

@@ -6,8 +6,6 @@ A tensor is bad if it holds a NaN, an infinity, or a number within a factor of t
 finite one of its dtype. The first bad one in the order of computing is where the trouble began.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any

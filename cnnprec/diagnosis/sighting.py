@@ -1,7 +1,5 @@
 """What one replayed step shows: bad tensors, and the figures of a healthy or a sick step."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from cnnprec.precision.hyperparameters import Finding

@@ -1,7 +1,5 @@
 """The numbers inside a training step: weights, activations, gradients, moments, updates."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

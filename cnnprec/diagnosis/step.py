@@ -1,7 +1,5 @@
 """One training step, computed eagerly with all its tensors at hand."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which version of this project's code runs."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 from pathlib import Path

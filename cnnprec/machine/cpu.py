@@ -1,7 +1,5 @@
 """Which processor this is, and how many of its cores this process may use."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

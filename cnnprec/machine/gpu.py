@@ -3,8 +3,6 @@
 A machine without driver or GPU is a normal case here: the answer is then empty.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from typing import Any

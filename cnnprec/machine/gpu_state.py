@@ -1,7 +1,5 @@
 """What a GPU went through during a measurement."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated
 

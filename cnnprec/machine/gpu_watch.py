@@ -1,7 +1,5 @@
 """Watching a GPU during a measurement through NVIDIA's management library (NVML)."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from typing import Any

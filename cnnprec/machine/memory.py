@@ -1,7 +1,5 @@
 """Memory of this process over a span that the caller chooses: its peak, and no collection."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 from collections.abc import Iterator

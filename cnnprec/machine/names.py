@@ -1,7 +1,5 @@
 """Names of devices and of machines."""
 
-from __future__ import annotations
-
 import re
 
 from cnnprec.machine.cpu import cpu_model, usable_cores

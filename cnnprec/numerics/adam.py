@@ -1,7 +1,5 @@
 """One update of Adam, as an operation of probes."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The rules that a computation is held to: format, accumulator, subnormals."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

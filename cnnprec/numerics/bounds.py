@@ -5,8 +5,6 @@ it. Nothing here is measured or tuned. The exact value belongs to the same repre
 that the tested operation got, and the error of the reference itself is part of each bound.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 
@@ -30,7 +28,7 @@ class Enclosure:
                 f"exact has shape {self.exact.shape} but bound has {self.bound.shape}."
             )
 
-    def reshape(self, shape: tuple[int, ...]) -> Enclosure:
+    def reshape(self, shape: tuple[int, ...]) -> "Enclosure":
         """The same numbers in another shape."""
         return Enclosure(self.exact.reshape(shape), self.bound.reshape(shape))
 

@@ -1,7 +1,5 @@
 """How a computed array differs from what it should be."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """One step of the tutorial CNN in NumPy, in float64: an oracle that knows no TensorFlow."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Probes that TensorFlow gets wrong today."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Collection
 

@@ -5,8 +5,6 @@ and, for layers with weights, ``"kernel_gradient"`` or ``"bias_gradient"``. The 
 of its input.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -31,7 +29,10 @@ def _patches(images: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def _run_weighted(
-    make: Callable[..., keras.layers.Layer], operation: Conv2D | Dense, inputs: Tensors, dtype: str
+    make: Callable[..., keras.layers.Layer],
+    operation: "Conv2D | Dense",
+    inputs: Tensors,
+    dtype: str,
 ) -> Callable[[], Any]:
     layer = make(kernel_initializer="zeros", dtype=dtype)
     layer.build(operation.shape)

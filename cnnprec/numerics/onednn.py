@@ -1,7 +1,5 @@
 """Whether TensorFlow computes with oneDNN on this CPU, which decides which kernels run."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 

@@ -1,7 +1,5 @@
 """What a numeric probe runs and what it should give; inputs that the probes share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 

@@ -5,8 +5,6 @@ result with a reference in NumPy. The CNN's layers run as Keras layers, with the
 its bound a result is wrong, not noisy; `known_defects` lists what TensorFlow gets wrong today.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import fnmatch
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Running probes and keeping what they found."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Reductions and casts, as operations of probes."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

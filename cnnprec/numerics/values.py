@@ -1,7 +1,5 @@
 """Special values (NaN, infinities, signed zeros, subnormals) sent through operations."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,7 +1,5 @@
 """Binary floating-point formats: their limits, the spacing of their numbers, rounding to them."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ of them can blow a step up or freeze every weight. docs/bounds.md ("Hyper-parame
 cannot hold") derives when, and lists the faults that a configuration alone does not show.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import numbers

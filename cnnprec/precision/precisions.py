@@ -1,7 +1,5 @@
 """What a training precision is, which ones exist, and how their names are read."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Images as tensors, and the endless pipeline of shuffled batches."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

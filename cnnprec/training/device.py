@@ -1,7 +1,5 @@
 """Chooses the device that TensorFlow computes on, and how it rounds float32."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

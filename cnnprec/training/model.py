@@ -3,8 +3,6 @@
 Dtypes are set layer by layer; the global dtype policy is never touched.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

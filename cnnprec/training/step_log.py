@@ -1,7 +1,5 @@
 """What happens in every step, noted on the device so that no step returns to Python."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

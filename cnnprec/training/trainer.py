@@ -3,8 +3,6 @@
 The harness is Keras' own ``fit``; docs/performance.md shows what it costs.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Labelled images in memory, whatever they come from."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import math

@@ -4,8 +4,6 @@ Every file is verified. A source that is there but damaged is an error; no other
 place.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import gzip
 import hashlib

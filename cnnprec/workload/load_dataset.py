@@ -1,7 +1,5 @@
 """The images a run trains on: Fashion-MNIST from wherever it lies, or the synthetic set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cnnprec.workload import fashion_mnist as files

@@ -1,7 +1,5 @@
 """How much to train: the named profiles and the rules that their numbers obey."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 
@@ -87,7 +85,7 @@ class TrainingConfig:
         best = max(n for n in range(1, min(steps, 100) + 1) if steps % n == 0)
         return best if best >= 10 else steps
 
-    def override(self, **numbers: int | str | None) -> TrainingConfig:
+    def override(self, **numbers: int | str | None) -> "TrainingConfig":
         """A copy with every argument that is not None put in place."""
         return dataclasses.replace(
             self,

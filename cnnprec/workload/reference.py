@@ -1,7 +1,5 @@
 """What training in float64 gives on Fashion-MNIST with the quick profile, by seed."""
 
-from __future__ import annotations
-
 import functools
 import json
 from importlib import resources

@@ -1,7 +1,5 @@
 """The generated stand-in for Fashion-MNIST, the same to the bit on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np
