@@ -21,10 +21,6 @@ Tensors = Mapping[str, Any]
 class Operation(Protocol):
     """What a probe runs, and what it should give; a frozen dataclass."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the main input."""
-
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         """Draws inputs that the dtype represents exactly."""
 

@@ -26,8 +26,6 @@ class ProbeResult(Discrepancy):
     """What one probe found, beside the discrepancy.
 
     Attributes:
-        shape, seed: Shape of the probe's main input, and what all inputs were drawn from.
-        device: Where it ran, ``"CPU"`` or ``"GPU"``.
         elements, sha256: Of the result: their number, and the hash of its bytes in C order.
         repeats: Whether a second run gave the same bytes.
         known_defect: The section of docs/known-defects.md that says why it is outside the bound.
@@ -35,9 +33,6 @@ class ProbeResult(Discrepancy):
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
-    seed: int
-    device: str
     elements: int
     sha256: str
     repeats: bool
@@ -79,9 +74,6 @@ def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> Prob
     return ProbeResult(
         name=probe.name,
         dtype=probe.dtype,
-        shape=probe.operation.shape,
-        seed=seed,
-        device=device,
         elements=computed.size,
         sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
         repeats=computed.tobytes() == again.tobytes(),

@@ -13,7 +13,7 @@ import tensorflow as tf
 from cnnprec.numerics.arithmetic import Arithmetic
 from cnnprec.numerics.bounds import Enclosure, exactly
 from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient
-from cnnprec.precision.formats import FORMATS, FloatFormat, get_format, round_to
+from cnnprec.precision.formats import FloatFormat, get_format, round_to
 
 _Route = Callable[[Any, Any, str], Any]
 """Takes the values, the second operand and the dtype; returns a vector of the same length."""
@@ -91,10 +91,6 @@ class Value:
 
     route: str
     kind: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(VALUES[self.kind](FORMATS["float32"])),)
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         x = np.array(VALUES[self.kind](get_format(dtype)))

@@ -64,7 +64,6 @@ def test_a_result_that_is_not_finite_is_infinitely_far_off(monkeypatch):
     monkeypatch.setattr(tf.nn, "relu", lambda x: x * tf.constant(math.nan, x.dtype))
     result = run_probe(PROBES["relu.forward[float32]"], seed=SEED)
     assert result.max_error_over_bound == math.inf
-    assert result.shape == (4, 26, 26, 32)
     assert math.isnan(result.worst_computed)
     assert not result.within_bound
 
