@@ -22,7 +22,7 @@ from cnnprec.numerics.layers import (
 )
 from cnnprec.numerics.operation import Operation
 from cnnprec.numerics.sums_and_casts import COUNTING_ROUTES, Cast, Counting, Reduction
-from cnnprec.numerics.values import COPYING_ROUTES, ROUTES, VALUES, MaxPoolingNan, Value
+from cnnprec.numerics.values import COPYING_ROUTES, ROUTES, VALUES, Value
 from cnnprec.precision.formats import FORMATS, get_format
 from cnnprec.text import did_you_mean
 
@@ -135,7 +135,7 @@ def _operations() -> Iterable[tuple[str, Operation]]:
             if kind == "overflow" and route in COPYING_ROUTES:
                 continue  # nothing is computed there
             if kind == "nan" and route == "max-pooling":
-                continue  # see MaxPoolingNan
+                continue  # a CPU drops it, and others may not
             yield f"value.{kind}.{route}", Value(route, kind)
 
 
@@ -156,7 +156,6 @@ def _probes() -> Iterable[Probe]:
             # Which of several equal maxima gets the gradient is a convention.
             convention = output != "forward"
             yield Probe(f"max_pooling2d.ties.{output}", dtype, ties, cpu_only=convention)
-        yield Probe("max_pooling2d.nan", dtype, MaxPoolingNan(), cpu_only=True)
 
 
 PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})

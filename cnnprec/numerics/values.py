@@ -111,20 +111,3 @@ class Value:
             tiny = np.abs(expected) < fmt.smallest_normal
             return Enclosure(expected, np.where(tiny, np.abs(expected), result.bound))
         return result
-
-
-@dataclasses.dataclass(frozen=True)
-class MaxPoolingNan:
-    """Keras' MaxPooling2D of a window [1, NaN, 2, 3], which CPUs reduce to 3."""
-
-    shape: tuple[int, ...] = (1, 2, 2, 1)
-
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        return {"x": np.array([1.0, math.nan, 2.0, 3.0]).reshape(self.shape)}
-
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        layer = keras.layers.MaxPooling2D((2, 2), dtype=dtype)
-        return lambda: layer(inputs["x"])
-
-    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        return exactly(np.full((1, 1, 1, 1), 3.0), arithmetic.format.name)

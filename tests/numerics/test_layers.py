@@ -45,6 +45,13 @@ def test_a_tie_in_max_pooling_sends_the_whole_gradient_to_the_first(dtype):
     assert np.ravel(tape.gradient(y, x)).astype(float).tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.skipif(not ON_CPU, reason="a convention of CPUs")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_max_pooling_drops_a_nan(dtype):
+    window = tf.constant([[[[1.0], [math.nan]], [[2.0], [3.0]]]], dtype)
+    assert np.ravel(keras.layers.MaxPooling2D(2, dtype=dtype)(window)).astype(float) == [3.0]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_max_pooling_conserves_the_sum_of_the_gradient(dtype):
     x = tf.constant(np.random.default_rng(SEED).integers(0, 2, (2, 6, 6, 3)), dtype)
