@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import os
 import socket
-import struct
 import zlib
 from pathlib import Path
 
@@ -166,59 +165,36 @@ def _read_split(
 
 
 def _read_intact(folder: Path, file: _IdxFile) -> UInt8Array:
-    array, found = _read_idx(folder / file.name, file.shape)
-    if found != file.digest:
-        raise _damaged(
-            folder / file.name,
-            f"has altered content: {len(array)} items with SHA-256 {found}, where Fashion-MNIST "
-            f"has {file.shape[0]} with SHA-256 {file.digest}",
-        )
-    return array
+    """Reads a gzipped IDX file of unsigned bytes and verifies its content.
 
-
-def _read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8Array, str]:
-    """Reads a gzipped IDX file of unsigned bytes; returns the array and its SHA-256 (hex).
-
-    Memory stays close to the size of the result, which `shape` bounds whatever the file says.
+    Memory stays close to the size of the result, whatever the file holds.
     """
-    header_bytes = 4 + 4 * len(shape)
-    magic = bytes((0, 0, 0x08, len(shape)))  # 0x08 is IDX for unsigned byte.
+    path = folder / file.name
+    array = aligned_empty(file.shape)
+    view = array.reshape(-1).data
     digest = hashlib.sha256()
+    filled = 0
     try:
-        with open_regular(path) as file, gzip.open(file) as stream:
-            header = stream.read(header_bytes)
-            if len(header) < header_bytes:
-                raise _damaged(path, "is truncated: it ends inside the IDX header")
-            if header[:4] != magic:
-                raise _damaged(
-                    path,
-                    f"starts with {header[:4].hex()}; an IDX file of unsigned bytes in "
-                    f"{len(shape)} dimensions starts with {magic.hex()}",
-                )
-            found = struct.unpack(f">{len(shape)}I", header[4:])
-            if found[1:] != shape[1:] or found[0] > shape[0]:
-                raise _damaged(path, f"says its shape is {found}; accepted is {shape}")
-            array = aligned_empty(found)
-            view = array.reshape(-1).data
-            filled = 0
-            while filled < len(view):
-                count = stream.readinto(view[filled : filled + _CHUNK_BYTES])
-                if not count:
-                    raise _damaged(
-                        path, f"is truncated: {filled} bytes of the {len(view)} its header says"
-                    )
+        with open_regular(path) as raw, gzip.open(raw) as stream:
+            stream.read(4 + 4 * len(file.shape))  # the header, which only says what must be
+            while count := stream.readinto(view[filled : filled + _CHUNK_BYTES]):
                 digest.update(view[filled : filled + count])
                 filled += count
             # Reading past the end also makes gzip verify its checksum.
-            if stream.read(1):
-                raise _damaged(path, f"is longer than the {len(view)} bytes its header says")
+            longer = bool(stream.read(1))
     except EOFError as error:
         raise _damaged(path, "is truncated: the gzip stream has no end") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path, f"is not an intact gzip file ({error})") from error
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error})") from error
-    return array, digest.hexdigest()
+    if longer or digest.hexdigest() != file.digest:
+        raise _damaged(
+            path,
+            f"has altered content: {'more than ' if longer else ''}{filled} bytes with SHA-256 "
+            f"{digest.hexdigest()}, where Fashion-MNIST has {len(view)} with SHA-256 {file.digest}",
+        )
+    return array
 
 
 def _damaged(path: Path, problem: str) -> DatasetError:
