@@ -110,7 +110,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         lines += [""] if lines else []
         baseline = describe_baseline(judged.selection, old_skipped, limits)
         lines += _lines(judged, baseline, markdown=arguments.markdown)
-        codes.add(_exit_code(judged.comparison.verdict, arguments.require_verdict))
+        codes.add(exit_code(judged.comparison.verdict, arguments.require_verdict))
         if target is not None:
             paths = [other.path for other in judged.selection.sessions]
             try:
@@ -193,7 +193,8 @@ def _lines(judged: JudgedSession, baseline: Iterable[str], *, markdown: bool) ->
     return [f"## {markdown_text(path.name)}", "", *points, "", *verdicts_markdown(found)]
 
 
-def _exit_code(verdict: Verdict, require_verdict: bool) -> Exit:
+def exit_code(verdict: Verdict, require_verdict: bool) -> Exit:
+    """The exit code of a verdict."""
     if verdict is Verdict.PASS or (verdict is Verdict.INCONCLUSIVE and not require_verdict):
         return Exit.PASS
     return Exit.USAGE if verdict in (Verdict.INCOMPARABLE, Verdict.NO_BASELINE) else Exit.FAIL

@@ -17,8 +17,8 @@ def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
     found = decide(comparison)
     table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
     heading, details = _heading(comparison)
-    above = [heading, *(f"  {line}" for line in details), "", *(remarks := _remarks(comparison))]
-    above += [""] if remarks else []
+    above = [heading, *(f"  {line}" for line in details), "", *(told := remarks(comparison))]
+    above += [""] if told else []
     decided = f"verdict: {found.verdict}, {found.action}"
     below = ["", decided, f"reason:  {found.reason}", f"next:    {found.next}"]
     return [
@@ -38,7 +38,7 @@ def verdicts_markdown(comparison: Comparison) -> list[str]:
         *([""] if details else []),
         *markdown_table(_VERDICT_HEADINGS, map(_verdict_row, _measured(comparison))),
         "",
-        *(f"* {markdown_text(remark)}" for remark in _remarks(comparison)),
+        *(f"* {markdown_text(remark)}" for remark in remarks(comparison)),
         f"* next: {found.next}",
     ]
 
@@ -92,7 +92,7 @@ def _heading(comparison: Comparison) -> tuple[str, list[str]]:
     return f"compared with {comparison.basis}; {changed}", details
 
 
-def _remarks(comparison: Comparison) -> list[str]:
+def remarks(comparison: Comparison) -> list[str]:
     """One sentence for each judgement that did not pass, or that passed with a notice."""
     return [
         f"{'NOTICE' if judgement.notice else judgement.verdict} "

@@ -1,0 +1,67 @@
+"""``cnnprec fleet``: many hosts, each judged by the others."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cnnprec.ab.plan import Exit
+from cnnprec.cli.compare import exit_code, read_places
+from cnnprec.cli.console import Commands, Parser, add_limits, note, say, terminal_width
+from cnnprec.records.read_sessions import SavedSession
+from cnnprec.reports.fleet import fleet, write_fleet
+from cnnprec.reports.verdict_json import make_way
+from cnnprec.text import printable
+from cnnprec.verdicts.fleet import decide_fleet, judge_fleet
+from cnnprec.verdicts.verdict import Limits
+
+
+def add_fleet(commands: Commands[Parser]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "fleet",
+        help="compare hosts with each other",
+        description="Which hosts are slow, or compute something else than most? There is no "
+        "baseline. FOLDER/HOST.json and FOLDER/0001_HOST.json are sessions of HOST, and so are "
+        "all in FOLDER/HOST/.",
+        epilog="Exit codes: 0 PASS, or INCONCLUSIVE without --require-verdict; 1 FAIL; "
+        "4 bad options, a file that cannot be read, hosts that did other work.",
+    )
+    parser.add_argument("folder", nargs="+", type=Path, metavar="FOLDER")
+    add_limits(parser)
+    text = "INCONCLUSIVE counts as a failure"
+    parser.add_argument("--require-verdict", action="store_true", help=text)
+    text = "write the verdicts with all figures to FILE"
+    parser.add_argument("--verdict-json", type=Path, metavar="FILE", help=text)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    target: Path | None = arguments.verdict_json
+    try:
+        limits = Limits(arguments.tolerance, arguments.margin)
+        if target is not None:
+            make_way(target)
+        sessions, skipped = read_places(arguments.folder)
+        hosts: dict[str, list[SavedSession]] = {}
+        for session in sessions:
+            hosts.setdefault(_host(session, arguments.folder), []).append(session)
+        found = judge_fleet(dict(sorted(hosts.items())), limits)
+        decision = decide_fleet(found)
+        if target is not None:
+            write_fleet(target, found, decision)
+    except (ValueError, OSError) as error:
+        note(f"cnnprec fleet: {error}")
+        return Exit.USAGE
+    for skip in skipped:
+        note(f"cnnprec fleet: left out {printable(f'{skip.path}: {skip.reason}')}")
+    for line in fleet(found, decision, terminal_width()):
+        say(line)
+    return exit_code(decision.verdict, arguments.require_verdict) or (
+        Exit.USAGE if skipped else Exit.PASS
+    )
+
+
+def _host(session: SavedSession, folders: list[Path]) -> str:
+    place = session.path.parent
+    return session.name if place in folders or session.path in folders else place.name
