@@ -167,7 +167,7 @@ def test_timed_turns_follow_the_runs_and_are_kept(trainer, monkeypatch):
     assert len({series.record.turns.calibrators for series in found.values()}) == 1
 
 
-@pytest.mark.parametrize(("clocks", "cycle"), [([1000, 4000], 0.5e-9), ([None], None)])
+@pytest.mark.parametrize(("clocks", "cycle"), [([1000, 4000], 0.25e-9), ([None], None)])
 def test_clock_of_a_gpu_is_asked_in_every_turn_and_kept(trainer, monkeypatch, clocks, cycle):
     class FakeWatch:
         def __init__(self, index):

@@ -412,7 +412,7 @@ def write_data(project, **changed: bytes) -> str:
     ("changed", "message"),
     [
         ({"train_images": IMAGES[:-20]}, "truncated"),
-        ({"train_images": idx(2, 28, 27, content=bytes(2 * 28 * 27))}, "shape"),
+        ({"train_images": idx(2, 28, 27, content=bytes(2 * 28 * 27))}, "altered content"),
         ({"train_labels": idx(2, content=bytes([0, 10]))}, "altered content"),
         ({"train_labels": idx(3, content=bytes(3))}, "altered content"),
         ({}, "altered"),
