@@ -41,8 +41,19 @@ def _history(folder: Path | None, session: Session) -> list[str]:
 def pytest_terminal_summary(
     terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> Iterator[None]:
-    """Prints below pytest's own summary, so that the answer is on the last screen."""
+    """Prints below pytest's own summary, so that the answer is on the last screen.
+
+    After Ctrl-C it comes first: other plugins load for seconds what they then do not need.
+    """
+    if exitstatus != pytest.ExitCode.INTERRUPTED:
+        yield
+        _show(terminalreporter, exitstatus, config)
+        return
+    _show(terminalreporter, exitstatus, config)
     yield
+
+
+def _show(terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     session, asked = config.stash[SESSION], config.stash[ASKED]
     writer = config.get_terminal_writer()
     width = writer.fullwidth if terminalreporter.isatty or "COLUMNS" in os.environ else None
