@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from cnnprec.cli.main import main
 from tests.support import ab
+from tests.support.commands import run_command
 from tests.support.fleets import fleet, host, wrong_operation
 from tests.support.hostile import ESCAPES
 
@@ -33,13 +33,7 @@ def good(tmp_path):
 
 
 def run(capsys, *arguments):
-    try:
-        code = main(["fleet", *map(str, arguments)])
-    except SystemExit as left:
-        code = left.code
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    return code, shown.out, shown.err
+    return run_command(capsys, "fleet", *arguments)
 
 
 def test_the_bad_hosts_are_named_in_table_reason_and_exit_code(capsys, folder):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cnnprec.cli.main import main
+from tests.support.commands import run_command
 from tests.support.sessions import changed, put
 
 
@@ -35,13 +35,7 @@ def slower(tmp_path):
 
 
 def run(capsys, *arguments):
-    try:
-        code = main(["history", *map(str, arguments)])
-    except SystemExit as left:
-        code = left.code
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    return code, shown.out, shown.err
+    return run_command(capsys, "history", *arguments)
 
 
 def test_the_table_and_the_sentences(capsys, slower):
