@@ -139,9 +139,7 @@ def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
         if done < due:
             problem = f"only {done} of {due} runs were finished; run the session again"
             return judgement_on(Metric.SPEED, case, Verdict.INVALID, problem)
-        for timed in (*record.rounds, record.turns):
-            if timed and timed.state:
-                throttled.update(timed.state.throttled)
+        throttled.update(*(state.throttled for state in record.states))
     if not throttled:
         return None
     problem = (

@@ -28,8 +28,7 @@ ACCURACY_SHARE = 0.1
 def judge_outcome(case: Case) -> Judgement:
     """Judges how the runs ended, and whether the hardware reported errors meanwhile."""
     say = functools.partial(judgement_on, Metric.OUTCOME, case)
-    states = [entry.state for record in case.new for entry in record.rounds]
-    if faulty := [state for state in states if state and state.faulty]:
+    if faulty := [s for record in case.new for s in record.states if s.faulty]:
         xids = sorted({number for state in faulty for number in state.xid_errors})
         memory = sum(state.new_ecc_errors or 0 for state in faulty)
         return say(

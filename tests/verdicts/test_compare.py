@@ -8,7 +8,7 @@ from cnnprec.machine.gpu_state import GpuState
 from cnnprec.verdicts.compare import compare, compare_pairs, due_judgements, fewest_pairs
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import Verdict
-from tests.support.histories import QUIET, both, history, pairs, session, verdict
+from tests.support.histories import QUIET, both, history, pairs, session, verdict, with_turns
 
 
 def test_equal_session_passes_everything():
@@ -37,6 +37,17 @@ def test_hardware_in_trouble_is_seen(state, metric, expected, named):
     assert judgement.verdict is expected
     assert named in judgement.reason
     assert verdict(compare(history(), session(state=STATE)), metric) is Verdict.PASS
+
+
+def test_hardware_errors_during_the_turns_are_seen():
+    steady = [{"single": with_turns([factor] * 20)} for factor in QUIET]
+    record = with_turns([1.0] * 20)
+    state = dataclasses.replace(STATE, xid_errors=(79,))
+    broken = dataclasses.replace(record, turns=dataclasses.replace(record.turns, state=state))
+    judgement = compare(steady, {"single": broken}).of("outcome", "single")
+    assert judgement.verdict is Verdict.FAIL
+    assert "Xid 79" in judgement.reason
+    assert verdict(compare(steady, {"single": record}), "outcome") is Verdict.PASS
 
 
 # Nothing missing, nothing new.
