@@ -23,7 +23,7 @@ from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.decision import Decision
 from cnnprec.verdicts.peers import beside_peers
 from cnnprec.verdicts.statistics import LEVEL
-from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Limits, Metric, Verdict
+from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Limits, Metric, Verdict, worst
 
 Fleet = Mapping[str, Sequence[SavedSession]]
 """The sessions of each host, by its name."""
@@ -56,13 +56,15 @@ def judge_fleet(fleet: Fleet, limits: Limits) -> dict[str, Comparison]:
 
 def decide_fleet(found: Mapping[str, Comparison]) -> Decision:
     """What to do with the hosts that were judged."""
-    worst = next(v for v in Verdict if any(one.verdict is v for one in found.values()))
-    named = ", ".join(host for host, one in found.items() if one.verdict is worst)
-    if worst is Verdict.PASS:
-        return Decision(worst, "KEEP ALL", f"none of {len(found)} hosts stands out", "nothing more")
-    if worst is Verdict.FAIL:
-        return Decision(worst, "TAKE OUT", named, "look at these hosts and measure them again")
-    return Decision(worst, "MEASURE MORE", named, "more hosts or sessions, measured alike")
+    verdict = worst(one.verdict for one in found.values())
+    named = ", ".join(host for host, one in found.items() if one.verdict is verdict)
+    if verdict is Verdict.PASS:
+        return Decision(
+            verdict, "KEEP ALL", f"none of {len(found)} hosts stands out", "nothing more"
+        )
+    if verdict is Verdict.FAIL:
+        return Decision(verdict, "TAKE OUT", named, "look at these hosts and measure them again")
+    return Decision(verdict, "MEASURE MORE", named, "more hosts or sessions, measured alike")
 
 
 def _setting(host: str, sessions: Iterable[SavedSession]) -> Record:

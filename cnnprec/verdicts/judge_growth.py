@@ -25,7 +25,7 @@ from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
 from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import holm
-from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict, worst
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,8 @@ def judge_speed(case: Case, found: Tested | None, mean: Tested | None) -> Judgem
     judged = [judge_growth(case, TIME, found)]
     if found is not None and mean is not None:
         judged.append(judge_growth(case, MEAN_TIME, mean))
-    return min(judged, key=lambda judgement: list(Verdict).index(judgement.verdict))
+    verdict = worst(judgement.verdict for judgement in judged)
+    return next(judgement for judgement in judged if judgement.verdict is verdict)
 
 
 def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 from cnnprec.text import Word
 from cnnprec.verdicts.comparability import Difference
@@ -31,6 +32,11 @@ class Verdict(Word):
     """The noise, or too few sessions, allow neither."""
     PASS = "PASS"  # noqa: S105 - no password
     """A change as large as the margin is excluded."""
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """What several verdicts come to together; NO_BASELINE if there is none."""
+    return min(verdicts, key=list(Verdict).index, default=Verdict.NO_BASELINE)
 
 
 class Metric(Word):
@@ -124,8 +130,7 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """The worst of all."""
-        found = {judgement.verdict for judgement in self.judgements}
-        return next((v for v in Verdict if v in found), Verdict.NO_BASELINE)
+        return worst(judgement.verdict for judgement in self.judgements)
 
     def of(self, metric: Metric, precision: str) -> Judgement:
         """The judgement on this metric of this precision; INVALID if that was not measured."""
