@@ -232,11 +232,6 @@ class Record:
         return cls(precision, config, data, environment, companions, False, None, ())
 
     @property
-    def states(self) -> tuple[GpuState, ...]:
-        """The state of the GPU in the rounds and in the turns; none without a GPU."""
-        return tuple(timed.state for timed in (*self.rounds, self.turns) if timed and timed.state)
-
-    @property
     def is_whole(self) -> bool:
         """Whether all runs and turns that were asked for are there."""
         return self.has(self.config.runs, self.config.turns)

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from cnnprec.machine.gpu_state import GPU_CYCLE
+from cnnprec.machine.gpu_state import GPU_CYCLE, GpuState
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.regression import State
 from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
@@ -147,6 +147,12 @@ def machine_state(record: Record) -> State | None:
     times = {name: math.log(seconds) for name, seconds in record.turns.calibrators}
     cycle = [times.pop(GPU_CYCLE)] if GPU_CYCLE in times else []
     return (*([statistics.fmean(times.values())] if times else []), *cycle)
+
+
+def gpu_states(records: Iterable[Record]) -> list[GpuState]:
+    """The states of the GPU in the rounds and turns of these records; none without a GPU."""
+    timed = [part for record in records for part in (*record.rounds, record.turns)]
+    return [part.state for part in timed if part and part.state]
 
 
 def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:

@@ -18,6 +18,7 @@ from cnnprec.verdicts.case import (
     TIME,
     Case,
     GrowthLimit,
+    gpu_states,
     judgement_on,
 )
 from cnnprec.verdicts.estimate import Estimate, paired, predict
@@ -140,7 +141,7 @@ def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
         if done < due:
             problem = f"only {done} of {due} runs were finished; run the session again"
             return judgement_on(Metric.SPEED, case, Verdict.INVALID, problem)
-        throttled.update(*(state.throttled for state in record.states))
+        throttled.update(*(state.throttled for state in gpu_states([record])))
     if not throttled:
         return None
     problem = (

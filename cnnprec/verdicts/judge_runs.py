@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable
 
 from cnnprec.records.record import Outcome, Record
-from cnnprec.verdicts.case import Case, all_runs_by_seed, judgement_on, runs_by_seed
+from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, judgement_on, runs_by_seed
 from cnnprec.verdicts.comparability import stack
 from cnnprec.verdicts.equivalence import equivalence
 from cnnprec.verdicts.judge_numbers import faults, moved
@@ -28,7 +28,7 @@ ACCURACY_SHARE = 0.1
 def judge_outcome(case: Case) -> Judgement:
     """Judges how the runs ended, and whether the hardware reported errors meanwhile."""
     say = functools.partial(judgement_on, Metric.OUTCOME, case)
-    if faulty := [s for record in case.new for s in record.states if s.faulty]:
+    if faulty := [state for state in gpu_states(case.new) if state.faulty]:
         xids = sorted({number for state in faulty for number in state.xid_errors})
         memory = sum(state.new_ecc_errors or 0 for state in faulty)
         return say(
