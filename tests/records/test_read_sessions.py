@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnnprec.records import read_sessions as read_sessions_module
 from cnnprec.records.read_sessions import read_session, read_sessions
-from cnnprec.records.record import SCHEMA_VERSION, Record
+from cnnprec.records.record import SCHEMA_VERSION
 from cnnprec.verdicts.baseline import select
 from tests.support.hostile import places
 from tests.support.sessions import DATA, SAVED, START, TEXT, changed, put
@@ -426,10 +426,13 @@ def test_a_pattern_that_means_the_copy_reads_it(tmp_path):
 
 def test_each_record_is_converted_once_and_selecting_converts_none(store, monkeypatch):
     converted = []
-    real = Record.from_dict
-    monkeypatch.setattr(
-        Record, "from_dict", lambda plain: converted.append(plain["precision"]) or real(plain)
-    )
+    real = read_sessions_module._record
+
+    def decode(raw, **options):
+        converted.append(raw)
+        return real(raw, **options)
+
+    monkeypatch.setattr(read_sessions_module, "_record", decode)
     sessions, _ = read_sessions(store)
     assert len(converted) == sum(len(session.records) for session in sessions) == 8
     select(sessions, sessions[0].records)
