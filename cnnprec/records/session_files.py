@@ -11,7 +11,10 @@ _NUMBERED = re.compile(r"(\d{4,})_(.+)")
 
 
 def session_files(folder: Path) -> list[Path]:
-    """All JSON files, one level of subfolders included; links to one folder are one folder."""
+    """All JSON files, one level of subfolders included; links to one folder are one folder.
+
+    A subfolder that cannot be listed stands in their place, so that who reads them names it.
+    """
     if not folder.exists():
         return []
     entries = sorted(folder.iterdir())
@@ -22,7 +25,10 @@ def session_files(folder: Path) -> list[Path]:
         place = entry.resolve()
         if place not in seen:
             seen.add(place)
-            below += entry.glob("*.json")
+            try:
+                below += [file for file in entry.iterdir() if file.suffix == ".json"]
+            except OSError:
+                below.append(entry)
     return [entry for entry in entries if entry.suffix == ".json"] + sorted(below)
 
 
@@ -33,7 +39,11 @@ def matching_files(folder: Path, pattern: str | None) -> list[Path]:
     if re.fullmatch("[0-9]+", pattern):
         if len(pattern) > 255:  # more digits than a file name can have
             return []
-        return [path for path in session_files(folder) if session_number(path) == int(pattern)]
+        return [
+            path
+            for path in session_files(folder)
+            if path.suffix != ".json" or session_number(path) == int(pattern)
+        ]
     with contextlib.suppress(OSError):  # a glob may be longer than a name can be
         if Path(pattern).is_file():
             return [Path(pattern)]
@@ -41,7 +51,8 @@ def matching_files(folder: Path, pattern: str | None) -> list[Path]:
     return [
         path
         for path in session_files(folder)
-        if fnmatch.fnmatchcase(session_name(path), pattern)
+        if path.suffix != ".json"  # a folder that cannot be listed
+        or fnmatch.fnmatchcase(session_name(path), pattern)
         or fnmatch.fnmatchcase(path.name, glob)
         or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
     ]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+# What a process that was killed leaves, of this module and of `write_session`.
+_LEFT = re.compile(r"\.[0-9a-f]{16}\.tmp|\.[0-9]{4,}\.claim")
+_STALE_SECONDS = 86_400.0  # one that is at work, or was stopped over night, has it for less
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -26,12 +31,22 @@ def written_beside(folder: Path, text: str) -> Iterator[Path]:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)
+            _clean(folder, os.fstat(descriptor).st_mtime)
         finally:
             os.close(descriptor)
         yield hidden
     finally:
         with contextlib.suppress(OSError):
             hidden.unlink()
+
+
+def _clean(folder: Path, now: float) -> None:
+    """Removes what was left there long before `now`, which is by the file system's own clock."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            ours = _LEFT.fullmatch(path.name) and path.is_file()
+            if ours and now - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink(missing_ok=True)
 
 
 def create(path: Path) -> int:
