@@ -8,6 +8,7 @@ from pathlib import Path
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import read_places
 from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.reports.baseline import dated_ahead
 from cnnprec.text import printable
 
 
@@ -42,6 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return Exit.USAGE
     for skip in skipped:
         note(f"cnnprec history: left out {printable(f'{skip.path}: {skip.reason}')}")
+    for line in dated_ahead(sessions):
+        note(f"cnnprec history: {line}")
     for line in [*table(found), "", *sentences(found)]:
         say(line)
     return Exit.PASS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,19 @@ from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict, usage_errors
 from cnnprec.records.write_session import SaveError, check_name, write_session
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.verdict_json import judgements
+from cnnprec.text import duration
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+_AHEAD = pytest.StashKey[float]()
 _UNSET_STORAGE = "file://./.benchmarks"  # pytest-benchmark's default
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Has sessions saved by this suite instead of by pytest-benchmark."""
     asked = session.config.stash[ASKED]
+    session.config.stash[_AHEAD] = _ahead()
     benchmarks = _benchmark_session(session.config)
     if benchmarks is not None:
         benchmarks.save_json = functools.partial(_write_json, benchmarks, asked)
@@ -74,7 +78,15 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def pytest_terminal_summary(
     terminalreporter: TerminalReporter, config: pytest.Config
 ) -> Iterator[None]:
-    """Says what could not be written, below everything else."""
+    """Says above everything else that dates are wrong, and below it what could not be written."""
+    moved = _ahead() - config.stash[_AHEAD]
+    if abs(moved) > 5:  # setting it right slowly moves it by 1.8 s in an hour
+        terminalreporter.write_line(
+            f"CLOCK: the wall clock jumped {'forward' if moved > 0 else 'back'} by "
+            f"{duration(abs(moved))} during this session. What was measured is right, by another "
+            "clock; check the date of what was saved.",
+            yellow=True,
+        )
     yield
     for problem in config.stash[ASKED].problems:
         terminalreporter.write_line(problem, red=True)
@@ -124,6 +136,11 @@ def _check_writable(folder: Path, what: str, option: str) -> None:
             f"{what} cannot be written and listed: {folder} ({error.strerror}). "
             f"Make it writable and readable or choose another with {option}."
         ) from error
+
+
+def _ahead() -> float:
+    """How far the wall clock is ahead of one that nobody sets and that runs on in sleep."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timezone
 
 from cnnprec.records.read_sessions import SavedSession, Skipped
 from cnnprec.text import count_of, printable
@@ -25,6 +26,7 @@ def describe_baseline(
     return [
         *lines,
         *(f"baseline: SKIPPED {printable(s.path.name)}: {printable(s.reason)}" for s in skipped),
+        *(f"baseline: {line}" for line in dated_ahead(selection.sessions)),
         *set_aside(selection),
         *([] if limits == LimitTable() else [f"limits: {limits}"]),
     ]
@@ -44,6 +46,13 @@ def set_aside(selection: Selection) -> list[str]:
         more = f" to {names[-1]} ({len(names)} sessions)" if len(names) > 1 else ""
         lines.append(f"baseline: not comparable {names[0]}{more}: {listed}")
     return lines
+
+
+def dated_ahead(sessions: Iterable[SavedSession]) -> list[str]:
+    """A sentence for each session whose date is in the future."""
+    wrong = "is in the future: a clock is wrong, of this machine or of the one that saved it"
+    ahead = [session for session in sessions if session.saved_at > datetime.now(timezone.utc)]
+    return [f"{printable(s.path.name)}: its date {minute(s)} UTC {wrong}" for s in ahead]
 
 
 def minute(session: SavedSession) -> str:
