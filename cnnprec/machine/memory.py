@@ -7,6 +7,9 @@ from pathlib import Path
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_MEMINFO = Path("/proc/meminfo")
+# Of a container, in versions 2 and 1 of the kernel's control groups.
+_LIMITS = tuple(Path("/sys/fs/cgroup", p) for p in ("memory.max", "memory/memory.limit_in_bytes"))
 
 
 def reset_peak_resident() -> bool:
@@ -25,6 +28,19 @@ def peak_resident_bytes() -> int | None:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return None
+
+
+def available_bytes() -> int | None:
+    """Memory of the machine, or of this container, that new work can have; None if unknown."""
+    known = []
+    for path in (_MEMINFO, *_LIMITS):
+        with contextlib.suppress(OSError):
+            words = path.read_text().split()
+            if "MemAvailable:" in words:
+                known.append(int(words[words.index("MemAvailable:") + 1]) * 1024)
+            elif words[0].isdecimal():  # not "max"
+                known.append(int(words[0]))
+    return min(known, default=None)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from cnnprec.machine.names import gpu_index
 from cnnprec.measurement.prepare import prepare
 from cnnprec.measurement.progress import Progress, TurnProgress
 from cnnprec.measurement.session import MeasuredSession
-from cnnprec.measurement.supported import supported_precisions
+from cnnprec.measurement.supported import check_batch, supported_precisions
 from cnnprec.precision.precisions import Precision, parse_precisions
 from cnnprec.records.record import Record
 from cnnprec.workload.profiles import get_profile
@@ -76,6 +76,7 @@ def measure(
         chosen = parse_precisions(precisions)
     else:
         chosen = tuple(precisions)
+    check_batch(chosen, config.batch_size, device)
     folder = None if data_dir is None else Path(data_dir)
     prepared = prepare(config, chosen, dataset=dataset, data_dir=folder, device=device)
     order_seed = random.randrange(10**6) if order_seed is None else order_seed  # noqa: S311

@@ -1,12 +1,19 @@
-"""Which precisions the device can compute in, told without TensorFlow."""
+"""What the device can do, told without TensorFlow: which precisions, and how large a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cnnprec.machine.gpu import query_gpus
+from cnnprec.machine.memory import available_bytes
+from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import PRECISIONS, Precision
 
 LEVELS = ("off", "quick", "full")
 """How much is probed: nothing, the probes that take milliseconds, or all of them."""
+
+_OUTPUTS = 37_818  # numbers that the layers of the model give for one image
+_BYTES = {"float64": 8, "float32": 4}
 
 
 def supported_precisions(device: str) -> tuple[Precision, ...]:
@@ -15,3 +22,22 @@ def supported_precisions(device: str) -> tuple[Precision, ...]:
     gpus = () if device == "cpu" else query_gpus()
     tf32 = any((gpu.compute_capability or (0, 0)) >= (8, 0) for gpu in gpus)
     return tuple(p for p in PRECISIONS.values() if tf32 or not p.tensor_float_32)
+
+
+def step_bytes(precisions: Iterable[Precision], batch_size: int) -> int:
+    """About what a training step of the widest takes: each layer's output and its gradient."""
+    width = max(_BYTES.get(precision.compute_dtype, 2) for precision in precisions)
+    return 2 * _OUTPUTS * batch_size * width
+
+
+def check_batch(precisions: Iterable[Precision], batch_size: int, device: str) -> None:
+    """Refuses a batch that does not fit into the memory of the device, by a ValueError."""
+    gpus = () if device == "cpu" else query_gpus()[gpu_index(device) :]
+    memory = gpus[0].memory_bytes if gpus else available_bytes()
+    needed = step_bytes(precisions, batch_size)
+    if memory is not None and needed > memory:
+        raise ValueError(
+            f"--batch-size {batch_size}: a training step takes about {needed / 1e9:.1f} GB of "
+            f"memory, and {gpus[0].model if gpus else 'this machine'} has {memory / 1e9:.1f} GB; "
+            f"lower it to {max(1, memory * batch_size // needed)} or less"
+        )

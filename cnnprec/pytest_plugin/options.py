@@ -12,7 +12,7 @@ import pytest
 import cnnprec
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import check_device_name
-from cnnprec.measurement.supported import LEVELS, supported_precisions
+from cnnprec.measurement.supported import LEVELS, check_batch, supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
@@ -151,10 +151,13 @@ def _session(config: pytest.Config) -> Session:
     with usage_errors():
         training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
+    precisions = option.precision or supported_precisions(option.device)
+    with usage_errors():
+        check_batch(precisions, training.batch_size, option.device)
     seed = getattr(config, "workerinput", {}).get("order_seed", option.order_seed)
     return Session(
         config=training,
-        precisions=option.precision or supported_precisions(option.device),
+        precisions=precisions,
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
