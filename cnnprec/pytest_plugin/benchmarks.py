@@ -14,6 +14,7 @@ import pytest
 import cnnprec
 from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import Precision
+from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
     EACH,
@@ -25,7 +26,7 @@ from cnnprec.pytest_plugin.session import (
     parameters,
     usage_errors,
 )
-from cnnprec.pytest_plugin.unfinished import end_hung, keep
+from cnnprec.pytest_plugin.unfinished import end_hung, keep, last_text
 from cnnprec.records.record import Record
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
         and any(map(is_benchmark, session.items))
     ):
         with usage_errors(), _quiet(config):
+            last_words.prepare(config)
+            last_words.say(config, last_text(config))
             config.stash[SESSION].prepare()
     yield
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnprec.measurement.supported import step_bytes
+from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import ASKED, SESSION
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
@@ -48,8 +50,24 @@ def keep(config: pytest.Config) -> Callable[[Record], None]:
             text = json.dumps({"benchmarks": rows, "datetime": now, "cnnprec": {"failed": True}})
             with contextlib.suppress(OSError):  # it is told where the session itself is saved
                 write_whole(config.stash[_FILE], text)
+        last_words.say(config, last_text(config))
 
     return take
+
+
+def last_text(config: pytest.Config, what: str = "") -> str:
+    """What there is to say where the session ends before its time, because of `what`."""
+    session = config.stash[SESSION]
+    batch = session.config.batch_size
+    needed = step_bytes(session.precisions, batch) / 1e6
+    what = what or (
+        f"DIED: the process was killed. Was it for memory? A training step takes about "
+        f"{needed:.0f} MB, TensorFlow 1 GB; lower --batch-size {batch} or name fewer --precision"
+    )
+    lines = ["", *results(session.records.values()), "", f"{what}."]
+    if _FILE in config.stash:
+        lines.append(f"What was measured is kept: cnnprec report {config.stash[_FILE]}")
+    return "\n".join([*lines, ""])
 
 
 def end_hung(config: pytest.Config, what: str) -> None:
@@ -57,10 +75,8 @@ def end_hung(config: pytest.Config, what: str) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.suspend_global_capture()
-    lines = ["", *results(config.stash[SESSION].records.values()), "", f"HUNG: {what}."]
-    if _FILE in config.stash:
-        lines.append(f"What was measured is kept: cnnprec report {config.stash[_FILE]}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    last_words.say(config, "")
+    sys.stdout.write(last_text(config, f"HUNG: {what}"))
     sys.stdout.flush()
     faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
     os._exit(HUNG)
