@@ -158,7 +158,8 @@ class MeasuredSession:
         timing = Timing(workers, self._order_seed)
         gc.collect()
         with self._watched() as watch, without_collection():
-            timing.warm()
+            with self._watchdog.over("the warm-up of the turns"):
+                timing.warm()
             began = time.perf_counter()
             took = 0.0
             for turn in range(self._turns):
@@ -198,7 +199,8 @@ class MeasuredSession:
     def _warm_up(self, series: Series, *, timed: bool) -> None:
         start = time.perf_counter()
         trainer = Trainer(series.precision, self._config, self._prepared.dataset)
-        trainer.warm_up()
+        with self._watchdog.over(f"the warm-up of {series.precision}"):
+            trainer.warm_up()
         seconds = time.perf_counter() - start
         series.trainer = trainer
         series.record = dataclasses.replace(
@@ -220,8 +222,10 @@ class MeasuredSession:
             state = watch.stop() if watch else None
         device_bytes = peak_device_memory_bytes()
         resident_bytes = peak_resident_bytes() if resident_known else None
+        with self._watchdog.over(f"the test of {series.precision}"):
+            run = trainer.finish()
         done = Round(
-            run=trainer.finish(),
+            run=run,
             seconds=end - start if timed else None,
             cpu_seconds=cpu_end - cpu_start if timed else None,
             peak_memory_bytes=(resident_bytes if device_bytes is None else device_bytes) or None,

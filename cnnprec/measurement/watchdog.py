@@ -14,6 +14,7 @@ from cnnprec.text import duration
 
 _FACTOR = 20
 _LEAST_SECONDS = 60.0
+_FIRST_SECONDS = 1800.0  # XLA and cuDNN may take minutes to choose the kernels of a new model
 _TICK_SECONDS = 1.0
 _DEBUGGERS = {"bdb", "pdb", "pydevd", "debugpy"}
 
@@ -22,12 +23,13 @@ class Watchdog:
     """Watches, from a thread of its own, what the main thread trains.
 
     `on_hang` is called in that thread with a sentence, where a block of `over` took `_FACTOR` times
-    its usual time and at least a minute, but not under a debugger. None watches nothing.
+    its usual time and at least a minute, or `_FIRST_SECONDS` where that is not known yet; but not
+    under a debugger. None watches nothing.
     """
 
     def __init__(self, on_hang: Callable[[str], None] | None) -> None:
         self._on_hang = on_hang
-        self._watched: tuple[str, float] | None = None
+        self._watched: tuple[str, float, str] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -41,10 +43,13 @@ class Watchdog:
             self._thread.join()
 
     @contextlib.contextmanager
-    def over(self, what: str, usual: Sequence[float]) -> Iterator[None]:
-        """Watches a block, by the seconds that others like it took; without any it does not."""
+    def over(self, what: str, usual: Sequence[float] | None = ()) -> Iterator[None]:
+        """Watches a block, by the seconds that others like it took; with None it does not."""
         if usual:
-            self._watched = what, max(_LEAST_SECONDS, _FACTOR * statistics.median(usual))
+            limit = max(_LEAST_SECONDS, _FACTOR * statistics.median(usual))
+            self._watched = what, limit, f", {_FACTOR} times its usual time or a minute"
+        elif usual is not None:
+            self._watched = what, _FIRST_SECONDS, ""
         try:
             yield
         finally:
@@ -58,19 +63,16 @@ class Watchdog:
             waited = waited + _TICK_SECONDS if watched is seen else 0.0
             seen = watched
             if watched and waited > watched[1] and self._on_hang and not _debugged():
-                what, limit = watched
-                self._on_hang(
-                    f"{what} has not ended within {duration(limit)}, {_FACTOR} times its usual "
-                    "time or a minute: it hangs"
-                )
+                what, limit, why = watched
+                self._on_hang(f"{what} has not ended within {duration(limit)}{why}: it hangs")
 
 
-def usual_seconds(record: Record) -> list[float]:
-    """What a run takes: as those before it, or by the warm-up, which took longer."""
+def usual_seconds(record: Record) -> list[float] | None:
+    """What a run takes: as those before it, or by the warm-up; None where nothing is timed."""
     times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
     if not times and record.warm_up_seconds is not None:
         times = [record.warm_up_seconds * record.config.steps / record.config.steps_per_execution]
-    return times
+    return times or None
 
 
 def _debugged() -> bool:

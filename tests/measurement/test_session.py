@@ -10,6 +10,7 @@ from cnnprec.diagnosis.sighting import Cause
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.measurement import session as module
 from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
+from cnnprec.measurement.watchdog import Watchdog
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Outcome
 from cnnprec.verdicts.case import machine_state
@@ -239,3 +240,41 @@ def test_turns_that_are_cut_short_leave_nothing_that_passes(trainer, monkeypatch
     for name in ("single", "double"):
         assert isinstance(found[name].error, NotMeasuredError)
         assert "not all of 10 turns" in str(found[name].error)
+
+
+class NotingWatchdog(Watchdog):
+    """Notes what it is to watch, and by which usual times."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.noted = []
+
+    def over(self, what, usual=()):
+        self.noted.append((what, usual))
+        return super().over(what, usual)
+
+
+def test_all_that_is_trained_is_watched_from_the_first_step_on(trainer, monkeypatch):
+    monkeypatch.setattr(FakeTrainer, "start_turns", lambda trainer: None, raising=False)
+    monkeypatch.setattr(FakeTrainer, "take", lambda trainer, steps: None, raising=False)
+    dog = NotingWatchdog()
+    config = dataclasses.replace(CONFIG, runs=2, turns=10)
+    MeasuredSession([PRECISIONS["single"]], config, Prepared(), watchdog=dog).take(
+        PRECISIONS["single"]
+    )
+    assert [what for what, _ in dog.noted] == [
+        *("the warm-up of single", "a run of single", "the test of single"),
+        *("a run of single", "the test of single", "the warm-up of the turns"),
+        *["a turn"] * 10,
+    ]
+    unknown = [place for place, (_, usual) in enumerate(dog.noted) if not usual]
+    assert unknown == [0, 2, 4, 5, 6]  # these have the limit of a first time
+    assert all(usual is not None for _, usual in dog.noted)
+
+
+def test_run_that_is_not_timed_may_take_for_ever(trainer):
+    dog = NotingWatchdog()
+    MeasuredSession([PRECISIONS["single"]], CONFIG, Prepared(), watchdog=dog).take(
+        PRECISIONS["single"], timed=False
+    )
+    assert ("a run of single", None) in dog.noted

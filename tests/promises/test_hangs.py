@@ -107,7 +107,20 @@ def test_block_that_takes_too_long_is_noticed(quick):
     assert said[0].startswith("a turn has not ended within")
 
 
-@pytest.mark.parametrize("usual", [[], [30.0]])
+def test_first_block_of_its_kind_has_a_limit_of_its_own(quick, monkeypatch):
+    assert watchdog._FIRST_SECONDS == 1800  # as docs/promises.md says
+    dog, said, heard = quick
+    monkeypatch.setattr(watchdog, "_FIRST_SECONDS", 0.5)
+    with dog:
+        with dog.over("a warm-up"):
+            assert not heard.wait(0.2)
+        with dog.over("a turn", []):
+            assert heard.wait(20)
+    assert said[0].startswith("a turn has not ended within")
+    assert "usual" not in said[0]
+
+
+@pytest.mark.parametrize("usual", [None, [30.0]])
 def test_block_without_a_usual_time_or_within_it_is_left_alone(quick, usual):
     dog, said, _ = quick
     with dog, dog.over("a turn", usual):
