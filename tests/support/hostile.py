@@ -1,7 +1,7 @@
 """Sessions in which one value is another: what a damaged or hostile file may hold."""
 
-import copy
 import dataclasses
+import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -92,7 +92,7 @@ FIXED = {"name", "outcome", "jit", "losses", "first_losses", "companions", "devi
 
 def mutant(file: dict, dice: random.Random) -> tuple[tuple, dict]:
     """A copy in which one place holds something else, is missing or is there twice."""
-    changed = copy.deepcopy(file)
+    changed = json.loads(json.dumps(file))  # a copy, faster than that of copy
     path = dice.choice([p for p in places(file) if p[0] in ("benchmarks", "cnnprec", "datetime")])
     owner = changed
     for key in path[:-1]:
