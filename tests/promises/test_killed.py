@@ -1,73 +1,83 @@
 """A process that is killed leaves its last words, and what it has measured."""
 
-import os
 import signal
 import subprocess
-
-from cnnprec.cli.main import main
-from tests.pytest_plugin.test_whole_measurement import SMALL
-
-KILLED = """
-import os
-import signal
 import sys
 
 import pytest
 
-from cnnprec.training.trainer import Trainer
+from cnnprec.cli.main import main
+from cnnprec.measurement.supported import step_bytes
+from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.pytest_plugin import last_words
+from tests.pytest_plugin.test_whole_measurement import SMALL
+from tests.support.project import REPOSITORY
 
-fit = Trainer.fit
+# What a benchmark does, but for TensorFlow, which takes seconds to load: the session has one record
+# of two when it is killed.
+KILLED = """
+import os
+import signal
+
+from cnnprec.pytest_plugin import last_words
+from cnnprec.pytest_plugin.unfinished import keep
+from tests.support.records import a_round, record
 
 
-def fit_until_memory_is_full(trainer, on_progress=None):
-    if trainer._seed == 13:
-        os.write(2, b"F tensorflow: Check failed: memory is full\\n")
-        os.kill(os.getpid(), signal.SIGKILL)
-    fit(trainer, on_progress)
-
-
-Trainer.fit = fit_until_memory_is_full
-
-
-@pytest.mark.precision_benchmark
-def test_training(precision, measure):
-    measure(precision)
+def test_training(pytestconfig):
+    last_words.prepare(pytestconfig)
+    keep(pytestconfig)(record("single", (a_round(2.0, seed=12),)))
+    os.write(2, b"F tensorflow: Check failed: memory is full\\n")
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_killed_session_tells_what_it_needs_and_keeps_what_it_has(pytester, capsys):
+@pytest.mark.parametrize("capture", ["fd", "no"])
+def test_killed_session_tells_what_it_needs_and_keeps_what_it_has(pytester, capsys, capture):
     pytester.makepyfile(test_it=KILLED)
-    result = pytester.runpytest_subprocess(
-        *("-p", "cnnprec.pytest_plugin", "-p", "no:cacheprovider", *SMALL),
-        *("--precision=single", "--benchmark-save=x", "--benchmark-storage=file://kept"),
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "cnnprec.pytest_plugin", *SMALL),
+            *("-p", "no:cacheprovider", f"--capture={capture}", "--precision=single"),
+            *("--benchmark-save=x", "--benchmark-storage=file://kept"),
+        ],
+        cwd=pytester.path,
+        env={"PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
+        capture_output=True,  # and so until the shell that speaks last has ended
+        text=True,
         timeout=120,
     )
-    assert result.ret == -signal.SIGKILL
-    words = result.stderr.str()
+    assert done.returncode == -signal.SIGKILL
+    words = done.stderr
     assert "single: only 1 of 2 runs were finished" in words
     assert "DIED: the process was killed" in words
-    assert "about 10 MB" in words  # 32 images in single
+    needed = step_bytes([PRECISIONS["single"]], 32) / 1e6
+    assert f"A training step takes about {needed:.0f} MB" in words
     assert "lower --batch-size 32" in words
-    assert "F tensorflow: Check failed: memory is full" in words
+    assert words.count("F tensorflow: Check failed: memory is full") == 1
     (kept,) = (pytester.path / "kept").iterdir()
     assert f"cnnprec report {kept}" in words
     assert main(["report", str(kept)]) == 0
     assert "only 1 of 2 runs" in capsys.readouterr().out
 
 
-def test_session_that_ends_by_itself_has_no_last_words(saved, capfd):
-    before = children()
-    assert saved.run("--precision=single").ret == 0
-    assert saved.run("--precision=single", "-x", "--tolerance=nan").ret != 0
-    assert children() == before
-    assert "DIED" not in "".join(capfd.readouterr())
+def test_session_has_last_words_before_tensorflow_is_loaded_and_none_at_its_end(
+    saved, monkeypatch, capfd
+):
+    said, real = [], last_words.say
 
+    def say(config, text):
+        said.append(text)
+        real(config, text)
 
-def children() -> str:
-    """The processes that this one has started and that still run."""
-    asked = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="]
-    return "\n".join(
-        line
-        for line in subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
-        if " ps" not in line
+    monkeypatch.setattr(last_words, "say", say)
+    monkeypatch.setattr(
+        "cnnprec.pytest_plugin.session.Session.prepare", lambda session: said.append("TensorFlow")
     )
+    saved.run("--precision=single", "--collect-only")
+    assert not said
+    saved.run("--precision=single")
+    assert "DIED: the process was killed" in said[0]
+    assert said[1] == "TensorFlow"
+    assert said[-1] == ""
+    assert "DIED" not in "".join(capfd.readouterr())
