@@ -12,7 +12,7 @@ from cnnprec.cli.console import Commands, Parser, add_limits, drop_output, note,
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
-from cnnprec.reports.verdict_json import make_way, write_verdict
+from cnnprec.reports.verdict_json import holds_verdict, make_way, write_verdict
 from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.text import markdown_text, printable, reported
 from cnnprec.verdicts.comparability import parse_vary
@@ -87,7 +87,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     target: Path | None = arguments.verdict_json
     try:
         if target is not None:
-            make_way(target)
+            make_way(target, "verdict", holds_verdict)
         limits = limits_here(arguments.config, default)
         old, old_skipped = read_places(arguments.old)
         new, new_skipped = read_files(_files(map(Path, new_words)))

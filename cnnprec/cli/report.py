@@ -1,15 +1,20 @@
-"""``cnnprec report``: RESULTS of saved sessions."""
+"""``cnnprec report``: RESULTS of saved sessions, and a page on the newest of them."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
+from cnnprec.cli.compare import limits_here, read_places
 from cnnprec.cli.console import Commands, Parser, note, say, terminal_width
 from cnnprec.records.read_sessions import read_session
+from cnnprec.reports.page import PAGE, Report, clear, write_report
 from cnnprec.reports.results import results
 from cnnprec.text import markdown_text, printable
+from cnnprec.verdicts.judge_saved import judge_saved
+from cnnprec.verdicts.verdict import Limits
 
 
 def add_report(commands: Commands[Parser]) -> None:
@@ -21,13 +26,18 @@ def add_report(commands: Commands[Parser]) -> None:
         "A file that cannot be read is named, and the exit code is then 4.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a saved session")
+    either = parser.add_mutually_exclusive_group()
     text = "as Markdown: each file a heading and a block"
-    parser.add_argument("--markdown", action="store_true", help=text)
+    either.add_argument("--markdown", action="store_true", help=text)
+    text = "write DIR/report.html and DIR/report.md on the newest session, judged by the others"
+    either.add_argument("--html", type=Path, metavar="DIR", help=text)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     code = Exit.PASS
+    if arguments.html is not None:
+        return _write(arguments.html, arguments.files)
     width = None if arguments.markdown else terminal_width()
     for place, path in enumerate(arguments.files):
         try:
@@ -45,3 +55,27 @@ def _run(arguments: argparse.Namespace) -> int:
         for line in lines:
             say(line)
     return code
+
+
+def _write(folder: Path, files: Sequence[Path]) -> int:
+    try:
+        clear(folder)
+        sessions, skipped = read_places(files)
+        *others, session = sessions
+        comparison = found = None
+        if others:
+            # Imported here because the library that finds the changes takes a second to load.
+            from cnnprec.verdicts.history import history
+
+            limits = limits_here(None, Limits())
+            comparison = judge_saved(others, session, limits=limits).comparison
+            found = history(sessions, session.records)
+        records = tuple(session.records.values())
+        write_report(folder, Report(records, comparison, found, session.saved_at))
+    except (ValueError, OSError) as error:
+        note(f"cnnprec report: {error}")
+        return Exit.USAGE
+    for skip in skipped:
+        note(f"cnnprec report: left out {printable(f'{skip.path}: {skip.reason}')}")
+    say(str(folder / PAGE))
+    return Exit.PASS

@@ -108,6 +108,8 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
     group.addoption("--require-verdict", action="store_true", help=text)
     text = "with --benchmark-compare: write the verdicts with all figures to FILE"
     group.addoption("--verdict-json", type=Path, metavar="FILE", help=text)
+    text = "write a page for a browser and Markdown on the session: DIR/report.html, DIR/report.md"
+    group.addoption("--report", type=Path, metavar="DIR", help=text)
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),

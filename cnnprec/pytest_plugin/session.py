@@ -23,6 +23,7 @@ from cnnprec.workload.profiles import TrainingConfig
 
 if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
+    from cnnprec.verdicts.history import History
 
 BENCHMARK, VERDICT = "precision_benchmark", "precision_verdict"
 NUMERICS, EACH = "precision_numerics", "each_precision"
@@ -85,8 +86,10 @@ class Asked:
     reach: Reach | None = None
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
+    history: History | None = None
     failed: list[str] = dataclasses.field(default_factory=list)
     saved: Path | None = None
+    report: Path | None = None
     problems: list[str] = dataclasses.field(default_factory=list)
 
 

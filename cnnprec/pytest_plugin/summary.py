@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cnnprec.machine.cpu import usable_cores
-from cnnprec.pytest_plugin.session import ASKED, SESSION, Session
+from cnnprec.pytest_plugin.session import ASKED, SESSION, Asked, Session
 from cnnprec.records.read_sessions import read_sessions
+from cnnprec.reports.page import Report, markdown
 from cnnprec.reports.results import results
-from cnnprec.reports.verdicts import annotation, verdicts, verdicts_markdown
+from cnnprec.reports.verdicts import annotation, verdicts
 from cnnprec.text import coloured
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+    from cnnprec.verdicts.history import History
 
 
 def pytest_report_header() -> list[str]:
@@ -28,13 +31,15 @@ def pytest_report_header() -> list[str]:
     return [f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"]
 
 
-def _history(folder: Path | None, session: Session) -> list[str]:
+def found_history(asked: Asked, session: Session) -> History:
+    """The sessions saved beside this one, in a row; looked for once."""
     # Imported here because the library that finds the changes takes a second to load.
-    from cnnprec.reports.history import summary
     from cnnprec.verdicts.history import history
 
-    saved, _ = read_sessions(folder or "")
-    return summary(history(saved, session.records))
+    if asked.history is None:
+        saved, _ = read_sessions(asked.folder or "")
+        asked.history = history(saved, session.records)
+    return asked.history
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -59,13 +64,17 @@ def _show(terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Co
     width = writer.fullwidth if terminalreporter.isatty or "COLUMNS" in os.environ else None
     judged = []
     if asked.comparison is not None:
-        judged = [*verdicts(asked.comparison, width), *_history(asked.folder, session)]
+        from cnnprec.reports.history import summary
+
+        judged = [*verdicts(asked.comparison, width), *summary(found_history(asked, session))]
     shown = {"RESULTS": results(session.records.values(), width), "VERDICTS": judged}
     for title, lines in shown.items():
         if lines:
             terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(coloured(line) if writer.hasmarkup else line)
+    if asked.report is not None:
+        terminalreporter.write_line(f"report: {asked.report}")
     if session.records and exitstatus == pytest.ExitCode.INTERRUPTED:
         missing = [p.name for p in session.precisions if p.name not in session.records]
         left = f"; not measured: {', '.join(missing)}" if missing else ""
@@ -74,10 +83,9 @@ def _show(terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Co
         terminalreporter.write_line("No verdict: the session ended before it.")
     if os.environ.get("GITHUB_ACTIONS") != "true" or not session.records:
         return
-    page = ["## RESULTS", "", "```text", *results(session.records.values()), "```", ""]
     if asked.comparison is not None:
         terminalreporter.write_line(annotation(asked.comparison))
-        page = ["## VERDICTS", "", *verdicts_markdown(asked.comparison), "", *page]
+    page = markdown(Report(tuple(session.records.values()), asked.comparison))
     if target := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(target).open("a", encoding="utf-8") as file:
             file.write("\n".join(page))

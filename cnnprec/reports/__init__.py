@@ -1,1 +1,1 @@
-"""Finished values as text and Markdown. Nothing is decided here."""
+"""Finished values as text, Markdown and a page. Nothing is decided here."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.verdict_json import VERSION, judgements
-from cnnprec.reports.verdicts import remarks
+from cnnprec.reports.verdicts import remarks_on
 from cnnprec.text import aligned, printable, wrapped
 from cnnprec.verdicts.decision import Decision
 from cnnprec.verdicts.verdict import Comparison
@@ -25,7 +25,7 @@ def fleet(found: Mapping[str, Comparison], decision: Decision, width: int | None
         slowest = "{:.3f} {}".format(*max(sizes)) if sizes else ""
         rows.append((printable(host), one.basis, slowest, one.verdict.value))
         apart = [f"unlike most hosts: {'; '.join(map(str, one.changed))}"] * bool(one.changed)
-        for text in (*remarks(one), *apart):
+        for text in (*remarks_on(one), *apart):
             said.setdefault(text, []).append(printable(host))
     above = ["", "'before' and 'baseline' mean what most of the hosts have"] if said else []
     lines = [*above, "", *(f"{_named(hosts)}: {text}" for text, hosts in said.items())]

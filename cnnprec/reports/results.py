@@ -22,21 +22,29 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     Each record has at least one round. Rows lose columns where the terminal's width, None for a
     file, is too small.
     """
-    ranked = sorted(records, key=lambda record: rank(record.precision.name))
+    ranked = in_order(records)
     if not ranked:
         return []
-    reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
-    rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
-    if ranked[0].environment.device_kind == "cpu":
-        rows = [row[:-1] for row in rows]
-    disturbed = disturbance(ranked)
-    above = [f"DISTURBED: {disturbed}. Measure again when nothing else runs."] if disturbed else []
-    above += [*_conditions(ranked[0]), "", *_notes(ranked), ""]
+    above = [*warning(ranked), *conditions(ranked[0]), "", *notes(ranked), ""]
+    below = answer(recommend(ranked))
+    below = ["", *below] if below else []
     return [
         *(part for line in above for part in wrapped(line, width)),
-        *fitted(rows, width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
-        *(part for line in _answer(recommend(ranked)) for part in wrapped(line, width)),
+        *fitted(table(ranked), width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
+        *(part for line in below for part in wrapped(line, width)),
     ]
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """The records in the order of the tables."""
+    return sorted(records, key=lambda record: rank(record.precision.name))
+
+
+def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
+    """The headings, and a row for each precision."""
+    reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
+    rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
+    return [row[:-1] for row in rows] if ranked[0].environment.device_kind == "cpu" else rows
 
 
 def step_seconds(record: Record) -> float | None:
@@ -114,7 +122,14 @@ def _peak(records: Sequence[Record]) -> str:
     return f"{max(known) / 1e6:.0f}" if known else NONE
 
 
-def _conditions(record: Record) -> list[str]:
+def warning(records: Iterable[Record]) -> list[str]:
+    """What disturbed the session, if something did."""
+    found = disturbance(records)
+    return [f"DISTURBED: {found}. Measure again when nothing else runs."] if found else []
+
+
+def conditions(record: Record) -> list[str]:
+    """On what was trained, how much and where."""
     config, machine = record.config, record.environment
     device = (
         f"{machine.cpu_model}, {machine.usable_cores} cores"
@@ -136,7 +151,8 @@ def _conditions(record: Record) -> list[str]:
     ]
 
 
-def _notes(records: Sequence[Record]) -> list[str]:
+def notes(records: Sequence[Record]) -> list[str]:
+    """How the table is read, and a sentence for each precision that did not train."""
     runs = max(len(record.rounds) for record in records)
     note = (
         f"Mean ± standard deviation over {count_of(runs, 'run')}. s/run is training alone; "
@@ -155,20 +171,20 @@ def _notes(records: Sequence[Record]) -> list[str]:
     return [note, *short, *filter(None, map(explain, records))]
 
 
-def _answer(found: Recommendation | None) -> list[str]:
+def answer(found: Recommendation | None) -> list[str]:
     """Which precision to use, what it saves, what not to use and why, the next command."""
     if found is None:
         return []
-    lines = ["", f"Use {found.precision}: no other precision that trains as well is faster."]
+    lines = [f"Use {found.precision}: no other precision that trains as well is faster."]
     if not found.precision:
-        lines = ["", f"Not enough evidence: {found.reason}. Use {REFERENCE} until then."]
+        lines = [f"Not enough evidence: {found.reason}. Use {REFERENCE} until then."]
     reasons: dict[str, list[str]] = {}
     for candidate in found.candidates:
         if candidate.objection:
             reasons.setdefault(candidate.objection, []).append(candidate.name)
         elif candidate.name == found.precision:
             sure = f" ({found.reason})" if found.reason else ""
-            lines = ["", f"Use {candidate.name}{sure}: {_gain(candidate)}"]
+            lines = [f"Use {candidate.name}{sure}: {_gain(candidate)}"]
     if reasons:
         against = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
         lines.append(f"Not {against}.")

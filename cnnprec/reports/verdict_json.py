@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,33 +34,10 @@ def judgements(comparison: Comparison) -> list[dict[str, Any]]:
 _FIGURES = ("ratio", "low", "high", "detectable", "count")
 
 
-def make_way(path: Path) -> None:
-    """Removes the result of an earlier run, which would say PASS where this run has no verdict.
-
-    Raises:
-        ValueError: The folder cannot be written, or there is something else of this name.
-    """
+def holds_verdict(content: bytes) -> bool:
+    """Whether this is the content of a file of `write_verdict`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        if path.exists() and not _is_ours(path):
-            raise ValueError(f"{path} is there and holds no verdict; give another name")
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written: {error.strerror or error}. Make its folder writable or "
-            "give a file elsewhere."
-        ) from error
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether the file may be replaced: it is empty, or holds a verdict."""
-    if not path.is_file():
-        return False
-    content = path.read_bytes()
-    try:
-        found = json.loads(content) if content else dict.fromkeys(_OWN)
+        found = json.loads(content)
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.keys() >= _OWN
@@ -68,6 +45,28 @@ def _is_ours(path: Path) -> bool:
 
 # What no other file of the suite has together.
 _OWN = {"version", "basis", "judgements"}
+
+
+def make_way(path: Path, what: str, is_ours: Callable[[bytes], bool]) -> None:
+    """Removes the result of an earlier run, which would say PASS where this run has no verdict.
+
+    Raises:
+        ValueError: The folder cannot be written, or there is something else of this name: a file
+            that is not empty and whose content is not one of ours.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        content = path.read_bytes() if path.is_file() else None
+        if path.exists() and not (content == b"" or (content and is_ours(content))):
+            raise ValueError(f"{path} is there and holds no {what}; give another name")
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error.strerror or error}. Make its folder writable or "
+            "give a file elsewhere."
+        ) from error
 
 
 def write_verdict(

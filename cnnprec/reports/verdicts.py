@@ -15,30 +15,30 @@ def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
     Rows lose columns where they are wider than the terminal; without a width nothing is lost.
     """
     found = decide(comparison)
-    table = [_VERDICT_HEADINGS, *(_verdict_row(j) for j in _measured(comparison))]
-    heading, details = _heading(comparison)
-    above = [heading, *(f"  {line}" for line in details), "", *(told := remarks(comparison))]
+    heading, details = what_changed(comparison)
+    above = [heading, *(f"  {line}" for line in details), "", *(told := remarks_on(comparison))]
     above += [""] if told else []
     decided = f"verdict: {found.verdict}, {found.action}"
     below = ["", decided, f"reason:  {found.reason}", f"next:    {found.next}"]
     return [
         *(part for line in above for part in wrapped(line, width)),
-        *fitted(table, width, ("sessions", "detectable", "ratio")),
+        *fitted(verdict_table(comparison), width, ("sessions", "detectable", "ratio")),
         *(part for line in below for part in wrapped(line, width)),
     ]
 
 
 def verdicts_markdown(comparison: Comparison) -> list[str]:
     """The same as `verdicts` in Markdown, for the summary of a CI job or a pull request."""
-    found, (heading, details) = decide(comparison), _heading(comparison)
+    found, (heading, details) = decide(comparison), what_changed(comparison)
+    headings, *rows = verdict_table(comparison)
     return [
         f"**{found.verdict}, {found.action}**, {heading}",
         "",
         *(f"* {markdown_text(line)}" for line in details),
         *([""] if details else []),
-        *markdown_table(_VERDICT_HEADINGS, map(_verdict_row, _measured(comparison))),
+        *markdown_table(headings, rows),
         "",
-        *(f"* {markdown_text(remark)}" for remark in remarks(comparison)),
+        *(f"* {markdown_text(remark)}" for remark in remarks_on(comparison)),
         f"* next: {found.next}",
     ]
 
@@ -53,10 +53,10 @@ def annotation(comparison: Comparison) -> str:
 
 
 _SIZES = ("ratio", "95 % bounds", "detectable", "sessions")
-_VERDICT_HEADINGS = ("precision", "what", *_SIZES, "verdict")
+_HEADINGS = ("precision", "what", *_SIZES, "verdict")
 
 
-def _measured(comparison: Comparison) -> list[Judgement]:
+def measured(comparison: Comparison) -> list[Judgement]:
     """The judgements that the table shows: sizes always, the others where they did not pass."""
     return [j for j in _ranked(comparison) if j.metric in GROWTHS or j.verdict is not Verdict.PASS]
 
@@ -66,7 +66,12 @@ def _ranked(comparison: Comparison) -> list[Judgement]:
     return sorted(comparison.judgements, key=lambda j: (not j.precision, rank(j.precision)))
 
 
-def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
+def verdict_table(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The headings, and a row for each judgement that is shown."""
+    return [_HEADINGS, *map(_row, measured(comparison))]
+
+
+def _row(judgement: Judgement) -> tuple[str, ...]:
     found, figures = judgement.estimate, [NONE] * 4
     if found is not None:
         bounds = f"{found.low:.3f} to {found.high:.3f}"
@@ -75,7 +80,7 @@ def _verdict_row(judgement: Judgement) -> tuple[str, ...]:
     return (judgement.precision or "(session)", what, *figures, judgement.verdict.value)
 
 
-def _heading(comparison: Comparison) -> tuple[str, list[str]]:
+def what_changed(comparison: Comparison) -> tuple[str, list[str]]:
     """What was compared with, and then what changed of software and machine."""
     changed = "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
     slower, details = comparison.machine, [str(difference) for difference in comparison.changed]
@@ -92,7 +97,7 @@ def _heading(comparison: Comparison) -> tuple[str, list[str]]:
     return f"compared with {comparison.basis}; {changed}", details
 
 
-def remarks(comparison: Comparison) -> list[str]:
+def remarks_on(comparison: Comparison) -> list[str]:
     """One sentence for each judgement that did not pass, or that passed with a notice."""
     return [
         f"{'NOTICE' if judgement.notice else judgement.verdict} "

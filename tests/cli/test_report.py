@@ -10,6 +10,7 @@ import pytest
 import cnnprec
 from cnnprec.cli.main import main
 from cnnprec.reports.results import results
+from tests.support import sessions
 from tests.support.ab import record, session
 
 
@@ -68,3 +69,33 @@ def test_report_to_a_reader_that_has_seen_enough_ends_quietly(saved):
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_page_of_the_newest_session_is_judged_by_the_others(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    for number in range(1, 7):
+        plain = sessions.changed()
+        plain["datetime"] = f"2026-01-0{number}T00:00:00+00:00"
+        sessions.put(tmp_path / "old" / f"{number:04}_base.json", plain)
+    out = tmp_path / "out"
+    files = sorted(map(str, (tmp_path / "old").iterdir()))
+    assert main(["report", "--html", str(out), files[0]]) == 0
+    assert 'class="decision' not in (out / "report.html").read_text()
+    assert main(["report", "--html", str(out), *files]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / "report.html")] * 2
+    assert "compared with 5 saved sessions" in (out / "report.md").read_text()
+    assert 'class="decision' in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("content", ["{", "mine"])
+def test_page_that_cannot_be_made_is_refused_and_replaces_nothing(capsys, saved, content):
+    pytest.importorskip("matplotlib")
+    (saved.parent / "report.html").write_text("mine")
+    broken = saved.with_name("broken.json")
+    broken.write_text("{")
+    target = saved.parent if content == "mine" else saved.parent / "out"
+    assert main(["report", "--html", str(target), str(broken)]) == 4
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert str(saved.parent) in shown.err
+    assert (saved.parent / "report.html").read_text() == "mine"

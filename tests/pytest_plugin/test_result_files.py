@@ -121,3 +121,41 @@ def test_verdict_json_that_fails_at_the_end_is_no_success(saved, tmp_path, monke
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines([r"NOT WRITTEN: --verdict-json .*: No space left on device"])
     assert list(target.parent.iterdir()) == []
+
+
+def test_report_is_written_with_the_verdicts(saved, tmp_path):
+    pytest.importorskip("matplotlib")
+    saved.plan(half={"seconds": 4.0, "cpu_seconds": 6.0})
+    result = saved.compare(f"--report={tmp_path / 'out'}")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "ROLL BACK (FAIL)" in page
+    assert "<h2>History</h2>" not in page  # of so few sessions
+    assert "**FAIL, ROLL BACK**" in (tmp_path / "out" / "report.md").read_text()
+    result.stdout.fnmatch_lines([f"report: {tmp_path / 'out' / 'report.html'}"])
+
+
+def test_report_needs_no_baseline_and_replaces_only_its_own(project, tmp_path):
+    pytest.importorskip("matplotlib")
+    for _ in range(2):
+        assert project.run("--precision=single,half", f"--report={tmp_path}").ret == 0
+        assert "Which precision to use" in (tmp_path / "report.html").read_text()
+    (tmp_path / "report.md").write_text("mine")
+    text = project.refused("--precision=single", f"--report={tmp_path}")
+    assert "report.md is there and holds no report of cnnprec" in text
+    assert (tmp_path / "report.md").read_text() == "mine"
+
+
+def test_older_report_does_not_outlive_a_session_that_fails_to_write_its_own(
+    project, tmp_path, monkeypatch
+):
+    pytest.importorskip("matplotlib")
+    assert project.run("--precision=single", f"--report={tmp_path}").ret == 0
+
+    def broken(folder, report):
+        raise RuntimeError("no page")
+
+    monkeypatch.setattr("cnnprec.pytest_plugin.result_files.write_report", broken)
+    result = project.run("--precision=single", f"--report={tmp_path}")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*= RESULTS =*", f"NOT WRITTEN: --report {tmp_path}: no page"])
+    assert list(tmp_path.glob("report.*")) == []
