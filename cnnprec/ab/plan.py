@@ -98,6 +98,7 @@ class Plan:
         own = {name: value for name, value in self.arguments().items() if name != "--"}
         words = [word for pair in own.items() for word in pair]
         after = ["--", *self.options] if self.options else []
+        words += ["--aa"] if self.sides["A"] == self.sides["B"] else []
         return shlex.join(["cnnprec", "ab", *words, "--out", str(folder), *after])
 
 
@@ -152,8 +153,12 @@ def make_plan(
     tolerance: float = DEFAULT_TOLERANCE,
     margin: float = DEFAULT_MARGIN,
     options: Sequence[str] = (),
+    same: bool = False,
 ) -> Plan:
-    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing."""
+    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing.
+
+    A and B may be the same only if that is meant.
+    """
     try:
         Limits(tolerance, margin)
     except ValueError as error:
@@ -169,6 +174,11 @@ def make_plan(
         "A": Side(_find_python("--a-python", a_python), _find_checkout("--a-checkout", a_checkout)),
         "B": Side(_find_python("--b-python", b_python), _find_checkout("--b-checkout", b_checkout)),
     }
+    if sides["A"] == sides["B"] and not same:
+        raise AbError(
+            f"A and B are the same: {sides['A'].python} in {sides['A'].checkout}. Give "
+            "--b-checkout or --b-python, or --aa to see what is found where nothing differs."
+        )
     return Plan(sides, tuple(looks), float(tolerance), float(margin), tuple(options))
 
 

@@ -41,11 +41,12 @@ def run(
     say: Callable[[str], None],
     note: Callable[[str], None],
     session_seconds: float | None = None,
+    width: int | None = None,
 ) -> Exit:
     """Measures what is missing in the folder, judges at every look, and keeps the result.
 
     `say` takes the lines of the result, `note` those on how far the work is. A session is ended
-    after `session_seconds`. Returns the exit code of the verdict.
+    after `session_seconds`; tables fit `width` columns. Returns the exit code of the verdict.
 
     Raises:
         AbError: The comparison cannot start or go on; the message has the remedy.
@@ -54,7 +55,7 @@ def run(
     with locked(folder) as lock, Children(lock) as children:
         begun = same_plan(plan, folder)
         kept = kept_sessions(plan, folder) if begun else {}
-        work = _Work(plan, folder, children, note, session_seconds)
+        work = _Work(plan, folder, children, note, session_seconds, width)
         for job, session in kept.items():
             work.admit(job, session)
         if work.done:
@@ -78,6 +79,7 @@ class _Work:
     children: Children
     note: Callable[[str], None]
     session_seconds: float | None = None
+    width: int | None = None
     done: dict[Job, SavedSession] = dataclasses.field(default_factory=dict)
     seconds: dict[str, list[float]] = dataclasses.field(default_factory=lambda: {"A": [], "B": []})
 
@@ -120,7 +122,7 @@ class _Work:
                 then = f"going on to {looks[number]} pairs" if more else "and no look is left"
                 state = f"not decided, {then}"
             heading = f"look {number} of {len(looks)}, {pairs} pairs: {state}"
-            for line in ("", heading, *verdicts(comparison)):
+            for line in ("", heading, *verdicts(comparison, self.width)):
                 say(line)
             result = as_json(self.plan, number, sessions, comparison)
             text = json.dumps(result, indent=1, allow_nan=False) + "\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnnprec.ab.plan import DEFAULT_LOOKS, AbError, Exit, make_plan, parse_looks
 from cnnprec.ab.run import run
-from cnnprec.cli.console import Commands, Parser, add_limits, note, say
+from cnnprec.cli.console import Commands, Parser, add_limits, note, say, terminal_width
 from cnnprec.text import reported
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE
 
@@ -73,6 +73,8 @@ def add_ab(commands: Commands[Parser]) -> None:
         ("session-timeout", limit, None, "SECONDS", "stop at a longer session (default: wait)"),
     ):
         parser.add_argument(f"--{name}", type=parse, default=default, metavar=metavar, help=what)
+    text = "compare A with itself: what is found then is noise"
+    parser.add_argument("--aa", action="store_true", help=text)
     add_limits(parser)
     parser.set_defaults(run=_run)
 
@@ -98,8 +100,11 @@ def _run(arguments: argparse.Namespace) -> int:
             tolerance=arguments.tolerance,
             margin=arguments.margin,
             options=arguments.options,
+            same=arguments.aa,
         )
-        return run(plan, arguments.out, say, note, arguments.session_timeout)
+        for name, side in plan.sides.items():
+            note(f"{name}: {side.python} in {side.checkout}")
+        return run(plan, arguments.out, say, note, arguments.session_timeout, terminal_width())
     except AbError as error:
         note(f"cnnprec ab: {error}")
         return error.code

@@ -45,7 +45,8 @@ def add_baseline(commands: Commands[Parser]) -> None:
         "with them finds the slowdown given. What is saved already counts, so the same command "
         "goes on where it was stopped.",
         epilog="Exit codes: 0 it can be found, 3 not with --max-sessions, 4 bad options, 5 a "
-        "session failed, 6 the next one would end after --time-budget, 130 interrupted.",
+        "session failed, 6 the next one would end after --time-budget, 130 interrupted. "
+        "Example: cnnprec baseline --name before --time-budget 30min",
     )
     span = reported(_time)
     for name, parse, default, what in (

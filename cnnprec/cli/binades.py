@@ -27,6 +27,7 @@ def add_binades(commands: Commands[Parser]) -> None:
         "weights and activations hold after the last one, and draws it. The model starts from the "
         "suite's initial weights and takes the first images in their order, so that a figure can "
         "be made again anywhere.",
+        epilog="Example: cnnprec binades --precision single,half --out binades.png",
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to write, such as x.png")
     names, usual = reported(parse_precisions), _DEFAULT_PRECISIONS

@@ -10,7 +10,7 @@ from cnnprec.cli.compare import exit_code, read_places
 from cnnprec.cli.console import Commands, Parser, add_limits, note, say, terminal_width
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.reports.fleet import fleet, write_fleet
-from cnnprec.reports.verdict_json import make_way
+from cnnprec.reports.verdict_json import holds_verdict, make_way
 from cnnprec.text import printable
 from cnnprec.verdicts.fleet import decide_fleet, judge_fleet
 from cnnprec.verdicts.verdict import Limits
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         limits = Limits(arguments.tolerance, arguments.margin)
         if target is not None:
-            make_way(target)
+            make_way(target, "verdict", holds_verdict)
         sessions, skipped = read_places(arguments.folder)
         hosts: dict[str, list[SavedSession]] = {}
         for session in sessions:

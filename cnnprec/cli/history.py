@@ -20,6 +20,7 @@ def add_history(commands: Commands[Parser]) -> None:
         description="Says since when each precision is slower or faster in all saved sessions of "
         "the newest one's machine and workload. The exit code is 0 whatever is found, and 4 if "
         "there is nothing to read.",
+        epilog="Example: cnnprec history --plot history.png",
     )
     default = Path("benchmarks/baselines")
     text = f"saved sessions or folders of them (default: {default})"

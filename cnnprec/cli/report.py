@@ -24,6 +24,7 @@ def add_report(commands: Commands[Parser]) -> None:
         help="print RESULTS of saved sessions",
         description="Prints RESULTS of sessions saved with --benchmark-save or --benchmark-json. "
         "A file that cannot be read is named, and the exit code is then 4.",
+        epilog="Example: cnnprec report --html out benchmarks/baselines/*/*.json",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a saved session")
     either = parser.add_mutually_exclusive_group()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from cnnprec.machine.names import gpu_index
 from cnnprec.measurement.prepare import prepare
-from cnnprec.measurement.progress import Progress, TurnProgress
+from cnnprec.measurement.progress import Show
 from cnnprec.measurement.session import MeasuredSession
 from cnnprec.measurement.supported import check_batch, supported_precisions
 from cnnprec.precision.precisions import Precision, parse_precisions
@@ -30,7 +30,7 @@ def measure(
     device: str = "auto",
     jit: str = "auto",
     order_seed: int | None = None,
-    show: Callable[[Progress | TurnProgress | None], None] | None = None,
+    show: Show | None = None,
 ) -> dict[str, Record]:
     """Trains the tutorial CNN in each precision and times it, as ``pytest benchmarks/`` does.
 

@@ -47,12 +47,14 @@ class TurnProgress:
         return f"turn {self.turn}/{self.turns}, {duration(self.seconds_left)} left"
 
 
+Show = Callable[[Progress | TurnProgress | str | None], None]
+"""Shows how far a session is, or its stage in words, or wipes the line (None)."""
+
+
 class ProgressLine:
     """Turns a trainer's progress into lines for the terminal, not too many of them."""
 
-    def __init__(
-        self, show: Callable[[Progress | TurnProgress | None], None] | None, config: TrainingConfig
-    ) -> None:
+    def __init__(self, show: Show | None, config: TrainingConfig) -> None:
         self._show = show
         self._config = config
         self._place = ("", 0, 0)
@@ -86,6 +88,11 @@ class ProgressLine:
     def show_turn(self, turn: int, turns: int, seconds: float) -> None:
         """Shows how far the turns are, not too often, after so many seconds of them."""
         self._tell(TurnProgress(turn, turns, seconds / turn * (turns - turn)))
+
+    def say(self, stage: str) -> None:
+        """Shows a stage that has no figures of its own."""
+        if self._show is not None:
+            self._show(stage)
 
     def wipe(self) -> None:
         """Leaves an empty line behind."""

@@ -19,7 +19,7 @@ from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.probing import examine
-from cnnprec.measurement.progress import Progress, ProgressLine, TurnProgress
+from cnnprec.measurement.progress import ProgressLine, Show
 from cnnprec.measurement.turns import Timing, steps_for
 from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
@@ -75,7 +75,7 @@ class MeasuredSession:
         order_seed: int = 0,
         gpu: int = 0,
         on_record: Callable[[Record], None] | None = None,
-        show: Callable[[Progress | TurnProgress | None], None] | None = None,
+        show: Show | None = None,
         watchdog: Watchdog | None = None,
         numerics: str = "off",
     ) -> None:
@@ -112,10 +112,12 @@ class MeasuredSession:
             series.error = self._not_measured(series)
         if series.trainer is not None and series.error is None:
             with self._kept(series):
+                self._line.say(f"{series.precision}: looking at its numbers")
                 self._diagnose(series, series.trainer)
                 if self._numerics != "off":
                     found = examine(series.trainer, self._numerics)
                     self._keep(dataclasses.replace(series.record, numerics=found), series)
+            self._line.wipe()
         series.trainer = None
         return series
 
@@ -123,6 +125,7 @@ class MeasuredSession:
         for precision in self._precisions:
             self._series[precision.name] = self._start(precision)
         for series in self._series.values():
+            self._line.say(f"{series.precision}: building the model and warming up")
             with self._kept(series):
                 self._warm_up(series, timed=timed)
             if self._ended_by is not None:

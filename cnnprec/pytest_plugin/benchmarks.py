@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnprec.measurement.prepare import Prepared
-    from cnnprec.measurement.progress import Progress, TurnProgress
+    from cnnprec.measurement.progress import Progress, Show, TurnProgress
     from cnnprec.measurement.session import MeasuredSession, Series
 
 _REPLAY = pytest.StashKey["Replay"]()
@@ -83,10 +83,15 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
         and not hasattr(config, "workerinput")
         and any(map(is_benchmark, session.items))
     ):
+        show = _progress(config)
+        if show is not None:
+            show("loading TensorFlow and the images")
         with usage_errors(), _quiet(config):
             last_words.prepare(config)
             last_words.say(config, last_text(config))
             config.stash[SESSION].prepare()
+        if show is not None:
+            show(None)
     yield
 
 
@@ -136,7 +141,7 @@ def measured_session(
     request: pytest.FixtureRequest,
     suite: Session,
     prepared: Prepared,
-    show_progress: Callable[[Progress | TurnProgress | None], None] | None,
+    show_progress: Show | None,
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
@@ -206,16 +211,18 @@ def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
 
 
 @pytest.fixture(scope="session")
-def show_progress(
-    pytestconfig: pytest.Config,
-) -> Callable[[Progress | TurnProgress | None], None] | None:
+def show_progress(pytestconfig: pytest.Config) -> Show | None:
     """Shows a progress line on the terminal, or wipes it (None). None in a log file."""
-    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    return _progress(pytestconfig)
+
+
+def _progress(config: pytest.Config) -> Show | None:
+    reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or not reporter.isatty:
         return None
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    capture = config.pluginmanager.getplugin("capturemanager")
 
-    def show(progress: Progress | TurnProgress | None) -> None:
+    def show(progress: Progress | TurnProgress | str | None) -> None:
         released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
         with released:
             reporter.rewrite("" if progress is None else str(progress), erase=True)

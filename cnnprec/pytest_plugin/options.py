@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import pytest
 
 import cnnprec
 from cnnprec.machine.gpu import query_gpus
-from cnnprec.machine.names import check_device_name
+from cnnprec.machine.names import check_device_name, gpu_index
 from cnnprec.measurement.supported import LEVELS, check_batch, supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session, usage_errors
-from cnnprec.text import reported
+from cnnprec.pytest_plugin.settings import checked, read
+from cnnprec.text import count_of, reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
@@ -27,27 +29,39 @@ from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, loca
 from cnnprec.workload.load_dataset import DATASET_CHOICES
 from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
 
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of WSL, of AMD
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the group "cnnprec"."""
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Adds the group "cnnprec"; the defaults are those of the project's pyproject.toml."""
     group = parser.getgroup("cnnprec", "training precision benchmarks")
-    _add_measuring(group)
-    _add_comparing(group)
+    config: Any = pluginmanager.get_plugin("pytestconfig")
+    settings = read(config)
+
+    def add(option: str, **attributes: Any) -> None:
+        name = option.removeprefix("--")
+        if name in settings:
+            with usage_errors(f"pyproject.toml: [tool.cnnprec]: {name} = {settings[name]!r}: "):
+                attributes["default"] = checked(settings[name], attributes)
+        group.addoption(option, **attributes)
+
+    _add_measuring(add)
+    _add_comparing(add)
 
 
-def _add_measuring(group: pytest.OptionGroup) -> None:
+def _add_measuring(add: Callable[..., None]) -> None:
     default = PROFILES["quick"]
     amounts = [
         f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
         for name, p in PROFILES.items()
     ]
-    group.addoption(
+    add(
         "--precision",
         type=reported(parse_precisions),
         metavar="NAMES",
         help=f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)",
     )
-    group.addoption(
+    add(
         "--profile",
         choices=list(PROFILES),
         default=default.profile,
@@ -60,8 +74,8 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         ("train-samples", "training images"),
         ("turns", "short timed turns that are compared, 0 to compare whole runs"),
     ):
-        group.addoption(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
-    group.addoption(
+        add(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
+    add(
         "--dataset",
         choices=DATASET_CHOICES,
         default="auto",
@@ -69,18 +83,16 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         "fashion-mnist: an error if it cannot be had",
     )
     text = "folder with Fashion-MNIST's four IDX .gz files"
-    group.addoption("--data-dir", type=Path, metavar="DIR", help=text)
-    group.addoption(
+    add("--data-dir", type=Path, metavar="DIR", help=text)
+    add(
         "--device",
         type=reported(check_device_name),
         default="auto",
         help="auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N, an error if "
         "it is not there",
     )
-    group.addoption(
-        "--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)"
-    )
-    group.addoption(
+    add("--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)")
+    add(
         "--numerics",
         choices=LEVELS,
         default="quick",
@@ -88,7 +100,7 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
         "few seconds (quick, default), with the long sums too (full, to accept a machine), nothing "
         "(off)",
     )
-    group.addoption(
+    add(
         "--order-seed",
         type=int,
         metavar="N",
@@ -96,8 +108,8 @@ def _add_measuring(group: pytest.OptionGroup) -> None:
     )
 
 
-def _add_comparing(group: pytest.OptionGroup) -> None:
-    group.addoption(
+def _add_comparing(add: Callable[..., None]) -> None:
+    add(
         "--vary",
         type=reported(parse_vary),
         metavar="NAMES",
@@ -105,11 +117,11 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
         "tensorflow,keras (default: all of the software may differ; it is listed)",
     )
     text = "with --benchmark-compare: INCONCLUSIVE counts as a failure"
-    group.addoption("--require-verdict", action="store_true", help=text)
+    add("--require-verdict", action="store_true", help=text)
     text = "with --benchmark-compare: write the verdicts with all figures to FILE"
-    group.addoption("--verdict-json", type=Path, metavar="FILE", help=text)
+    add("--verdict-json", type=Path, metavar="FILE", help=text)
     text = "write a page for a browser and Markdown on the session: DIR/report.html, DIR/report.md"
-    group.addoption("--report", type=Path, metavar="DIR", help=text)
+    add("--report", type=Path, metavar="DIR", help=text)
     for name, default, what in (
         ("tolerance", DEFAULT_TOLERANCE, "slowdown up to which no failure is called"),
         ("margin", DEFAULT_MARGIN, "slowdown that must be excluded for a PASS"),
@@ -118,7 +130,7 @@ def _add_comparing(group: pytest.OptionGroup) -> None:
         usual = "the margin" if default is None else f"{default * 100:g}%%"
         text = f"with --benchmark-compare: {what}, such as 3%% or 0.03 (default: {usual})"
         share = reported(parse_share)
-        group.addoption(f"--{name}", type=share, default=default, metavar="SHARE", help=text)
+        add(f"--{name}", type=share, default=default, metavar="SHARE", help=text)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,14 +149,22 @@ def pytest_configure(config: pytest.Config) -> None:
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
     if not asked.comparing:
-        for name in ("vary", "require_verdict", "verdict_json"):
-            if getattr(config.option, name) not in (None, False):
+        for name in ("vary", "require-verdict", "verdict-json"):
+            given = getattr(config.option, name.replace("-", "_")) not in (None, False)
+            if given and name not in read(config):
                 raise pytest.UsageError(
-                    f"--{name.replace('_', '-')} needs --benchmark-compare: "
-                    "there is no verdict without it"
+                    f"--{name} needs --benchmark-compare: there is no verdict without it"
                 )
+    gpus, device = query_gpus(), config.option.device
+    # A container may have a GPU without NVML.
+    told = gpus or not any(map(os.path.exists, _GPU_FILES))
+    if told and device.startswith("gpu") and gpu_index(device) >= len(gpus):
+        raise pytest.UsageError(
+            f"--device {device}: the driver knows {count_of(len(gpus), 'GPU')}, from gpu:0 on. "
+            "Check it with nvidia-smi, or use --device cpu."
+        )
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if gpus else "3")
 
 
 def _session(config: pytest.Config) -> Session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from cnnprec.verdicts.judge_runs import ENOUGH_SEEDS
 from cnnprec.verdicts.verdict import Comparison, Judgement, Metric, Verdict
 
 
@@ -40,8 +41,12 @@ def decide(comparison: Comparison) -> Decision:
         more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
         named = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}" if worst else ""
         reason = f"{named or 'nothing was compared'}{more}"
+    looks = "more --looks"
+    if verdict is Verdict.INCONCLUSIVE and any(j.metric is Metric.ACCURACY for j in deciding):
+        looks = f"-- --runs {ENOUGH_SEEDS}"
+        what_next = f"{SAVE} --runs {ENOUGH_SEEDS}   (five times: the accuracy needs more seeds)"
     if comparison.paired:
-        what_next = "cnnprec ab with more --looks" if action == "MEASURE MORE" else "nothing more"
+        what_next = f"cnnprec ab with {looks}" if action == "MEASURE MORE" else "nothing more"
     return Decision(verdict, action, reason, what_next)
 
 

@@ -1,11 +1,13 @@
-"""Reading the limits of a project from its pyproject.toml."""
+"""Reading the settings of a project from its pyproject.toml."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from cnnprec.text import did_you_mean
 from cnnprec.verdicts.limits import LimitTable, parse_limits
 from cnnprec.verdicts.verdict import Limits
 
@@ -15,11 +17,19 @@ else:  # pytest brings it
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 
-def read_limits(path: Path, default: Limits) -> LimitTable:
-    """Reads ``[tool.cnnprec.limits]`` of a pyproject.toml; ``default`` is that of other times.
+OPTIONS = (
+    *("precision", "profile", "epochs", "runs", "batch-size", "train-samples", "turns"),
+    *("dataset", "data-dir", "device", "jit", "numerics", "order-seed", "vary", "report"),
+    *("require-verdict", "verdict-json", "tolerance", "margin", "detect"),
+)
+"""The options of the pytest plugin, each of which may be a key of ``[tool.cnnprec]``."""
+
+
+def read_settings(path: Path) -> Mapping[str, Any]:
+    """Reads ``[tool.cnnprec]`` of a pyproject.toml: some of `OPTIONS`, and the table ``limits``.
 
     Raises:
-        ValueError: The file cannot be read, or the table holds what is not accepted.
+        ValueError: The file cannot be read, or the table has another key.
     """
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -32,11 +42,19 @@ def read_limits(path: Path, default: Limits) -> LimitTable:
     tool = plain.get("tool", {})
     settings = tool.get("cnnprec", {}) if isinstance(tool, Mapping) else {}
     if not isinstance(settings, Mapping):
+        raise ValueError(f"{path}: tool.cnnprec = {settings!r}: write a table [tool.cnnprec]")
+    known = (*OPTIONS, "limits")
+    for name in sorted(set(settings) - set(known)):
         raise ValueError(
-            f"{path}: tool.cnnprec = {settings!r}: write a table [tool.cnnprec.limits]"
+            f"{path}: [tool.cnnprec]: unknown key {name!r}.{did_you_mean(name, known)} "
+            f"Accepted: {', '.join(known)}"
         )
-    for name in sorted(set(settings) - {"limits"}):
-        raise ValueError(f"{path}: [tool.cnnprec]: unknown key {name!r}. Accepted: limits")
+    return settings
+
+
+def read_limits(path: Path, default: Limits) -> LimitTable:
+    """Reads ``[tool.cnnprec.limits]``; ``default`` is that of other times. ValueError as above."""
+    settings = read_settings(path)
     try:
         return parse_limits(settings.get("limits", {}), default)
     except ValueError as error:

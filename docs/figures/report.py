@@ -21,7 +21,8 @@ if __name__ == "__main__":
         code = main(["report", "--html", str(folder), *map(str, SESSIONS)])
         if code == 0:
             page = folder / "report.html"
-            picture(page, folder, folder / "whole.png", 1280, 2940, dark=False)
-            small = Image.open(folder / "whole.png").reduce(2).quantize(64)
-            small.save(HERE / "report.png", optimize=True)
+            picture(page, folder, folder / "whole.png", 1280, 3010, dark=False)
+            small = Image.open(folder / "whole.png").reduce(2)
+            few = small.convert("RGB").quantize(192, Image.Quantize.FASTOCTREE)
+            few.save(HERE / "report.png", optimize=True)
     sys.exit(code)

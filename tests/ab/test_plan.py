@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnprec.ab import plan as planning
+from cnnprec.cli.main import main
 from cnnprec.verdicts.verdict import Verdict
 from tests.support.ab import refused
 
@@ -112,3 +113,20 @@ def test_looks_that_make_no_sense_are_refused(text, message):
 def test_limits_that_make_no_sense_are_refused(limits):
     with pytest.raises(planning.AbError, match="--tolerance, --margin"):
         planning.make_plan(**limits)
+
+
+def test_a_side_against_itself_is_refused_unless_it_is_meant(bench, capsys):
+    def sides(*more: str) -> list[str]:
+        python, checkout = (str(bench.folder / "a" / name) for name in ("python", ""))
+        both = [w for s in "ab" for w in (f"--{s}-python", python, f"--{s}-checkout", checkout)]
+        return ["ab", *both, "--looks=5", f"--out={bench.out}", *more]
+
+    assert main(sides()) == 4
+    assert "A and B are the same: " in capsys.readouterr().err
+    assert not bench.out.exists()
+    assert main(sides("--aa")) == 0
+    shown = capsys.readouterr()
+    python = bench.folder / "a" / "python"
+    assert f"A: {python} in {bench.folder / 'a'}" in shown.err
+    assert f"B: {python} in {bench.folder / 'a'}" in shown.err
+    assert "--aa" in (bench.out / "ab.md").read_text()

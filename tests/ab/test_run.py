@@ -47,7 +47,7 @@ def test_package_path_of_the_user_comes_after_the_checkout(bench, monkeypatch):
 def test_progress_names_pair_look_side_and_the_time_left(bench, capsys):
     bench.run()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "pair 1 of 5 (look 1 of 1), A: 0 s; about 0 s to the look"
+    assert lines[2] == "pair 1 of 5 (look 1 of 1), A: 0 s; about 0 s to the look"
     assert lines[-1] == "pair 5 of 5 (look 1 of 1), B: 0 s"
 
 

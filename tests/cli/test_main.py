@@ -29,6 +29,13 @@ def test_help_is_short_and_has_examples(capsys):
     assert len(text.splitlines()) <= 24
 
 
+@pytest.mark.parametrize("name", ["ab", "baseline", "compare", "history", "report", "binades"])
+def test_help_of_every_command_has_an_example(capsys, name):
+    text = helped(capsys, name)
+    example = text.lower().partition("example")[2]
+    assert f"cnnprec {name} " in example
+
+
 def test_no_command_shows_the_help(capsys):
     text = helped(capsys)
     assert main([]) == 0

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from cnnprec.pytest_plugin.session import Session
-from tests.support.project import Project
+from tests.support.project import WORK, Project
+from tests.support.terminal import TerminalSession
 
 ANSI = re.compile(r"\x1b\[\d*m")
 
@@ -36,6 +37,20 @@ def test_answer_is_below_all_else_in_colour_and_fits_the_terminal(saved, monkeyp
     assert plain.index("short test summary info") < plain.index(" RESULTS ")
     short = "FAILED benchmarks/test_verdict.py::test_verdict[speed-half] - +10"
     assert short[: width - 3] in plain
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_answer_and_outcomes_are_on_the_last_screen_of_a_terminal(project, usual_signals, width):
+    project.plan(half={"outcome": "diverged"}, bfloat16={"outcome": "frozen"})
+    session = TerminalSession(project.path, *WORK, width=width)
+    try:
+        assert session.read_to_end() == pytest.ExitCode.OK
+    finally:
+        session.end()
+    shown = session.lines()
+    assert max(map(len, block("\n".join([*shown, "="]), "RESULTS"))) <= width
+    for start in (r"precision +outcome", r"half +diverged", r"bfloat16 +frozen", "Use single: "):
+        assert any(re.match(start, line) for line in shown[-23:]), start
 
 
 def test_output_without_a_terminal_is_whole_and_plain(saved, monkeypatch):

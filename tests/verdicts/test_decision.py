@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from cnnprec.verdicts.decision import attribution, decide
@@ -93,3 +95,12 @@ def with_ratios(ratios: dict[str, float], *failed: str) -> Comparison:
 )
 def test_slowdown_is_attributed_to_some_precisions_alone_or_to_everything(ratios, failed, said):
     assert attribution(with_ratios(ratios, *failed)) == said
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_accuracy_that_is_not_decided_needs_more_runs(paired):
+    speed = compared(Verdict.INCONCLUSIVE, paired=paired)
+    accuracy = Judgement(Metric.ACCURACY, "half", Verdict.INCONCLUSIVE, "why")
+    both = dataclasses.replace(speed, judgements=(*speed.judgements, accuracy))
+    assert "--runs 10" in decide(both).next
+    assert "--runs 10" not in decide(speed).next

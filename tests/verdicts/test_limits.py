@@ -149,7 +149,10 @@ def test_file_with_the_table_is_read(tmp_path):
         (b"[tool", "is not valid TOML"),
         (b"\xff", "is not valid TOML"),
         (b"[tool]\ncnnprec = 1", "tool.cnnprec = 1: write a table"),
-        (b"[tool.cnnprec.limit]", "unknown key 'limit'. Accepted: limits"),
+        (
+            b"[tool.cnnprec.limit]",
+            "unknown key 'limit'. Did you mean 'limits'.*Accepted: precision, profile",
+        ),
         (b"[tool.cnnprec]\nlimits = 1", r"\[tool.cnnprec.limits\]: 1 is no table"),
         (b"[tool.cnnprec.limits]\nspeed = 1", r"\[tool.cnnprec.limits\]: speed = 1: write a table"),
         (None, "cannot be read: No such file"),
