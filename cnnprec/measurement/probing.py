@@ -18,6 +18,7 @@ from cnnprec.precision.formats import round_to
 from cnnprec.records.numerics import FLOAT64_STEPS, Numerics, ProbeGroup, TensorErrors
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.trainer import Trainer
+from cnnprec.verdicts.numeric_limits import defect_limit
 
 _IMAGES = 100
 
@@ -35,7 +36,7 @@ def examine(trainer: Trainer, level: str) -> Numerics:
     return Numerics(
         level=level,
         probes=tuple(grouped(found)),
-        wrong=tuple(str(r) for r in found if not (r.within_bound or r.known_defect)),
+        wrong=tuple(str(r) for r in found if is_wrong(r)),
         unsteady=tuple(r.id for r in found if not r.repeats),
         losses=losses,
         tensors=tensors,
@@ -50,6 +51,12 @@ def probe(dtype: str, level: str, tensor_float_32_on: bool) -> tuple[ProbeResult
         return run_probes(
             [dtype], QUICK if level == "quick" else ["*"], tensor_float_32=tensor_float_32_on
         )
+
+
+def is_wrong(result: ProbeResult) -> bool:
+    """Whether a result is over its bound, and further than a known defect of its probe goes."""
+    most = defect_limit(result.id) if result.known_defect else 1.0
+    return not (result.within_bound or result.max_error_over_bound <= most)
 
 
 def grouped(results: Iterable[ProbeResult]) -> list[ProbeGroup]:

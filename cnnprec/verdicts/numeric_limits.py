@@ -55,6 +55,12 @@ def mean_limits(dtype: str, environment: Environment) -> dict[str, float]:
     return {name: factor * max(value, 0.01) for name, value in rows.items() if value}
 
 
+def defect_limit(probe: str) -> float:
+    """How far over its bound a probe with a known defect may be; infinite where it may be any."""
+    limit: float = _times(_table()["defects"].get(probe), 1.0, TIMES)
+    return limit
+
+
 def _factor(environment: Environment) -> float:
     recorded = environment.device_kind == "cpu" and not environment.onednn
     return TIMES if recorded else TIMES * ELSEWHERE

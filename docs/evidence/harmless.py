@@ -45,7 +45,7 @@ def child(variant: str) -> dict[str, Any]:
     import msgspec
     import tensorflow as tf
 
-    from cnnprec.measurement.probing import examine
+    from cnnprec.measurement.probing import examine, probe
     from cnnprec.precision.precisions import PRECISIONS as ROWS
     from cnnprec.training.trainer import Trainer
     from cnnprec.workload.load_dataset import load_dataset
@@ -54,6 +54,7 @@ def child(variant: str) -> dict[str, Any]:
     _, threads, jit = VARIANTS[variant]
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     found: dict[str, Any] = {}
+    defects: dict[str, float | None] = {}
     for name in PRECISIONS:
         seeds = REFERENCE_SEEDS if (variant, name) == ("default", "double") else SEEDS
         runs, probed = {}, {}
@@ -74,7 +75,10 @@ def child(variant: str) -> dict[str, Any]:
                 trainer.config = config  # the replay starts from this seed
                 probed[seed] = msgspec.to_builtins(examine(trainer, "full"))
         found[name] = {"runs": runs, "numerics": probed, "dtype": ROWS[name].compute_dtype}
-    return {"tensorflow": tf.__version__, "precisions": found}
+        for result in probe(ROWS[name].compute_dtype, "full", False):
+            if result.known_defect:
+                defects[result.id] = _largest([result.max_error_over_bound])
+    return {"tensorflow": tf.__version__, "precisions": found, "defects": defects}
 
 
 def record(folder: Path, variants: list[str]) -> None:
@@ -107,6 +111,10 @@ def write(folder: Path) -> None:
         "tensors": {},
         "miscounted": {},
         "means": {},
+        "defects": {
+            probe: _largest(_number(side["defects"][probe]) for side in found.values())
+            for probe in found["default"]["defects"]
+        },
     }
     for name in PRECISIONS:
         sides = [side["precisions"][name] for side in found.values()]

@@ -1,7 +1,11 @@
 """docs/detection.md, from what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from scipy.stats import beta
+
+from tests.faults.trial import IDLE
 
 HEAD = """# Which faults are seen
 
@@ -19,8 +23,51 @@ faults are in `tests/faults/rows.py`.
 """
 
 
-def page(found: Mapping[str, Any]) -> str:
+AT_RANDOM = """
+## Faults drawn at random
+
+Operation x mode x rarity x precision x size, drawn from a seed (`tests/faults/families.py`): what
+an operation, a gradient of it or Adam gives is changed by 10 to 10,000 times the error that is
+allowed there, or is zero, has the other sign, is a neighbour's, has a bit flipped, everywhere or in
+some elements only. TensorFlow is another one, so bits do not count. Written by
+`python -m tests.faults --random COUNT`. The probes run until one is wrong; only where none is, a
+training and its verdicts follow. Faults that changed no bit of anything are left out.
+
+"""
+
+
+def page(found: Mapping[str, Any], drawn: Mapping[str, Any]) -> str:
     """The page."""
+    return listed(found) + at_random([row for row in drawn.values() if row[-1] != IDLE])
+
+
+def at_random(rows: Sequence[Any]) -> str:
+    """The rates by family; a row is operation, mode, rarity, precision, size, what caught it."""
+    if not rows:
+        return ""
+    lines = ["| family | faults | caught | 95 % interval |", "|---|---|---|---|"]
+    groups = {"all": rows}
+    for place in (0, 1, 2, 3):
+        for name in sorted({row[place] for row in rows}):
+            groups[name] = [row for row in rows if row[place] == name]
+    for name, members in groups.items():
+        hits = sum(bool(row[-1]) for row in members)
+        low, high = interval(hits, len(members))
+        share = f"{hits} ({hits / len(members):.0%})"
+        lines.append(f"| {name} | {len(members)} | {share} | {low:.0%} to {high:.0%} |")
+    missed = [f"* {', '.join(row[:4])}, {row[4]} times" for row in rows if not row[-1]]
+    return AT_RANDOM + "\n".join([*lines, "", "Missed:", "", *(missed or ["* none"])]) + "\n"
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Clopper and Pearson's for a share, 95 %."""
+    low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
+    return low, high
+
+
+def listed(found: Mapping[str, Any]) -> str:
+    """The faults of the list."""
     rows = [
         "| fault | precision | no baseline | same stack | other stack | place |",
         "|---|---|---|---|---|---|",

@@ -8,7 +8,10 @@ from typing import Any
 
 from cnnprec.measurement import probing
 from cnnprec.measurement.environment import describe_environment
+from cnnprec.numerics.probes import PROBES, QUICK, select_probes
+from cnnprec.numerics.run_probes import run_probe
 from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import Record, Round
 from cnnprec.training.trainer import Trainer
 from cnnprec.verdicts.compare import compare
@@ -16,6 +19,7 @@ from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.verdict import Metric, Verdict
 from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import PROFILES
+from tests.faults.families import Drawn
 from tests.faults.rows import Fault
 from tests.support.records import record
 
@@ -97,3 +101,64 @@ def trial(fault: Fault, precision: str) -> Caught:
     with fault.injected():
         new = measured(precision)
     return judged(new, fault)
+
+
+IDLE = "changes nothing"
+
+
+def quick_trial(drawn: Drawn) -> str:
+    """What catches a fault of a family where the stack has changed, so that bits do not count.
+
+    The probes run one after the other, those of the operation first, and the first wrong result
+    ends the trial. Only where there is none the training and its verdicts follow.
+
+    Returns:
+        The probe, the metrics that FAIL, `IDLE` where no bit differs, or nothing: it is missed.
+    """
+    precision = PRECISIONS[drawn.precision]
+    likely = HINTS[drawn.family[0].split()[0].strip(",")]
+    probes = select_probes([precision.compute_dtype], QUICK)
+    found = []
+    with drawn.fault.injected():
+        for probe in sorted(probes, key=lambda probe: not probe.name.startswith(likely)):
+            result = run_probe(probe, seed=0)
+            if probing.is_wrong(result):
+                return probe.name
+            found.append(result)
+        trainer = Trainer(precision, CONFIG, dataset())
+        trainer.warm_up()
+        losses, tensors = probing.replay_in_float64(trainer)
+        groups = tuple(probing.grouped(sorted(found, key=lambda r: list(PROBES).index(r.id))))
+        numerics = Numerics("quick", groups, (), (), losses, tensors, 0)
+        new = dataclasses.replace(blank(drawn.precision), numerics=numerics)
+        if wrong := [str(check) for check, texts in faults(new, {}).items() if texts]:
+            return ", ".join(wrong)
+        trainer.reset(CONFIG.seed)
+        trainer.fit()
+        new = dataclasses.replace(new, rounds=(Round(trainer.finish(), 1.0, 1.0, 500_000_000),))
+        new = dataclasses.replace(
+            new, numerics=dataclasses.replace(numerics, miscounted=probing._miscounted(trainer))
+        )
+    sound = healthy(drawn.precision)
+    assert sound.numerics is not None
+    if new.rounds == sound.rounds and groups == sound.numerics.probes:
+        return IDLE
+    caught = judged(new)
+    return ", ".join(dict.fromkeys([*caught.alone, *caught.other]))
+
+
+def blank(precision: str) -> Record:
+    """A record without runs, judged by its numbers alone."""
+    environment = describe_environment("CPU")
+    return dataclasses.replace(record(precision, config=CONFIG, environment=environment), rounds=())
+
+
+HINTS = {
+    "convolution": "conv2d.",
+    "matmul": "dense.",
+    "relu": "relu.",
+    "max_pool": "max_pool",
+    "softmax": "softmax.",
+    "cross": "cross_entropy.",
+    "Adam's": "adam.",
+}
