@@ -1,7 +1,5 @@
 """``cnnprec baseline``: saves sessions until a comparison with them finds what it has to."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import math

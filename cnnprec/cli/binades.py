@@ -1,7 +1,5 @@
 """``cnnprec binades``: how large the numbers of a training step are, counted and drawn."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``cnnprec history``: where the times of saved sessions changed."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

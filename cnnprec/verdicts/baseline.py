@@ -1,7 +1,5 @@
 """Choosing the saved sessions to compare with."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 

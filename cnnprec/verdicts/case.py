@@ -1,7 +1,5 @@
 """One precision in a comparison: its records before and now, and their figures."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import statistics

@@ -4,8 +4,6 @@ A time means something only beside a time of the same work on the same machine. 
 between the two is what the comparison is about, so it may differ, but it is always told.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter

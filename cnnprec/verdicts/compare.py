@@ -5,8 +5,6 @@ minute of the machine, so they are reduced to one figure before anything is comp
 (docs/comparing.md). All functions are pure.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Comparing from Python: saved sessions chosen and judged in one call."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from cnnprec.records.read_sessions import SavedSession

@@ -1,7 +1,5 @@
 """What to do after a comparison: a word for an operator, one reason, the next command."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """What a comparison with a baseline can find, told by the baseline alone."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Whether something else slowed a session down while it was measured."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from cnnprec.records.record import Record

@@ -1,7 +1,5 @@
 """Whether paired differences are zero but for a margin."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

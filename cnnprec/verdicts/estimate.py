@@ -1,7 +1,5 @@
 """How a new time compares with old ones: ratio, bounds, p value, detectable effect."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

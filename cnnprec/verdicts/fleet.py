@@ -4,8 +4,6 @@ There is no baseline. Only hosts of the same work, hardware and software are com
 other (docs/driver-validation.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import statistics

@@ -5,8 +5,6 @@ squares about them plus a penalty for each cut (PELT, doi:10.1080/01621459.2012.
 docs/history.md has the false alarms and the power that the constants were chosen by.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

@@ -1,7 +1,5 @@
 """Judges what may grow only so much: times and memory."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import statistics

@@ -1,7 +1,5 @@
 """Judges the numbers themselves, with or without a baseline."""
 
-from __future__ import annotations
-
 import functools
 import math
 import statistics

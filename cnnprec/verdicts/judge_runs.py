@@ -1,7 +1,5 @@
 """Judges what the trainings computed: outcome, accuracy and bits."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import statistics

@@ -1,7 +1,5 @@
 """Judging a saved session by other saved sessions, as the session that measured it would."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """How much growth is too much, for each metric and precision."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

@@ -6,8 +6,6 @@ precision's own and the common one is worth more degrees of freedom. G. K. Smyth
 empirical Bayes methods", Statistical Applications in Genetics and Molecular Biology 3 (2004).
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

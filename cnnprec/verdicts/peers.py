@@ -1,7 +1,5 @@
 """How far each of several times is from the others, whatever a quarter of them is."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Reading the settings of a project from its pyproject.toml."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from pathlib import Path

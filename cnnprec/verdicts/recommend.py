@@ -1,7 +1,5 @@
 """Which precision to use, from what one session measured (docs/which-precision.md has the rule)."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable

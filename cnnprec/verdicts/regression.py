@@ -4,8 +4,6 @@ The slopes have a prior, because a few sessions that met one state of the machin
 them. docs/comparing.md derives the prediction and has the source.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

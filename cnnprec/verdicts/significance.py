@@ -1,7 +1,5 @@
 """p values: the sign-flip test, and Holm's adjustment for several tests at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -7,8 +7,6 @@ turns: times are compared by their ratio, and the spread of machines is a share 
 may be in any one unit.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence

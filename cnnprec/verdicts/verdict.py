@@ -1,7 +1,5 @@
 """What a comparison comes to: verdicts, the judgements behind them, and their limits."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable
