@@ -1,7 +1,5 @@
 """``cnnprec ab``: two interpreters or checkouts, measured by turns."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """``cnnprec compare``: the verdicts on saved sessions, without measuring anything."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """What the subcommands share: the parser of arguments, and lines for the two outputs."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -1,7 +1,5 @@
 """``cnnprec fleet``: many hosts, each judged by the others."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

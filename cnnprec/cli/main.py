@@ -1,7 +1,5 @@
 """The command ``cnnprec``: finds the subcommand and runs it."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

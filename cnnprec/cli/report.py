@@ -1,7 +1,5 @@
 """``cnnprec report``: RESULTS of saved sessions, and a page on the newest of them."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Each calibrator does a fixed amount of work with NumPy alone, about 10 ms on two
 runs between the precisions of a turn, so that it meets the same minute of the machine.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """What this machine and its software are, as far as results can depend on it."""
 
-from __future__ import annotations
-
 import platform
 
 import keras

@@ -1,7 +1,5 @@
 """Measuring from Python, without pytest."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable
 from pathlib import Path

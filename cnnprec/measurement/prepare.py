@@ -1,7 +1,5 @@
 """What has to be known before the first training: the device, its environment, the images."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path

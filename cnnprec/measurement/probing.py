@@ -1,7 +1,5 @@
 """The numbers themselves: operations held to bounds, the first steps held to float64."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import math

@@ -1,7 +1,5 @@
 """The line that says, while training runs, how far it is and how long it will take."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable

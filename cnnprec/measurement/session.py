@@ -4,8 +4,6 @@ The runs show what is learned: every precision once, then every precision a seco
 because a disturbance of the machine lasts for seconds. The turns show the speed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

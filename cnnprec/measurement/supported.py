@@ -1,7 +1,5 @@
 """What the device can do, told without TensorFlow: which precisions, and how large a batch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from cnnprec.machine.gpu import query_gpus

@@ -5,8 +5,6 @@ calibrators between them, meet the same seconds, so that what is left after the 
 precision's own (docs/comparing.md).
 """
 
-from __future__ import annotations
-
 import math
 import random
 import statistics

@@ -1,7 +1,5 @@
 """Notices a training that hangs: what waits in a kernel for ever cannot be interrupted."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 import sys

@@ -1,7 +1,5 @@
 """How a session ends: the signals that stop it, and RESULTS whatever else goes wrong."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

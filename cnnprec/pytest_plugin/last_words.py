@@ -1,7 +1,5 @@
 """The last words of a process that dies without a chance to speak, as one killed for memory."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess

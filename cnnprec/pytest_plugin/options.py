@@ -1,7 +1,5 @@
 """The options, their checks, and the header that shows them."""
 
-from __future__ import annotations
-
 import os
 import random
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The files of ``--verdict-json`` and ``--report``: checked early, written at the end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """The options that a project sets in ``[tool.cnnprec]`` of its pyproject.toml."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

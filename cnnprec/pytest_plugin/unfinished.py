@@ -3,8 +3,6 @@
 Only where the session is to be saved. The file is no session, and goes when the session ends.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import json

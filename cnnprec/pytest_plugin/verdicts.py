@@ -1,7 +1,5 @@
 """The verdict items: what is judged, and the checks before measuring."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 
 import pytest

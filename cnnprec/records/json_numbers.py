@@ -1,7 +1,5 @@
 """Numbers that JSON does not have, as words that any reader of JSON accepts."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

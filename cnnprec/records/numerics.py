@@ -1,7 +1,5 @@
 """How far single operations and the first training steps are from what they should give."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 

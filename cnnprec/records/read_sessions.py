@@ -4,8 +4,6 @@ One file is one session: pytest-benchmark's JSON, in which each benchmark carrie
 ``extra_info["cnnprec"]``. The block ``"cnnprec"`` at the top holds what belongs to the session.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

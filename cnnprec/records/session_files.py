@@ -1,7 +1,5 @@
 """Finding saved sessions: which files of a folder are meant, by name, number or pattern."""
 
-from __future__ import annotations
-
 import contextlib
 import fnmatch
 import re

@@ -1,7 +1,5 @@
 """Saving a session: whole or not at all, under a number of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """The baseline of a comparison as text: what is compared with, what is left aside and why."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime, timezone
 

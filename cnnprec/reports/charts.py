@@ -3,8 +3,6 @@
 Needs Matplotlib, the extra ``cnnprec[report]``. Its objects are used alone, never pyplot.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import math

@@ -1,7 +1,5 @@
 """A judged fleet as text and as JSON. Nothing is decided here."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing is decided here. The page needs the extra ``cnnprec[report]``.
 """
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import functools

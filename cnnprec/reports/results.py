@@ -1,7 +1,5 @@
 """RESULTS: finished records as text for people. Nothing is decided here."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 

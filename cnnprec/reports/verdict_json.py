@@ -1,7 +1,5 @@
 """A finished comparison for programs: the JSON of ``--verdict-json`` and of saved sessions."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Iterable

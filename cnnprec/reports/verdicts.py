@@ -1,7 +1,5 @@
 """VERDICTS: a finished comparison as text and as Markdown. Nothing is decided here."""
 
-from __future__ import annotations
-
 from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
 from cnnprec.text import fitted, markdown_table, markdown_text, wrapped

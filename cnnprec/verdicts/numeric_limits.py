@@ -3,8 +3,6 @@
 ``harmless.json`` holds what was recorded, `docs/evidence/harmless.py` records it.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import math
