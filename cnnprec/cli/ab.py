@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnprec.ab.plan import DEFAULT_LOOKS, AbError, Exit, make_plan, parse_looks
 from cnnprec.ab.run import run
-from cnnprec.cli.console import Commands, Parser, add_limits, note, say, terminal_width
+from cnnprec.cli.console import Commands, add_limits, note, say, terminal_width
 from cnnprec.text import reported
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE
 
@@ -43,7 +43,7 @@ same bits. Defaults: tolerance {DEFAULT_TOLERANCE:g}, margin {DEFAULT_MARGIN:g}.
 """
 
 
-def add_ab(commands: Commands[Parser]) -> None:
+def add_ab(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "ab",

@@ -13,7 +13,7 @@ from pathlib import Path
 from cnnprec.ab.plan import AbError, Exit
 from cnnprec.ab.processes import indented, status_text
 from cnnprec.cli.compare import limits_here
-from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.cli.console import Commands, note, say
 from cnnprec.records.read_sessions import read_sessions
 from cnnprec.records.session_files import matching_files
 from cnnprec.text import duration, reported
@@ -33,7 +33,7 @@ def _time(text: str) -> float:
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
 
 
-def add_baseline(commands: Commands[Parser]) -> None:
+def add_baseline(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "baseline",

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.cli.console import Commands, note, say
 from cnnprec.measurement.supported import supported_precisions
 from cnnprec.precision.precisions import parse_precisions
 from cnnprec.text import reported
@@ -16,7 +16,7 @@ _MOST_STEPS = 1000  # each is eager and looked at whole, a tenth of a second or 
 _DPI = 110  # a page in print; more would only make the file larger
 
 
-def add_binades(commands: Commands[Parser]) -> None:
+def add_binades(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "binades",

@@ -41,7 +41,7 @@ Defaults: tolerance {DEFAULT_TOLERANCE:g}, margin {DEFAULT_MARGIN:g}.
 _SIDES = "Give cnnprec compare OLD... -- NEW..., such as cnnprec compare baselines/ -- new.json"
 
 
-def add_compare(commands: Commands[Parser]) -> None:
+def add_compare(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "compare",

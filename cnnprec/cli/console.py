@@ -4,13 +4,13 @@ import argparse
 import os
 import shutil
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from cnnprec.ab.plan import Exit
 from cnnprec.text import coloured, reported
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
 
-Commands = argparse._SubParsersAction
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """Where a subcommand adds its own parser."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import exit_code, read_places
-from cnnprec.cli.console import Commands, Parser, add_limits, note, say, terminal_width
+from cnnprec.cli.console import Commands, add_limits, note, say, terminal_width
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.reports.fleet import fleet, write_fleet
 from cnnprec.reports.verdict_json import holds_verdict, make_way
@@ -14,7 +14,7 @@ from cnnprec.verdicts.fleet import decide_fleet, judge_fleet
 from cnnprec.verdicts.verdict import Limits
 
 
-def add_fleet(commands: Commands[Parser]) -> None:
+def add_fleet(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "fleet",

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import read_places
-from cnnprec.cli.console import Commands, Parser, note, say
+from cnnprec.cli.console import Commands, note, say
 from cnnprec.reports.baseline import dated_ahead
 from cnnprec.text import printable
 
 
-def add_history(commands: Commands[Parser]) -> None:
+def add_history(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "history",

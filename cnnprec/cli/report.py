@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import limits_here, read_places
-from cnnprec.cli.console import Commands, Parser, note, say, terminal_width
+from cnnprec.cli.console import Commands, note, say, terminal_width
 from cnnprec.records.read_sessions import read_session
 from cnnprec.reports.page import PAGE, Report, clear, write_report
 from cnnprec.reports.results import results
@@ -15,7 +15,7 @@ from cnnprec.verdicts.judge_saved import judge_saved
 from cnnprec.verdicts.verdict import Limits
 
 
-def add_report(commands: Commands[Parser]) -> None:
+def add_report(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "report",

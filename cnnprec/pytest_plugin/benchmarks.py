@@ -1,5 +1,7 @@
 """The benchmarks: their items, their order, their fixtures."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools

@@ -1,5 +1,7 @@
 """From what the user asked for to the sessions to compare with."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING

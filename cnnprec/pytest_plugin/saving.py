@@ -1,5 +1,7 @@
 """Saving sessions in place of pytest-benchmark: where to, and what is never saved."""
 
+from __future__ import annotations
+
 import functools
 import os
 import tempfile

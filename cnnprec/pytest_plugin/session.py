@@ -1,5 +1,7 @@
 """What one pytest session measures, what was asked of it, and what it found."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping

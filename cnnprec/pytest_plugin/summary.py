@@ -1,5 +1,7 @@
 """The last lines of a session: RESULTS and VERDICTS, and GitHub's copy of them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from pathlib import Path

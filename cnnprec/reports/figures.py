@@ -1,5 +1,7 @@
 """The charts of one session: those that it has figures for."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,7 @@
 """A finished history as text and as a figure. Nothing is decided here."""
 
+from __future__ import annotations
+
 import math
 from typing import TYPE_CHECKING
 

@@ -3,6 +3,8 @@
 Nothing is decided here. The page needs the extra ``cnnprec[report]``.
 """
 
+from __future__ import annotations
+
 import base64
 import dataclasses
 import functools
