@@ -14,8 +14,7 @@ from cnnprec.precision.formats import round_to
 Inputs = Mapping[str, NDArray[Any]]
 """Named inputs: float64 arrays of numbers representable in the dtype, or int64 labels."""
 
-Tensors = Mapping[str, Any]
-"""The same as tensors of the probe's dtype."""
+Tensors = Mapping[str, Any]  # the same as tensors of the probe's dtype
 
 
 class Operation(Protocol):

@@ -26,8 +26,7 @@ from cnnprec.numerics.values import COPYING_ROUTES, ROUTES, VALUES, Value
 from cnnprec.precision.formats import FORMATS, get_format
 from cnnprec.text import did_you_mean
 
-DTYPES = tuple(FORMATS)
-"""The dtypes that probes exist for."""
+DTYPES = tuple(FORMATS)  # the dtypes that probes exist for
 
 
 @dataclasses.dataclass(frozen=True)

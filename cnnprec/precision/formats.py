@@ -10,8 +10,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-Real = NDArray[Any]
-"""An array of float64 or longdouble values."""
+Real = NDArray[Any]  # an array of float64 or longdouble values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,11 +93,9 @@ class Asked:
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
-SESSION = pytest.StashKey[Session]()
-"""Where pytest's config keeps the `Session`."""
+SESSION = pytest.StashKey[Session]()  # where pytest's config keeps the `Session`
 
-ASKED = pytest.StashKey[Asked]()
-"""Where pytest's config keeps what was `Asked`."""
+ASKED = pytest.StashKey[Asked]()  # where pytest's config keeps what was `Asked`
 
 
 def is_benchmark(item: pytest.Item) -> bool:

@@ -21,8 +21,7 @@ from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.results import results
 
-HUNG = 6
-"""Exit code of a session that hung; pytest's own end at 5."""
+HUNG = 6  # exit code of a session that hung; pytest's own end at 5
 
 _FILE = pytest.StashKey[Path]()
 

@@ -3,21 +3,16 @@
 import dataclasses
 from typing import NamedTuple
 
-FLOAT64_STEPS = 3
-"""Training steps that are repeated in float64."""
+FLOAT64_STEPS = 3  # training steps that are repeated in float64
 
 
 class ProbeGroup(NamedTuple):
     """Probes of one kind of operation in the compute dtype, known defects apart."""
 
-    name: str
-    """Such as ``"conv2d.forward"``."""
-    error: float
-    """Largest error over its bound; above 1 a result is wrong."""
-    mean: float
-    """The mean error over bound, signed or outward, that is farthest from 0."""
-    sha256: str
-    """Start of the hash of all results, known defects included."""
+    name: str  # such as ``"conv2d.forward"``
+    error: float  # largest error over its bound; above 1 a result is wrong
+    mean: float  # the mean error over bound, signed or outward, that is farthest from 0
+    sha256: str  # start of the hash of all results, known defects included
 
 
 class TensorErrors(NamedTuple):
@@ -26,14 +21,10 @@ class TensorErrors(NamedTuple):
     Errors are the largest over the elements, relative to the tensor's root mean square.
     """
 
-    tensor: str
-    """Layer and weight, such as ``"conv1 kernel"``."""
-    gradient: float
-    """Error of the gradient of the first step."""
-    scale: float
-    """By how much that gradient is too large as a whole: 0.01 is 1 %."""
-    velocity: float
-    """Error of Adam's second moment after the first step, given the gradient."""
+    tensor: str  # layer and weight, such as ``"conv1 kernel"``
+    gradient: float  # error of the gradient of the first step
+    scale: float  # by how much that gradient is too large as a whole: 0.01 is 1 %
+    velocity: float  # error of Adam's second moment after the first step, given the gradient
     update: float
     """Error of the change of the weight, given Adam's moments; the largest of the steps."""
 

@@ -44,10 +44,8 @@ _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 class Outcome(Word):
     """How a training run ended."""
 
-    TRAINED = "trained"
-    """The loss and all weights are finite, and the weights were still moving."""
-    DIVERGED = "diverged"
-    """The last loss or a weight is not finite."""
+    TRAINED = "trained"  # the loss and all weights are finite, and the weights were still moving
+    DIVERGED = "diverged"  # the last loss or a weight is not finite
     FROZEN = "frozen"
     """No bit of any weight changed during the last epoch, though gradients are not zero."""
     NOT_LEARNING = "not_learning"

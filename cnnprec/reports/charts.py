@@ -41,8 +41,7 @@ class Series(NamedTuple):
     name: str
     colour: int
     points: Sequence[tuple[Any, ...]]
-    style: str = "default"
-    """Matplotlib's draw style of a line, or ``dots``."""
+    style: str = "default"  # Matplotlib's draw style of a line, or ``dots``
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,7 @@ from cnnprec.records.json_numbers import encode
 from cnnprec.records.write_whole import write_whole
 from cnnprec.verdicts.verdict import Comparison
 
-VERSION = 1
-"""Version of the layout of the file."""
+VERSION = 1  # version of the layout of the file
 
 
 def judgements(comparison: Comparison) -> list[dict[str, Any]]:

@@ -13,8 +13,7 @@ from cnnprec.verdicts.comparability import Difference, Part, differences, refuse
 class Selection:
     """Which saved sessions to compare with, and why not the others."""
 
-    sessions: tuple[SavedSession, ...]
-    """The baseline, oldest first. Empty if there is none."""
+    sessions: tuple[SavedSession, ...]  # The baseline, oldest first. Empty if there is none.
     changed: tuple[Difference, ...]
     """What differs in the stack between the baseline and now, each once."""
     refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]

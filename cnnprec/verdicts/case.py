@@ -11,11 +11,9 @@ from cnnprec.verdicts.regression import State
 from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
-Records = Mapping[str, Record]
-"""What one session measured, by the name of the precision."""
+Records = Mapping[str, Record]  # what one session measured, by the name of the precision
 
-ENOUGH = 5
-"""Baseline sessions that a verdict on a size needs."""
+ENOUGH = 5  # baseline sessions that a verdict on a size needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +23,7 @@ class GrowthLimit:
     name: str
     field: str
     """``"step_seconds"``, ``"mean_step_seconds"`` or a field of `cnnprec.records.record.Round`."""
-    share: float
-    """Of the error that one comparison may make; all add up to 1, whatever the device."""
+    share: float  # of the error that one comparison may make; all add up to 1, whatever the device
     metric: Metric = Metric.SPEED
     narrowest: Limits | None = None
     """Limits of its metric that are narrower than this are widened to it."""
@@ -87,8 +84,7 @@ def on_cpu(record: Record) -> bool:
 class Case:
     """One precision: the sessions before, and the session now or the sessions paired."""
 
-    name: str
-    """Of the precision; empty for the process as a whole."""
+    name: str  # of the precision; empty for the process as a whole
     old: tuple[Record, ...]
     new: tuple[Record, ...]
     """The record of the session now; of several, each one is paired with an old one."""

@@ -17,14 +17,11 @@ from cnnprec.verdicts.verdict import Metric
 class Reach:
     """What a comparison with a baseline can find."""
 
-    asked: float
-    """The slowdown of one precision that has to be found: 0.1 is 10 %."""
-    count: int
-    """Sessions of the baseline."""
+    asked: float  # the slowdown of one precision that has to be found: 0.1 is 10 %
+    count: int  # sessions of the baseline
     effect: float
     """The slowdown found in 4 of 5 cases, whichever precision has it, in the mean state."""
-    precision: str
-    """The one for which it takes so much; empty for too few sessions."""
+    precision: str  # the one for which it takes so much; empty for too few sessions
     missing: int | None
     """How many more sessions of the same noise find what was asked; None if 200 do not."""
 

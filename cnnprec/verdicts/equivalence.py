@@ -14,8 +14,7 @@ class Equivalence:
     mean: float
     low: float
     high: float
-    equivalent: bool
-    """Whether the interval lies strictly within plus or minus the margin."""
+    equivalent: bool  # whether the interval lies strictly within plus or minus the margin
     count: int
 
 

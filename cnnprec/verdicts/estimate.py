@@ -11,8 +11,7 @@ from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
 from cnnprec.verdicts.statistics import LEVEL, ROUNDING, or_infinite, t_quantile
 
-POWER = 0.8
-"""Probability with which a slowdown of `Estimate.detectable` is found."""
+POWER = 0.8  # probability with which a slowdown of `Estimate.detectable` is found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,16 +23,12 @@ class Estimate:
     says the same as ``p_value < level``. A figure too large for float64 is infinite.
     """
 
-    ratio: float
-    """New over old, the exponential of the difference of the logarithms."""
+    ratio: float  # new over old, the exponential of the difference of the logarithms
     low: float
     high: float
-    p_value: float
-    """One-sided, of "the ratio is at most 1 + tolerance"."""
-    detectable: float
-    """Relative slowdown (0.08 is 8 %) that is found with probability `POWER`."""
-    count: int
-    """Baseline sessions, or pairs."""
+    p_value: float  # one-sided, of "the ratio is at most 1 + tolerance"
+    detectable: float  # relative slowdown (0.08 is 8 %) that is found with probability `POWER`
+    count: int  # baseline sessions, or pairs
     check: float | None = None
     """p value of the sign-flip test of the same hypothesis; None if not paired."""
 

@@ -23,8 +23,7 @@ from cnnprec.verdicts.peers import beside_peers
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Limits, Metric, Verdict, worst
 
-Fleet = Mapping[str, Sequence[SavedSession]]
-"""The sessions of each host, by its name."""
+Fleet = Mapping[str, Sequence[SavedSession]]  # the sessions of each host, by its name
 
 _T = TypeVar("_T")
 

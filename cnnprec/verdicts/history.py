@@ -25,8 +25,7 @@ from cnnprec.verdicts.regression import fit
 
 Floats = npt.NDArray[np.float64]
 
-FEWEST = 10
-"""Sessions that are needed to look for a change; a level has at least half as many."""
+FEWEST = 10  # sessions that are needed to look for a change; a level has at least half as many
 
 # What a cut has to gain: first in variances of the noise, then, as the correlation of neighbours is
 # known, in long-run variances.
@@ -45,8 +44,7 @@ class History:
     """By precision the logarithms of their times over the median, given the calibrators."""
     starts: Mapping[str, Sequence[int]]
     """By precision the places of the sessions that begin a level, the first one included."""
-    left_out: Mapping[str, int]
-    """How the other sessions differ, and how many differ so."""
+    left_out: Mapping[str, int]  # how the other sessions differ, and how many differ so
 
     def levels(self, name: str) -> list[float]:
         """The mean of the times at each level of a precision."""

@@ -17,12 +17,9 @@ from cnnprec.workload.reference import reference
 class Check(Word):
     """What is asked of the numbers of one precision."""
 
-    OPERATIONS = "operations"
-    """Does every operation stay within its bound?"""
-    FIRST_STEPS = "first_steps"
-    """Are the first compiled steps those of float64?"""
-    LEARNING = "learning"
-    """Does the training end as this precision's should?"""
+    OPERATIONS = "operations"  # does every operation stay within its bound?
+    FIRST_STEPS = "first_steps"  # are the first compiled steps those of float64?
+    LEARNING = "learning"  # does the training end as this precision's should?
 
 
 LEAST_SHARE = 0.5

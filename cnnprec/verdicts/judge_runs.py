@@ -19,8 +19,7 @@ ENOUGH_SEEDS = 10
 ACCURACY_MARGIN = 0.01
 """Loss of accuracy, as a fraction of the test images, that has to be excluded for a PASS."""
 
-ACCURACY_SHARE = 0.1
-"""The accuracies' share of the error that one comparison may make."""
+ACCURACY_SHARE = 0.1  # the accuracies' share of the error that one comparison may make
 
 
 def judge_outcome(case: Case) -> Judgement:

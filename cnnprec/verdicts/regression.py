@@ -12,11 +12,9 @@ import numpy.typing as npt
 
 from cnnprec.verdicts.statistics import moments
 
-State = Sequence[float]
-"""How slow the machine was: one or more logarithms of times."""
+State = Sequence[float]  # how slow the machine was: one or more logarithms of times
 
-SLOPE = 0.8
-"""Prior mean of a slope: how much slower a training is where the calibrators are slower."""
+SLOPE = 0.8  # prior mean of a slope: how much slower a training is where the calibrators are slower
 
 WEIGHT = 0.004
 """Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
@@ -28,16 +26,12 @@ class Regression:
     """A line through n sessions, or their mean where the machine's state is not known."""
 
     count: int
-    level: float
-    """Mean of the logarithms of their times."""
-    state: tuple[float, ...]
-    """Means of their states; empty where these are not used."""
-    slopes: tuple[float, ...]
-    """Posterior means of the slopes, one for each number of a state."""
+    level: float  # mean of the logarithms of their times
+    state: tuple[float, ...]  # means of their states; empty where these are not used
+    slopes: tuple[float, ...]  # posterior means of the slopes, one for each number of a state
     spread: npt.NDArray[np.float64]
     """Sums of products of the states about their means, with the prior's, by state and state."""
-    residuals: float
-    """Sum of squares of what the line leaves, with the prior's."""
+    residuals: float  # sum of squares of what the line leaves, with the prior's
 
     @property
     def freedom(self) -> int:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 # scipy ships no types. The second code keeps mypy quiet where stubs are installed.
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
-LEVEL = 0.05
-"""Family-wise error of one comparison."""
+LEVEL = 0.05  # family-wise error of one comparison
 
 # Below this a difference of logarithms is rounding, not time. Logarithms of float64 are below 746,
 # so their error is below 2**-43. A difference of two ratios is made of four of them: 2**-41.
