@@ -9,7 +9,7 @@ from cnnprec.machine.gpu_state import GPU_CYCLE, GpuState
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.regression import State
 from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
-from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+from cnnprec.verdicts.verdict import Limits, Metric
 
 Records = Mapping[str, Record]  # what one session measured, by the name of the precision
 
@@ -156,11 +156,6 @@ def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:
         return max(session.values(), key=lambda record: figure(record, MEMORY.field) or 0.0)
 
     return Case("", tuple(map(largest, old)), tuple(map(largest, new)))
-
-
-def judgement_on(metric: Metric, case: Case, verdict: Verdict, reason: str) -> Judgement:
-    """A judgement without an estimate."""
-    return Judgement(metric, case.name, verdict, reason)
 
 
 def runs_by_seed(record: Record) -> dict[int, TrainingRun]:

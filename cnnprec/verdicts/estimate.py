@@ -30,7 +30,7 @@ class Estimate:
     detectable: float  # relative slowdown (0.08 is 8 %) that is found with probability `POWER`
     count: int  # baseline sessions, or pairs
     check: float | None = None
-    """p value of the sign-flip test of the same hypothesis; None if not paired."""
+    """p value of `sign_flip` of the same hypothesis; None if not paired."""
 
 
 def predict(
@@ -38,8 +38,6 @@ def predict(
     new: float,
     state: State | None,
     *,
-    variance: float | None = None,
-    freedom: float | None = None,
     tolerance: float,
     level: float = LEVEL,
     strict: float | None = None,
@@ -53,15 +51,13 @@ def predict(
 
     `new` is the logarithm of the new session's time, `new_error` the `standard_error` of its turns,
     `tolerance` the relative slowdown that is accepted, `level` the error probability of each bound
-    and `strict` that of the test whose power `detectable` states, the same unless given. So are
-    variance and degrees of freedom of a session about the line the line's own.
+    and `strict` that of the test whose power `detectable` states, the same unless given.
     """
-    variance = line.variance if variance is None else variance
     return _estimate(
         new - line.at(state),
-        math.sqrt(max(variance, new_error**2) + variance * line.leverage(state)),
+        math.sqrt(max(line.variance, new_error**2) + line.variance * line.leverage(state)),
         line.count,
-        freedom=line.freedom if freedom is None else freedom,
+        freedom=line.freedom,
         limit=math.log(1 + tolerance),
         level=level,
         strict=strict,

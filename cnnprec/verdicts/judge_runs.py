@@ -1,12 +1,11 @@
 """Judges what the trainings computed: outcome, accuracy and bits."""
 
-import dataclasses
 import functools
 import statistics
 from collections.abc import Iterable
 
 from cnnprec.records.record import Outcome, Record
-from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, judgement_on, runs_by_seed
+from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, runs_by_seed
 from cnnprec.verdicts.comparability import stack
 from cnnprec.verdicts.equivalence import equivalence
 from cnnprec.verdicts.judge_numbers import faults, moved
@@ -24,7 +23,7 @@ ACCURACY_SHARE = 0.1  # the accuracies' share of the error that one comparison m
 
 def judge_outcome(case: Case) -> Judgement:
     """Judges how the runs ended, and whether the hardware reported errors meanwhile."""
-    say = functools.partial(judgement_on, Metric.OUTCOME, case)
+    say = functools.partial(Judgement, Metric.OUTCOME, case.name)
     if faulty := [state for state in gpu_states(case.new) if state.faulty]:
         xids = sorted({number for state in faulty for number in state.xid_errors})
         memory = sum(state.new_ecc_errors or 0 for state in faulty)
@@ -51,7 +50,7 @@ def judge_outcome(case: Case) -> Judgement:
 
 def judge_accuracy(case: Case, level: float) -> Judgement:
     """Judges the accuracy, seed by seed: one seed gives the same images in the same order."""
-    say = functools.partial(judgement_on, Metric.ACCURACY, case)
+    say = functools.partial(Judgement, Metric.ACCURACY, case.name)
     before = all_runs_by_seed(case.old)
     runs = [entry.run for record in case.new for entry in record.rounds]
     now = runs_by_seed(case.new[0])
@@ -138,7 +137,7 @@ def judge_numerics(case: Case) -> Judgement:
     Only a baseline that repeats its bits can show that they are still the same; a seed that does
     not repeat is left out alone.
     """
-    say = functools.partial(judgement_on, Metric.NUMERICS, case)
+    say = functools.partial(Judgement, Metric.NUMERICS, case.name)
     graded = [r for r in case.new if r.numerics is not None]
     wrong = [text for r in graded for texts in faults(r, {}).values() for text in texts]
     if wrong := list(dict.fromkeys([*wrong, *moved(case)])):
@@ -177,8 +176,7 @@ def judge_numerics(case: Case) -> Judgement:
         if other
         else f"weights bitwise as before ({len(steady)} seeds)"
     )
-    notice = bool(other or shaky)
-    return dataclasses.replace(say(Verdict.PASS, reason + aside), notice=notice)
+    return say(Verdict.PASS, reason + aside, notice=bool(other or shaky))
 
 
 def _by_stack(case: Case) -> dict[object, list[Record]]:

@@ -17,7 +17,7 @@ from scipy import special  # type: ignore[import-untyped, unused-ignore]
 _TINY = 1e-18
 
 
-def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...], float]:
+def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, ...], float]:
     """Draws variances, each with so many degrees of freedom, towards their common value.
 
     The residuals of precisions in one session are correlated, so the variances are worth less than
@@ -25,7 +25,7 @@ def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...
     Returned are the moderated variances and their degrees of freedom.
     """
     if len(variances) < 3:
-        return tuple(variances), float(freedom)
+        return tuple(variances), freedom
     logs = [
         math.log(max(v, _TINY)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
         for v in variances

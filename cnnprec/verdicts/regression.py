@@ -31,17 +31,8 @@ class Regression:
     slopes: tuple[float, ...]  # posterior means of the slopes, one for each number of a state
     spread: npt.NDArray[np.float64]
     """Sums of products of the states about their means, with the prior's, by state and state."""
-    residuals: float  # sum of squares of what the line leaves, with the prior's
-
-    @property
-    def freedom(self) -> int:
-        """Degrees of freedom of the noise."""
-        return self.count - 1
-
-    @property
-    def variance(self) -> float:
-        """Estimated variance of a session about the line."""
-        return self.residuals / self.freedom
+    variance: float  # estimated, of a session about the line, with the prior's
+    freedom: float  # degrees of freedom of the variance
 
     def at(self, state: State | None) -> float:
         """The expected logarithm of the time in this state of the machine."""
@@ -60,17 +51,16 @@ class Regression:
 
 def fit(times: Sequence[float], states: Sequence[State] | None) -> Regression:
     """Fits the line to the logarithms of at least 2 times; None does without the states."""
-    count = len(times)
+    count, freedom = len(times), len(times) - 1
     level, deviation = moments(times)
     if not states:
-        rest = deviation * deviation * (count - 1)
-        return Regression(count, level, (), (), np.zeros((0, 0)), rest)
+        squares = deviation * deviation * freedom
+        return Regression(count, level, (), (), np.zeros((0, 0)), squares / freedom, freedom)
     apart = np.subtract(times, level)
     means = tuple(moments(column)[0] for column in zip(*states, strict=True))
     away = np.subtract(states, means)
-    prior = WEIGHT * np.eye(len(means))
-    spread = away.T @ away + prior
+    spread = away.T @ away + WEIGHT * np.eye(len(means))
     slopes = np.linalg.solve(spread, away.T @ apart + WEIGHT * SLOPE)
     left = apart - away @ slopes
-    residuals = float(left @ left + WEIGHT * np.sum((slopes - SLOPE) ** 2))
-    return Regression(count, level, means, tuple(slopes.tolist()), spread, residuals)
+    variance = float(left @ left + WEIGHT * np.sum((slopes - SLOPE) ** 2)) / freedom
+    return Regression(count, level, means, tuple(slopes.tolist()), spread, variance, freedom)
