@@ -16,9 +16,9 @@ from cnnprec.pytest_plugin.session import (
     usage_errors,
 )
 from cnnprec.reports.baseline import describe_baseline
-from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.compare import due_judgements
 from cnnprec.verdicts.judge_numbers import Check, faults
-from cnnprec.verdicts.judge_saved import not_whole
+from cnnprec.verdicts.judge_saved import compare_selected
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS, Comparison, Metric, Verdict
 
 
@@ -126,14 +126,10 @@ def comparison(pytestconfig: pytest.Config) -> Comparison:
     if asked.comparison is None:
         if asked.selection is None:
             pytest.fail("there is no baseline: run with --benchmark-compare", pytrace=False)
-        comparison = compare(
-            [session.records for session in asked.selection.sessions],
-            suite.records,
-            limits=asked.limits,
-            changed=asked.selection.changed,
-        )
         # The verdicts come last, so all that can fail has.
-        asked.comparison = not_whole(comparison) if asked.failed else comparison
+        asked.comparison = compare_selected(
+            asked.selection, suite.records, asked.limits, failed=bool(asked.failed)
+        )
     return asked.comparison
 
 
