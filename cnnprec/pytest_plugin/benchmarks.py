@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnprec.measurement.prepare import Prepared
-    from cnnprec.measurement.progress import Progress, Show, TurnProgress
+    from cnnprec.measurement.progress import Show
     from cnnprec.measurement.session import MeasuredSession, Series
 
 _REPLAY = pytest.StashKey["Replay"]()
@@ -222,10 +222,10 @@ def _progress(config: pytest.Config) -> Show | None:
         return None
     capture = config.pluginmanager.getplugin("capturemanager")
 
-    def show(progress: Progress | TurnProgress | str | None) -> None:
+    def show(progress: str | None) -> None:
         released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
         with released:
-            reporter.rewrite("" if progress is None else str(progress), erase=True)
+            reporter.rewrite(progress or "", erase=True)
             if progress is None:
                 reporter.rewrite("")
             reporter.flush()
