@@ -5,12 +5,7 @@ import platform
 from pathlib import Path
 
 # What tells processors of one name apart: x86 has the first two, Arm the others.
-_CPU_NUMBERS = {
-    "cpu family": "family",
-    "model": "model",
-    "CPU implementer": "implementer",
-    "CPU part": "part",
-}
+_CPU_NUMBERS = ("cpu family", "model", "CPU implementer", "CPU part")
 
 # Sets of instructions by which TensorFlow, oneDNN, XLA and NumPy choose their kernels, by the
 # names that Linux has for them: x86 first, then Arm.
@@ -39,7 +34,7 @@ def cpu_model() -> str:
     """
     info = _cpu_info()
     name = info.get("model name") or platform.processor() or platform.machine()
-    numbers = (f"{word} {info[key]}" for key, word in _CPU_NUMBERS.items() if key in info)
+    numbers = (f"{key.split()[-1]} {info[key]}" for key in _CPU_NUMBERS if key in info)
     return " ".join([name, *numbers])
 
 

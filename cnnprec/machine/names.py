@@ -31,9 +31,8 @@ def machine_id(device: str) -> str:
     """
     gpus = () if device == "cpu" else query_gpus()
     index = gpu_index(device)
+    kind, model, count = "cpu", cpu_model(), usable_cores()
     if index < len(gpus):
         kind, model, count = "gpu", gpus[index].model, 1
-    else:
-        kind, model, count = "cpu", cpu_model(), usable_cores()
     slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")
     return f"{kind}-{slug}-x{count}"

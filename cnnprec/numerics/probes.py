@@ -157,9 +157,7 @@ def _probes() -> Iterable[Probe]:
             yield Probe(f"max_pooling2d.ties.{output}", dtype, ties, cpu_only=convention)
 
 
-PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})
-"""Every probe by id."""
-
+PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})  # by id
 
 _LONG = ("conv2d.batch-64.kernel_gradient", ".65536")
 QUICK = sorted({p.name for p in PROBES.values() if not p.name.endswith(_LONG)})

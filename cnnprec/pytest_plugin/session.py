@@ -94,7 +94,6 @@ class Asked:
 
 
 SESSION = pytest.StashKey[Session]()  # where pytest's config keeps the `Session`
-
 ASKED = pytest.StashKey[Asked]()  # where pytest's config keeps what was `Asked`
 
 

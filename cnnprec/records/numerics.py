@@ -25,8 +25,7 @@ class TensorErrors(NamedTuple):
     gradient: float  # error of the gradient of the first step
     scale: float  # by how much that gradient is too large as a whole: 0.01 is 1 %
     velocity: float  # error of Adam's second moment after the first step, given the gradient
-    update: float
-    """Error of the change of the weight, given Adam's moments; the largest of the steps."""
+    update: float  # error of the weight's change, given Adam's moments; the largest of the steps
 
 
 @dataclasses.dataclass(frozen=True)

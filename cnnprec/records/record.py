@@ -46,8 +46,7 @@ class Outcome(Word):
     NOT_LEARNING = "not_learning"  # moving, but after `LEARNED_BY` steps no better than guessing
 
 
-LEARNED_BY = 40
-"""Steps of 32 images, as the quick profile has, after which every sound training beats guessing."""
+LEARNED_BY = 40  # steps of 32 images, as quick has, after which sound training beats guessing
 
 
 @dataclasses.dataclass(frozen=True)

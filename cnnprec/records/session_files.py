@@ -35,12 +35,11 @@ def matching_files(folder: Path, pattern: str | None) -> list[Path]:
     if not pattern:
         return session_files(folder)
     if re.fullmatch("[0-9]+", pattern):
-        if len(pattern) > 255:  # more digits than a file name can have
-            return []
+        wanted = pattern.lstrip("0") or "0"  # it may have more digits than int takes
         return [
             path
             for path in session_files(folder)
-            if path.suffix != ".json" or session_number(path) == int(pattern)
+            if path.suffix != ".json" or str(session_number(path)) == wanted
         ]
     with contextlib.suppress(OSError):  # a glob may be longer than a name can be
         if Path(pattern).is_file():

@@ -14,8 +14,7 @@ class Selection:
     """Which saved sessions to compare with, and why not the others."""
 
     sessions: tuple[SavedSession, ...]  # The baseline, oldest first. Empty if there is none.
-    changed: tuple[Difference, ...]
-    """What differs in the stack between the baseline and now, each once."""
+    changed: tuple[Difference, ...]  # what differs in the stack between baseline and now, each once
     refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]
     """Sessions that cannot be compared with the current one."""
     unfit: tuple[tuple[SavedSession, str], ...]

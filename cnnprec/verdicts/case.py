@@ -21,12 +21,10 @@ class GrowthLimit:
     """A number that every round has and that may grow only so much."""
 
     name: str
-    field: str
-    """``"step_seconds"``, ``"mean_step_seconds"`` or a field of `cnnprec.records.record.Round`."""
+    field: str  # ``"step_seconds"``, ``"mean_step_seconds"`` or a field of `Round`
     share: float  # of the error that one comparison may make; all add up to 1, whatever the device
     metric: Metric = Metric.SPEED
-    narrowest: Limits | None = None
-    """Limits of its metric that are narrower than this are widened to it."""
+    narrowest: Limits | None = None  # narrower limits of its metric are widened to it
 
     def widened(self, limits: Limits) -> Limits:
         """The limits that hold for this number, from those of its metric."""
@@ -75,19 +73,13 @@ def _values(record: Record, field: str) -> list[float] | None:
     return None if not values or None in values else values
 
 
-def on_cpu(record: Record) -> bool:
-    """Whether the record was measured on a CPU, where precisions share the process's memory."""
-    return record.environment.device_kind == "cpu"
-
-
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One precision: the sessions before, and the session now or the sessions paired."""
 
     name: str  # of the precision; empty for the process as a whole
     old: tuple[Record, ...]
-    new: tuple[Record, ...]
-    """The record of the session now; of several, each one is paired with an old one."""
+    new: tuple[Record, ...]  # of the session now; of several, each one is paired with an old one
 
     @property
     def paired(self) -> bool:

@@ -17,7 +17,6 @@ from cnnprec.verdicts.case import (
     TIME,
     Case,
     Records,
-    on_cpu,
     process_case,
 )
 from cnnprec.verdicts.comparability import Difference, Part, differences
@@ -154,7 +153,8 @@ def _judge(
     level: float,
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
-    shared = process if process is not None and on_cpu(process.new[0]) else None
+    on_cpu = process is not None and process.new[0].environment.device_kind == "cpu"
+    shared = process if on_cpu else None
     times, means = (tested(size, cases, limits, level) for size in (TIME, MEAN_TIME))
     memory = tested(MEMORY, cases if shared is None else [shared], limits, level)
     accuracy_level = level * ACCURACY_SHARE / max(len(cases), 1)

@@ -17,9 +17,7 @@ class Decision:
     next: str
 
 
-SAVE = "pytest benchmarks/ --benchmark-save=baseline"
-"""The command that adds a session to a baseline."""
-
+SAVE = "pytest benchmarks/ --benchmark-save=baseline"  # adds a session to a baseline
 _DO = {
     Verdict.PASS: ("ROLL OUT", f"{SAVE}   (puts this state into the baseline)"),
     Verdict.FAIL: ("ROLL BACK", "cnnprec ab   (tells slower software from a slower machine)"),

@@ -29,8 +29,7 @@ class Estimate:
     p_value: float  # one-sided, of "the ratio is at most 1 + tolerance"
     detectable: float  # relative slowdown (0.08 is 8 %) that is found with probability `POWER`
     count: int  # baseline sessions, or pairs
-    check: float | None = None
-    """p value of `sign_flip` of the same hypothesis; None if not paired."""
+    check: float | None = None  # p value of `sign_flip` of the same; None if not paired
 
 
 def predict(

@@ -40,10 +40,8 @@ class History:
     """The sessions of one machine and workload, oldest first."""
 
     sessions: tuple[SavedSession, ...]
-    times: Mapping[str, Floats]
-    """By precision the logarithms of their times over the median, given the calibrators."""
-    starts: Mapping[str, Sequence[int]]
-    """By precision the places of the sessions that begin a level, the first one included."""
+    times: Mapping[str, Floats]  # by precision, logarithms over the median, given the calibrators
+    starts: Mapping[str, Sequence[int]]  # by precision, where a level begins, the first included
     left_out: Mapping[str, int]  # how the other sessions differ, and how many differ so
 
     def levels(self, name: str) -> list[float]:

@@ -22,8 +22,7 @@ class Check(Word):
     LEARNING = "learning"  # does the training end as this precision's should?
 
 
-LEAST_SHARE = 0.5
-"""A precision has to lower its loss by this share of what the reference precision does."""
+LEAST_SHARE = 0.5  # a precision has to lower its loss by this share of what the reference does
 
 
 def faults(record: Record, beside: Mapping[str, Record]) -> dict[Check, list[str]]:

@@ -12,12 +12,8 @@ from cnnprec.verdicts.judge_numbers import faults, moved
 from cnnprec.verdicts.numeric_limits import distances
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
-ENOUGH_SEEDS = 10
-"""Paired seeds that a claim on accuracy needs where the weights are not bitwise the same."""
-
-ACCURACY_MARGIN = 0.01
-"""Loss of accuracy, as a fraction of the test images, that has to be excluded for a PASS."""
-
+ENOUGH_SEEDS = 10  # paired seeds that a claim on accuracy needs where the weights differ
+ACCURACY_MARGIN = 0.01  # loss, as a fraction of the test images, to be excluded for a PASS
 ACCURACY_SHARE = 0.1  # the accuracies' share of the error that one comparison may make
 
 

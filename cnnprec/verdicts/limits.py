@@ -8,8 +8,7 @@ from cnnprec.precision.precisions import get_precision
 from cnnprec.text import did_you_mean
 from cnnprec.verdicts.verdict import GROWTHS, Limits, Metric, parse_share
 
-DEFAULT_MEMORY = Limits(0.10, 0.25)
-"""A session's peak depends on the order of its benchmarks, by about 5 % from session to session."""
+DEFAULT_MEMORY = Limits(0.10, 0.25)  # the order of the benchmarks moves a peak by about 5 %
 
 _METRICS = {metric.value: metric for metric in GROWTHS}
 _FIELDS = tuple(field.name for field in dataclasses.fields(Limits))

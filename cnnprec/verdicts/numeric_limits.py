@@ -12,8 +12,7 @@ from typing import Any
 
 from cnnprec.records.record import Environment
 
-TIMES = 10
-"""A limit is so many times the largest harmless value, where harmless values were recorded."""
+TIMES = 10  # a limit is so many times the largest harmless value, where such were recorded
 
 ELSEWHERE = 100
 """Limits are so many times wider where other kernels compute than those that were recorded, which

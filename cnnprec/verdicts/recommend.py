@@ -24,8 +24,7 @@ class Candidate:
 
     name: str
     record: Record
-    time: Estimate
-    """Its time over the reference's, by turns or else runs; of fewer than two a count of 0."""
+    time: Estimate  # over the reference's, by turns or else runs; of fewer than two a count of 0
     accuracy: Equivalence  # its test accuracy less the reference's, seed by seed; likewise
     objection: str = ""  # why it is not the answer; empty if it is, or if there is no answer
 
@@ -36,8 +35,7 @@ class Recommendation:
 
     precision: str  # the answer; empty if there is not enough evidence for one
     reason: str = ""  # why there is no answer, or why it is provisional; empty if it is shown
-    candidates: tuple[Candidate, ...] = ()
-    """All precisions but the reference, in the order of the tables."""
+    candidates: tuple[Candidate, ...] = ()  # all but the reference, in the order of the tables
     next: str = ""  # the command that should decide what is open; empty if there is none
 
 

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-EXACT_PAIRS = 12
-"""Up to so many pairs `sign_flip` goes through all 2**n assignments: at most 4,096 of them."""
-
-FLIPS = 9_999
-"""Random assignments drawn by `sign_flip` above `EXACT_PAIRS`. The standard error of a p value of
-0.05 is then 0.0022: enough to check a t test."""
+EXACT_PAIRS = 12  # up to so many pairs `sign_flip` goes through all 2**n assignments
+FLIPS = 9_999  # random ones above: a p value of 0.05 has a standard error of 0.0022
 
 
 def sign_flip(differences: Sequence[float]) -> float:

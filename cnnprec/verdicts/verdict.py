@@ -9,7 +9,6 @@ from cnnprec.verdicts.comparability import Difference
 from cnnprec.verdicts.estimate import Estimate
 
 DEFAULT_TOLERANCE = 0.03  # a slowdown up to this is no failure, however surely it is there
-
 DEFAULT_MARGIN = 0.10  # a slowdown of this or more has to be excluded for a PASS
 
 
@@ -97,15 +96,11 @@ class Judgement:
 class Comparison:
     """All verdicts of one comparison."""
 
-    judgements: tuple[Judgement, ...]
-    """By precision, in the order of `PRECISION_METRICS`; the session's come last."""
+    judgements: tuple[Judgement, ...]  # by precision, as in `PRECISION_METRICS`; the session's last
     changed: tuple[Difference, ...]  # how the stack differs between the baseline and now
     basis: str  # what was compared with, for people, such as ``"7 saved sessions"``
-    paired: bool = False
-    """Whether both sides ran next to each other, so that the machine's drift cancels."""
-    machine: float | None = None
-    """How much slower the machine itself was than in the baseline, by its calibrators: 0.14 is
-    14 %. None where they were not used."""
+    paired: bool = False  # whether both sides ran next to each other: the machine's drift cancels
+    machine: float | None = None  # how much slower it was, by calibrators (0.14: 14 %), if used
     why_no_machine: str = ""  # why the calibrators there are were not used; empty otherwise
 
     @property
