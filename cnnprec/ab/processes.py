@@ -197,7 +197,6 @@ def _stop_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def _own_children() -> set[int]:
-    """The processes whose parent this one is."""
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):

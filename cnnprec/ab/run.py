@@ -10,7 +10,6 @@ which share the error of 5 % evenly (Bonferroni). Everything lies in one folder:
 """
 
 import dataclasses
-import json
 import shlex
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ from cnnprec.ab.result import as_json, as_markdown
 from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
-from cnnprec.records.write_whole import write_whole
+from cnnprec.records.write_whole import write_json, write_whole
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import count_of, duration
 from cnnprec.verdicts.comparability import Difference, differences, refused
@@ -125,8 +124,7 @@ class _Work:
             for line in ("", heading, *verdicts(comparison, self.width)):
                 say(line)
             result = as_json(self.plan, number, sessions, comparison)
-            text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-            write_whole(self.folder / "ab.json", text)
+            write_json(self.folder / "ab.json", result)
             page = as_markdown(self.plan, number, sessions, comparison, self.folder)
             write_whole(self.folder / "ab.md", "\n".join(page))
             if not going_on:
@@ -212,7 +210,6 @@ class _Work:
         self.done[job] = session
 
     def _estimate(self, jobs: Iterable[Job]) -> float:
-        """Seconds that these processes will take, by those measured since the start."""
         every = [seconds for side in self.seconds.values() for seconds in side]
         means = {name: statistics.fmean(own or every) for name, own in self.seconds.items()}
         return sum(means[job.side] for job in jobs)

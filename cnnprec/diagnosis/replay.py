@@ -107,7 +107,6 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
 
 
 def _freezing(optimizer: keras.optimizers.Optimizer, dtype: str) -> tuple[Finding, ...]:
-    """The hyper-parameters that make every update zero because the dtype changes them."""
     return tuple(
         finding
         for finding in check_optimizer(optimizer, dtype)

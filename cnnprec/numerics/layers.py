@@ -164,7 +164,6 @@ class _WithoutWeights:
         return runner(self._function(inputs, dtype), inputs, self.output)
 
     def _function(self, inputs: Tensors, dtype: str) -> Any:
-        """What makes the output of the input."""
         raise NotImplementedError
 
 

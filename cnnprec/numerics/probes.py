@@ -94,7 +94,6 @@ _BY_LUCK = frozenset(
 
 
 def _operations() -> Iterable[tuple[str, Operation]]:
-    """Yields name and operation of every probe that exists in all dtypes."""
     for name, shape, filters, kernel, post_relu in _CONVOLUTIONS:
         for output in _GRADIENTS:
             conv = Conv2D(shape, filters, kernel, output, post_relu=post_relu)

@@ -88,7 +88,6 @@ def _known_defects() -> Mapping[str, str]:
 
 
 def _compute_twice(probe: Probe, inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Runs the operation twice; a graph is traced once and run twice."""
     operation, dtype = probe.operation, probe.dtype
     source = operation.source if isinstance(operation, Cast) else dtype
     tensors = {

@@ -201,7 +201,6 @@ def measure(
 
 
 def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
-    """Raises what stopped the series."""
     if series.error is None:
         return
     benchmark.has_error = True  # pytest-benchmark sets it for an Exception alone

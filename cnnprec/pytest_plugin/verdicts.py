@@ -89,7 +89,6 @@ def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
 
 
 def _judged(item: pytest.Item) -> tuple[Metric, str]:
-    """The metric and the precision that a verdict is about."""
     return parameters(item)["metric"], str(parameters(item).get("precision", ""))
 
 

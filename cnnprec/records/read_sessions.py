@@ -189,7 +189,6 @@ def _records(
 
 
 def _record(raw: bytes, *, plain_text: bool) -> tuple[Record, int]:
-    """A record, and the schema version that it was written in."""
     # At once, in a third of the time, where nothing has to be put into other words.
     if plain_text and b'"schema_version"' in raw:
         with contextlib.suppress(msgspec.DecodeError):

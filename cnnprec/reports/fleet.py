@@ -1,10 +1,9 @@
 """A judged fleet as text and as JSON. Nothing is decided here."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnnprec.records.write_whole import write_whole
+from cnnprec.records.write_whole import write_json
 from cnnprec.reports.verdict_json import VERSION, judgements
 from cnnprec.reports.verdicts import remarks_on
 from cnnprec.text import aligned, printable, wrapped
@@ -47,4 +46,4 @@ def write_fleet(path: Path, found: Mapping[str, Comparison], decision: Decision)
         "hosts": {host: one.verdict.value for host, one in found.items()},
         "judgements": [{"host": h, **row} for h, one in found.items() for row in judgements(one)],
     }
-    write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    write_json(path, plain)

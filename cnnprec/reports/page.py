@@ -113,7 +113,6 @@ def context(report: Report) -> dict[str, Any]:
 
 
 def _session(report: Report) -> str:
-    """The session as a file that other commands read."""
     rows = [
         {"name": record.precision.name, "extra_info": {"cnnprec": record.to_dict()}}
         for record in report.records

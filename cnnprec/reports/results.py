@@ -190,7 +190,6 @@ def answer(found: Recommendation | None) -> list[str]:
 
 
 def _gain(chosen: Candidate) -> str:
-    """What the choice saves, and what is known of its accuracy."""
     time, accuracy, dtype = chosen.time, chosen.accuracy, chosen.record.precision.variable_dtype
     memory = {"float64": "twice as much", "float32": "as much"}.get(dtype, "half as much")
     excluded = "" if accuracy.low > -ACCURACY_MARGIN else "not "

@@ -60,7 +60,6 @@ def measured(comparison: Comparison) -> list[Judgement]:
 
 
 def _ranked(comparison: Comparison) -> list[Judgement]:
-    """The judgements in the order of the precisions; those on the session come last."""
     return sorted(comparison.judgements, key=lambda j: (not j.precision, rank(j.precision)))
 
 

@@ -10,23 +10,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import (
-    ENOUGH,
-    MEAN_TIME,
-    MEMORY,
-    TIME,
-    Case,
-    Records,
-    process_case,
-)
+from cnnprec.verdicts.case import ENOUGH, MEAN_TIME, MEMORY, TIME, Case, Records, process_case
 from cnnprec.verdicts.comparability import Difference, Part, differences
 from cnnprec.verdicts.judge_growth import judge_all_speeds, judge_growth, judge_speed, tested
-from cnnprec.verdicts.judge_runs import (
-    ACCURACY_SHARE,
-    judge_accuracy,
-    judge_numerics,
-    judge_outcome,
-)
+from cnnprec.verdicts.judge_runs import judge_accuracy, judge_numerics, judge_outcome
 from cnnprec.verdicts.limits import LimitTable, limit_table
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import (
@@ -157,13 +144,12 @@ def _judge(
     shared = process if on_cpu else None
     times, means = (tested(size, cases, limits, level) for size in (TIME, MEAN_TIME))
     memory = tested(MEMORY, cases if shared is None else [shared], limits, level)
-    accuracy_level = level * ACCURACY_SHARE / max(len(cases), 1)
     judgements = []
     for case in cases:
         judgements.append(judge_speed(case, times.get(case.name), means.get(case.name)))
         if shared is None:
             judgements.append(judge_growth(case, MEMORY, memory.get(case.name)))
-        accuracy = judge_accuracy(case, accuracy_level)
+        accuracy = judge_accuracy(case, level, len(cases))
         judgements += [judge_outcome(case), accuracy, judge_numerics(case)]
     if len(cases) > 1:
         judgements.append(judge_all_speeds(together, limits, level))
@@ -183,9 +169,6 @@ def _completeness(due: set[str], measured: set[str]) -> Judgement:
     if new:
         problems.append(f"measured now and not in the baseline: {', '.join(new)}")
     verdict = Verdict.NO_BASELINE if new or not due else Verdict.PASS
-    reason = f"{len(due)} precisions, nothing missing, nothing new"
-    if not due:
-        reason = "nothing was compared at all"
-    return Judgement(
-        Metric.COMPLETENESS, "", Verdict.FAIL if missing else verdict, "; ".join(problems) or reason
-    )
+    usual = f"{len(due)} precisions, nothing missing, nothing new"
+    reason = "; ".join(problems) or (usual if due else "nothing was compared at all")
+    return Judgement(Metric.COMPLETENESS, "", Verdict.FAIL if missing else verdict, reason)

@@ -106,7 +106,6 @@ def _estimate(
     freedom: float,
     check: float | None = None,
 ) -> Estimate:
-    """Turns a difference of logarithms and its standard error into an estimate."""
     excess = difference - limit
     if error <= ROUNDING:
         error = 0.0

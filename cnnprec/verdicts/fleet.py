@@ -129,7 +129,6 @@ def _times(sessions: Sequence[SavedSession], due: Iterable[str]) -> list[float]:
 def _judge_times(
     hosts: Mapping[str, Sequence[float]], due: Sequence[str], limits: Limits
 ) -> Iterator[tuple[str, Judgement]]:
-    """Judges the time of each precision, and where there are several the mean of all."""
     if len(hosts) < ENOUGH:
         reason = f"{ENOUGH} hosts needed that are alike and have all times, {len(hosts)} found"
         yield from ((h, Judgement(Metric.SPEED, "", Verdict.INCONCLUSIVE, reason)) for h in hosts)

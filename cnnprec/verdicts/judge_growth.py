@@ -9,15 +9,7 @@ import numpy as np
 
 from cnnprec.records.record import Record
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import (
-    ALL_TIMES,
-    ENOUGH,
-    MEAN_TIME,
-    TIME,
-    Case,
-    GrowthLimit,
-    gpu_states,
-)
+from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, MEAN_TIME, TIME, Case, GrowthLimit, gpu_states
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate

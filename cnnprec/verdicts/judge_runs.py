@@ -44,9 +44,13 @@ def judge_outcome(case: Case) -> Judgement:
     return say(Verdict.PASS, f"{_either({run.outcome for run in now})}, as before")
 
 
-def judge_accuracy(case: Case, level: float) -> Judgement:
-    """Judges the accuracy, seed by seed: one seed gives the same images in the same order."""
+def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
+    """Judges the accuracy, seed by seed: one seed gives the same images in the same order.
+
+    So many cases share its part of the whole comparison's error.
+    """
     say = functools.partial(Judgement, Metric.ACCURACY, case.name)
+    level = level * ACCURACY_SHARE / cases
     before = all_runs_by_seed(case.old)
     runs = [entry.run for record in case.new for entry in record.rounds]
     now = runs_by_seed(case.new[0])
@@ -74,10 +78,8 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
     if not changes:
         return say(Verdict.PASS, "no run trained, before or now; see outcome")
     if len(changes) < 2:
-        return say(
-            Verdict.INCONCLUSIVE,
-            f"other weights than before and one seed only; run --runs {ENOUGH_SEEDS}",
-        )
+        text = f"other weights than before and one seed only; run --runs {ENOUGH_SEEDS}"
+        return say(Verdict.INCONCLUSIVE, text)
     shown = equivalence(changes, ACCURACY_MARGIN)
     text = (
         f"accuracy changed by {shown.mean * 100:+.2f} percentage points "
@@ -86,15 +88,12 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
     if equivalence(changes, ACCURACY_MARGIN, level=level / 2).high < -ACCURACY_MARGIN:
         return say(Verdict.FAIL, text)
     if len(changes) < ENOUGH_SEEDS:
-        return say(
-            Verdict.INCONCLUSIVE,
-            f"{text}; a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now",
-        )
+        need = f"a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now"
+        return say(Verdict.INCONCLUSIVE, f"{text}; {need}")
     if shown.low > -ACCURACY_MARGIN:
         return say(Verdict.PASS, text)
-    return say(
-        Verdict.INCONCLUSIVE, f"{text}; a loss of {ACCURACY_MARGIN * 100:g} point is not excluded"
-    )
+    text += f"; a loss of {ACCURACY_MARGIN * 100:g} point is not excluded"
+    return say(Verdict.INCONCLUSIVE, text)
 
 
 def _lost_everywhere(case: Case, level: float) -> str | None:
