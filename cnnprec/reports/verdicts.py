@@ -50,10 +50,6 @@ def annotation(comparison: Comparison) -> str:
     return f"::{levels.get(found.verdict, 'warning')} title={title}::{message}"
 
 
-_SIZES = ("ratio", "95 % bounds", "detectable", "sessions")
-_HEADINGS = ("precision", "what", *_SIZES, "verdict")
-
-
 def measured(comparison: Comparison) -> list[Judgement]:
     """The judgements that the table shows: sizes always, the others where they did not pass."""
     return [j for j in _ranked(comparison) if j.metric in GROWTHS or j.verdict is not Verdict.PASS]
@@ -65,7 +61,8 @@ def _ranked(comparison: Comparison) -> list[Judgement]:
 
 def verdict_table(comparison: Comparison) -> list[tuple[str, ...]]:
     """The headings, and a row for each judgement that is shown."""
-    return [_HEADINGS, *map(_row, measured(comparison))]
+    headings = ("precision", "what", "ratio", "95 % bounds", "detectable", "sessions", "verdict")
+    return [headings, *map(_row, measured(comparison))]
 
 
 def _row(judgement: Judgement) -> tuple[str, ...]:
@@ -81,12 +78,12 @@ def what_changed(comparison: Comparison) -> tuple[str, list[str]]:
     """What was compared with, and then what changed of software and machine."""
     changed = "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
     slower, details = comparison.machine, [str(difference) for difference in comparison.changed]
-    if slower is not None:
-        than = "than in the baseline's sessions, by its calibrators; the verdicts allow for it"
-        word = "slower" if slower > 0 else "faster"
-        alike = "the machine was as fast as in the baseline's sessions, by its calibrators"
-        text = alike if abs(slower) < 0.02 else f"the machine was {abs(slower):.0%} {word} {than}"
-        details.append(text)
+    then = "in the baseline's sessions, by its calibrators"
+    if slower is not None and abs(slower) < 0.02:
+        details.append(f"the machine was as fast as {then}")
+    elif slower is not None:
+        speed = f"{abs(slower):.0%} {'slower' if slower > 0 else 'faster'}"
+        details.append(f"the machine was {speed} than {then}; the verdicts allow for it")
     elif comparison.why_no_machine:
         details.append(f"the calibrators were not used: {comparison.why_no_machine}")
     if found := attribution(comparison):
