@@ -231,11 +231,9 @@ def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedS
         every = differences(record, new.records[name])
         found.update(dict.fromkeys(every if same_side else refused(every)))
     if found:
-        what = (
-            f"side {job.side} changed during the measurement. Start again with another --out"
-            if same_side
-            else "A and B are not the same machine and workload. Only the stack may differ"
-        )
+        what = "A and B are not the same machine and workload. Only the stack may differ"
+        if same_side:
+            what = f"side {job.side} changed during the measurement. Start again with another --out"
         raise AbError(
             f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:\n"
             + "\n".join(f"  {difference}" for difference in found)

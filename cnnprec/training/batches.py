@@ -69,12 +69,9 @@ def shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int
         step = tf.cast(step, tf.int32)
         epoch, place = step // config.steps_per_epoch, step % config.steps_per_epoch
         places = tf.range(size) + place * size
-        chosen = (
-            tf.random.experimental.index_shuffle(places, tf.stack([seed, epoch]), last)
-            if last
-            else places
-        )
-        return tf.gather(images, chosen), tf.gather(labels, chosen)
+        if last:  # there is nothing to shuffle in one image
+            places = tf.random.experimental.index_shuffle(places, tf.stack([seed, epoch]), last)
+        return tf.gather(images, places), tf.gather(labels, places)
 
     options = tf.data.Options()
     # In TensorFlow 2.21 the end of an epoch waits for the tuner's sleeping thread, which rounds

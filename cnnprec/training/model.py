@@ -165,15 +165,13 @@ def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer
             "scales the loss twice; wrap a bare optimizer once"
         )
     if wrapped is not precision.loss_scaling:
-        given, remedy = (
-            ("with loss scaling", "pass its inner_optimizer")
-            if wrapped
-            else ("without loss scaling", "wrap it in keras.optimizers.LossScaleOptimizer")
-        )
+        remedy = "without loss scaling; wrap it in keras.optimizers.LossScaleOptimizer"
+        if wrapped:
+            remedy = "with loss scaling; pass its inner_optimizer"
         raise ValueError(
             f"{precision.name} has loss_scaling={precision.loss_scaling}, but its optimizer "
-            f"{type(optimizer).__name__} comes {given}; {remedy}, or change the precision's "
-            "loss_scaling with dataclasses.replace"
+            f"{type(optimizer).__name__} comes {remedy}, or change the precision's loss_scaling "
+            "with dataclasses.replace"
         )
 
 

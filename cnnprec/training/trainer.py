@@ -67,12 +67,8 @@ class Trainer:
         """Traces and compiles everything that ``fit`` and ``finish`` call, and runs it once."""
         self.reset(self.config.seed)
         with tensor_float_32(self.precision.tensor_float_32):
-            self.model.fit(
-                self.batches,
-                steps_per_epoch=self.config.steps_per_execution,
-                verbose=0,
-                shuffle=False,
-            )
+            steps = self.config.steps_per_execution
+            self.model.fit(self.batches, steps_per_epoch=steps, verbose=0, shuffle=False)
             self._count_correct(*(tensor[:1] for tensor in self._test))
         tf.test.experimental.sync_devices()
 
@@ -119,10 +115,12 @@ class Trainer:
         losses, scales = self._log.losses(), self._log.scales()
         weights = self.model.get_weights()
         bad = np.flatnonzero(~np.isfinite(losses))
-        accuracy = self._test_accuracy()
+        images = len(self._test[1])
+        accuracy = self.count_correct(images) / images
         changes = np.flatnonzero(np.diff(scales, prepend=np.float32(np.nan)))
         if changes.size > MOST_SCALE_CHANGES:
             changes = np.append(changes[: MOST_SCALE_CHANGES - 1], changes[-1])
+        scaled = self.precision.loss_scaling
         return TrainingRun(
             seed=self._seed,
             outcome=self._outcome(losses, weights, accuracy),
@@ -130,11 +128,7 @@ class Trainer:
             first_losses=tuple(map(float, losses[:_FIRST_LOSSES])),
             test_accuracy=accuracy,
             first_bad_step=int(bad[0]) if bad.size else None,
-            loss_scales=(
-                tuple((int(step), float(scales[step])) for step in changes)
-                if self.precision.loss_scaling
-                else ()
-            ),
+            loss_scales=tuple((int(s), float(scales[s])) for s in changes if scaled),
             weights_sha256=hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest(),
         )
 
@@ -178,18 +172,12 @@ class Trainer:
         with tensor_float_32(self.precision.tensor_float_32):
             return int(self._count_correct(*self.test_images(most)))
 
-    def _test_accuracy(self) -> float:
-        count = len(self._test[1])
-        return self.count_correct(count) / count
-
     def _count_correct_eagerly(self, images: Any, labels: Any) -> Any:
         correct = tf.zeros([], tf.int64)
         for start in tf.range(0, tf.shape(images)[0], _TEST_BATCH):
             outputs = self.model(images[start : start + _TEST_BATCH], training=False)
-            hits = tf.argmax(outputs, axis=-1) == tf.cast(
-                labels[start : start + _TEST_BATCH], tf.int64
-            )
-            correct += tf.math.count_nonzero(hits)
+            right = tf.cast(labels[start : start + _TEST_BATCH], tf.int64)
+            correct += tf.math.count_nonzero(tf.argmax(outputs, axis=-1) == right)
         return correct
 
 

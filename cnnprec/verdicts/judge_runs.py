@@ -1,6 +1,7 @@
 """Judges what the trainings computed: outcome, accuracy and bits."""
 
 import functools
+import itertools
 import statistics
 from collections.abc import Iterable
 
@@ -150,11 +151,8 @@ def judge_numerics(case: Case) -> Judgement:
     shaky = {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
     names = f"seed {', '.join(map(str, sorted(shaky)))}"
     if shaky.issuperset(known):
-        return say(
-            Verdict.INCONCLUSIVE,
-            f"the baseline itself does not repeat bitwise ({names}), so it cannot show whether "
-            f"the bits changed; {_steady_baseline(new)}",
-        )
+        text = f"the baseline itself does not repeat bitwise ({names}), so it cannot show whether "
+        return say(Verdict.INCONCLUSIVE, f"{text}the bits changed; {_steady_baseline(new)}")
     steady, other = ([s for s in seeds if s not in shaky] for seeds in (known, changed))
     aside = f"; not judged, because the baseline does not repeat it: {names}" if shaky else ""
     if not other and (probes := _other_probes(new, same_stack)):
@@ -165,12 +163,11 @@ def judge_numerics(case: Case) -> Judgement:
             f"other weights than before (seed {', '.join(map(str, other))}) though "
             f"nothing in the stack changed: results no longer repeat{aside}",
         )
-    reason = (
-        f"other bits than before ({len(other)} of {len(steady)} seeds; the first losses "
-        f"differ by at most {_largest_loss_difference(case, other):.1e}), and so is the stack"
-        if other
-        else f"weights bitwise as before ({len(steady)} seeds)"
-    )
+    reason = f"weights bitwise as before ({len(steady)} seeds)"
+    if other:
+        most = f"the first losses differ by at most {_largest_loss_difference(case, other):.1e}"
+        known_as = f"({len(other)} of {len(steady)} seeds; {most})"
+        reason = f"other bits than before {known_as}, and so is the stack"
     return say(Verdict.PASS, reason + aside, notice=bool(other or shaky))
 
 
@@ -211,15 +208,9 @@ def _steady_baseline(record: Record) -> str:
 def _largest_loss_difference(case: Case, seeds: Iterable[int]) -> float:
     """Largest relative difference of a seed's first losses; infinite if one is not finite."""
     before, now = runs_by_seed(case.old[-1]), runs_by_seed(case.new[0])
-    return max(
-        (
-            apart
-            for seed in seeds
-            if seed in before
-            for apart in distances(before[seed].first_losses, now[seed].first_losses)
-        ),
-        default=0.0,
-    )
+    pairs = [(before[seed], now[seed]) for seed in seeds if seed in before]
+    found = (distances(old.first_losses, new.first_losses) for old, new in pairs)
+    return max(itertools.chain(*found), default=0.0)
 
 
 def _hashes(records: Iterable[Record]) -> dict[int, set[str]]:
