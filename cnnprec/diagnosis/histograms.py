@@ -96,20 +96,14 @@ class Kind(Word):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All numbers of one kind in one training step, and the dtype that they are stored in.
-
-    Attributes:
-        values: float64 ``[n]``. All kinds but activations have one number per weight, in order.
-        loss_scale: What the step was computed with; None without loss scaling.
-        skipped: Whether loss scaling skipped the step because a gradient overflowed.
-    """
+    """All numbers of one kind in one training step, and the dtype that they are stored in."""
 
     precision: Precision
     kind: Kind
     dtype: str
-    values: npt.NDArray[np.float64]
-    loss_scale: float | None = None
-    skipped: bool = False
+    values: npt.NDArray[np.float64]  # ``[n]``: of all kinds but activations one for each weight
+    loss_scale: float | None = None  # of the step; None without loss scaling
+    skipped: bool = False  # whether loss scaling skipped the step because a gradient overflowed
 
     @functools.cached_property
     def histogram(self) -> Histogram:

@@ -63,22 +63,17 @@ class Sighting:
 class StepReport:
     """What one step did, in numbers that tell a healthy step from a sick one.
 
-    Attributes:
-        bad: Bad tensors in the order of computation.
-        second_moment_zero: Fraction of all weights whose second moment alone is zero, if any has.
-        largest_update: Largest ``|change|`` of a weight over Adam's bound in exact arithmetic.
-        should_move, moved: Fractions of all weights: pushed by a nonzero gradient, and changed.
-        freezing: Where no weight changed, the hyper-parameters whose cast made updates zero.
+    Fractions are of all weights.
     """
 
     step: int
-    bad: tuple[Sighting, ...]
+    bad: tuple[Sighting, ...]  # in the order of computation
     skipped: bool
-    second_moment_zero: float | None
-    largest_update: float | None
-    should_move: float
-    moved: float
-    freezing: tuple[Finding, ...] = ()
+    second_moment_zero: float | None  # fraction whose second moment alone is zero, if there is one
+    largest_update: float | None  # largest change of a weight over Adam's bound, where it has one
+    should_move: float  # fraction that a nonzero gradient pushes
+    moved: float  # fraction that changed
+    freezing: tuple[Finding, ...] = ()  # where none changed, settings whose cast made updates zero
 
     @property
     def harmless(self) -> bool:

@@ -32,19 +32,12 @@ ACCUMULATORS = {"float32": 2.0**-24, "tensor_core": 2.0**-23, "float64": 2.0**-5
 
 @dataclasses.dataclass(frozen=True)
 class Arithmetic:
-    """The rules that a computation is held to.
+    """The rules that a computation is held to."""
 
-    Attributes:
-        format: Format of operands and results.
-        accumulator: Unit roundoff of the partial sums of dot products and sums.
-        tensor_float_32: Whether operands of float32 products may be rounded to TF32.
-        flushes_subnormals: Whether results below the smallest normal number may become zero.
-    """
-
-    format: FloatFormat
-    accumulator: float
-    tensor_float_32: bool = False
-    flushes_subnormals: bool = False
+    format: FloatFormat  # of operands and results
+    accumulator: float  # unit roundoff of the partial sums of dot products and sums
+    tensor_float_32: bool = False  # whether operands of float32 products may be rounded to TF32
+    flushes_subnormals: bool = False  # whether results below the smallest normal may become zero
 
     @property
     def underflow(self) -> float:

@@ -12,17 +12,11 @@ Float64 = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Float64Step:
-    """What one step should compute.
+    """What one step should compute."""
 
-    Attributes:
-        probabilities: Output of the softmax, ``[batch, classes]``.
-        loss: Mean cross-entropy of the batch.
-        gradients: Of the loss, for each weight in the order of the weights.
-    """
-
-    probabilities: Float64
-    loss: float
-    gradients: tuple[Float64, ...]
+    probabilities: Float64  # of the softmax, ``[batch, classes]``
+    loss: float  # mean cross-entropy of the batch
+    gradients: tuple[Float64, ...]  # of the loss, in the order of the weights
 
 
 def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[Any]) -> Float64Step:

@@ -56,21 +56,15 @@ def _enclose_product(
 
 @dataclasses.dataclass(frozen=True)
 class Conv2D:
-    """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients.
-
-    Attributes:
-        activation: ``None`` or ``"relu"``, which moves no two numbers apart: the bound holds.
-        post_relu: Whether the input is drawn as the output of a ReLU.
-        one_sided_upstream: Whether the upstream gradient is non-negative: its sums only grow.
-    """
+    """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients."""
 
     shape: tuple[int, ...]
     filters: int
     kernel_size: tuple[int, int] = (3, 3)
     output: str = "forward"
-    activation: str | None = None
-    post_relu: bool = True
-    one_sided_upstream: bool = False
+    activation: str | None = None  # or ``"relu"``, which moves no two numbers apart
+    post_relu: bool = True  # whether the input is drawn as the output of a ReLU
+    one_sided_upstream: bool = False  # whether no upstream gradient is negative: its sums only grow
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         n, h, w, c = self.shape

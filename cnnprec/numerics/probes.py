@@ -31,20 +31,13 @@ DTYPES = tuple(FORMATS)  # the dtypes that probes exist for
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One operation in one dtype.
+    """One operation in one dtype."""
 
-    Attributes:
-        name: What is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``.
-        dtype: Of operands and result; for casts, of the result.
-        graph: Whether it runs inside a `tf.function`, not eagerly.
-        cpu_only: Whether what is expected is a convention of CPUs, which others may break.
-    """
-
-    name: str
-    dtype: str
+    name: str  # what is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``
+    dtype: str  # of operands and result; for casts, of the result
     operation: Operation
-    graph: bool = False
-    cpu_only: bool = False
+    graph: bool = False  # whether it runs inside a `tf.function`, not eagerly
+    cpu_only: bool = False  # whether it expects a convention of CPUs, which others may break
 
     @property
     def id(self) -> str:

@@ -30,23 +30,12 @@ class TensorErrors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Numerics:
-    """What was found out about the numbers themselves; see docs/driver-validation.md.
+    """What was found out about the numbers themselves; see docs/driver-validation.md."""
 
-    Attributes:
-        level: ``"quick"`` or ``"full"``: which probes ran.
-        probes: A row for each kind of operation.
-        wrong: Probes over their bound and no known defect, as sentences.
-        unsteady: Probes whose second run gave other bytes.
-        losses: Relative errors of the losses of the first steps, given the weights.
-        tensors: A row for each weight.
-        miscounted: Of 100 test images, how many more or fewer the evaluation called right than
-            float64 does with the same weights.
-    """
-
-    level: str
-    probes: tuple[ProbeGroup, ...]
-    wrong: tuple[str, ...]
-    unsteady: tuple[str, ...]
-    losses: tuple[float, ...]
-    tensors: tuple[TensorErrors, ...]
-    miscounted: int
+    level: str  # ``"quick"`` or ``"full"``: which probes ran
+    probes: tuple[ProbeGroup, ...]  # a row for each kind of operation
+    wrong: tuple[str, ...]  # probes over their bound and no known defect, as sentences
+    unsteady: tuple[str, ...]  # probes whose second run gave other bytes
+    losses: tuple[float, ...]  # relative errors of the losses of the first steps, given the weights
+    tensors: tuple[TensorErrors, ...]  # a row for each weight
+    miscounted: int  # right answers of the evaluation less float64's, of 100 images, same weights
