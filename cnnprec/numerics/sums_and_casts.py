@@ -145,7 +145,8 @@ class Cast:
                 # Double rounding has a probe of its own; here it would strike by chance.
                 x = round_to(x, "float32")
         else:
-            x = np.array(_CAST_EDGES[self.kind](get_format(dtype)))
+            numbers = _edges if self.kind == "edges" else _near_ties
+            x = np.array(numbers(get_format(dtype)))
         return {"x": round_to(x, self.source)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
@@ -179,9 +180,3 @@ def _near_ties(fmt: FloatFormat) -> tuple[float, ...]:
     # float32 has a spacing of 2**-8 at float16's overflow, so it rounds the last to it.
     almost = fmt.max_finite * (1 + u / 2 / (1 - u)) * (1 - hair)
     return (1 + u + hair, -1 - u - hair, 1 + 3 * u - hair, almost)
-
-
-_CAST_EDGES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = {
-    "edges": _edges,
-    "double-rounding": _near_ties,
-}

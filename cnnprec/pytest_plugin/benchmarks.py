@@ -17,13 +17,11 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
-    EACH,
-    NUMERICS,
+    MARKS,
     SESSION,
-    VERDICT,
     Session,
     is_benchmark,
-    parameters,
+    selected,
     usage_errors,
 )
 from cnnprec.pytest_plugin.unfinished import end_hung, keep, last_text
@@ -59,7 +57,7 @@ class Replay:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a test of each precision one item for each precision chosen."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, NUMERICS, VERDICT, EACH}:
+    if "precision" in metafunc.fixturenames and marks & MARKS.keys():
         metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
 
 
@@ -138,21 +136,15 @@ def prepared(suite: Session, pytestconfig: pytest.Config) -> Prepared:
 
 @pytest.fixture(scope="session")
 def measured_session(
-    request: pytest.FixtureRequest,
-    suite: Session,
-    prepared: Prepared,
-    show_progress: Show | None,
+    request: pytest.FixtureRequest, suite: Session, prepared: Prepared, show_progress: Show | None
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
     from cnnprec.measurement.watchdog import Watchdog
 
     config = request.config
-    selected = {
-        parameters(item)["precision"]: None for item in request.session.items if is_benchmark(item)
-    }
     return MeasuredSession(
-        list(selected),
+        selected(request.session.items),
         suite.config,
         prepared,
         order_seed=suite.order_seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,12 @@ def is_verdict(item: pytest.Item) -> bool:
 def parameters(item: pytest.Item) -> Mapping[str, Any]:
     """The parameters of a test by name."""
     return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def selected(items: Iterable[pytest.Item]) -> list[Precision]:
+    """The precisions whose benchmarks are among the tests, in their order."""
+    chosen = (parameters(item)["precision"] for item in items if is_benchmark(item))
+    return list(dict.fromkeys(chosen))
 
 
 @contextlib.contextmanager

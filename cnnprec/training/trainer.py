@@ -136,8 +136,9 @@ class Trainer:
         self, losses: npt.NDArray[np.float32], weights: list[npt.NDArray[Any]], accuracy: float
     ) -> Outcome:
         # A loss that was infinite once, in a step that the loss scaler skipped, is no
-        # divergence: what counts is how the run ended.
-        if not np.isfinite(losses[-1]) or not all(_all_finite(w) for w in weights):
+        # divergence: what counts is how the run ended. NumPy's isfinite knows float64.
+        finite = all(np.isfinite(w.astype(np.float64)).all() for w in weights)
+        if not (finite and np.isfinite(losses[-1])):
             return Outcome.DIVERGED
         moved = any(
             before.tobytes() != after.tobytes()
@@ -234,8 +235,3 @@ class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         if self._on_progress is not None:
             done = self._epoch * self._config.steps_per_epoch + batch + 1
             self._on_progress(self._epoch, done, float(logs["loss"]))
-
-
-def _all_finite(weights: npt.NDArray[Any]) -> bool:
-    # float64 holds every value of the other types, and NumPy's isfinite knows it.
-    return bool(np.isfinite(weights.astype(np.float64)).all())

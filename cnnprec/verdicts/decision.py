@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from cnnprec.verdicts.judge_runs import ENOUGH_SEEDS
-from cnnprec.verdicts.verdict import Comparison, Judgement, Metric, Verdict
+from cnnprec.verdicts.verdict import Comparison, Metric, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,9 @@ def decide(comparison: Comparison) -> Decision:
     deciding = [j for j in comparison.judgements if j.verdict is verdict]
     reason = f"none of the {len(deciding)} verdicts found a change for the worse"
     if verdict is not Verdict.PASS:
-        worst = max(deciding, key=_weight, default=None)
+        # What has no size, such as an outcome, weighs more than any growth.
+        sizes = [j.estimate.ratio if j.estimate else math.inf for j in deciding]
+        worst = deciding[sizes.index(max(sizes))] if deciding else None
         more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
         named = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}" if worst else ""
         reason = f"{named or 'nothing was compared'}{more}"
@@ -66,8 +68,3 @@ def attribution(comparison: Comparison) -> str | None:
         return None
     changes = " to ".join(f"{growth:+.0%}" for growth in sorted({min(others), max(others)}))
     return f"{' and '.join(alone)} alone became slower; the others changed by {changes}"
-
-
-def _weight(judgement: Judgement) -> float:
-    """What has no size, such as an outcome, weighs more than any growth."""
-    return math.inf if judgement.estimate is None else judgement.estimate.ratio

@@ -151,8 +151,11 @@ def judge_numerics(case: Case) -> Judgement:
     shaky = {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
     names = f"seed {', '.join(map(str, sorted(shaky)))}"
     if shaky.issuperset(known):
+        remedy = "save a new baseline with --benchmark-save=NAME"
+        if not new.environment.op_determinism:
+            remedy = f"set TF_DETERMINISTIC_OPS=1 in the environment and {remedy}"
         text = f"the baseline itself does not repeat bitwise ({names}), so it cannot show whether "
-        return say(Verdict.INCONCLUSIVE, f"{text}the bits changed; {_steady_baseline(new)}")
+        return say(Verdict.INCONCLUSIVE, f"{text}the bits changed; {remedy}")
     steady, other = ([s for s in seeds if s not in shaky] for seeds in (known, changed))
     aside = f"; not judged, because the baseline does not repeat it: {names}" if shaky else ""
     if not other and (probes := _other_probes(new, same_stack)):
@@ -195,14 +198,6 @@ def _other_probes(new: Record, same_stack: Iterable[Record]) -> str:
         if len(known := {sides.get(group.name) for sides in before}) == 1
         and group.sha256 not in known
     )
-
-
-def _steady_baseline(record: Record) -> str:
-    """What to do where a baseline does not repeat."""
-    save = "save a new baseline with --benchmark-save=NAME"
-    if record.environment.op_determinism:
-        return save
-    return f"set TF_DETERMINISTIC_OPS=1 in the environment and {save}"
 
 
 def _largest_loss_difference(case: Case, seeds: Iterable[int]) -> float:
