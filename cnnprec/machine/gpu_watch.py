@@ -52,10 +52,9 @@ class _Start(NamedTuple):
 class GpuWatch:
     """Watches one GPU, by its index in `query_gpus`, during one round after another.
 
-    NVML is asked in `start`, in `stop` and where the caller asks, never by itself, so that a round
-    is not disturbed. What the GPU or the driver does not tell is left out of the state; no answer
-    of NVML makes the watch fail. NVML stays open from `start` to `stop`, which may be called
-    again, so put one into a ``finally``.
+    NVML is asked only where the caller asks, so that a round is not disturbed, and no answer makes
+    the watch fail. It stays open from `start` to `stop`, which may be called again: in a
+    ``finally``.
     """
 
     def __init__(self, index: int, nvml: Any = None) -> None:

@@ -11,11 +11,7 @@ SAFETY = 1.0 + 2.0**-30
 
 
 def gamma(terms: int, unit_roundoff: float) -> float:
-    """Higham's gamma_n = n u / (1 - n u): relative error of n roundings in a row.
-
-    Raises:
-        ValueError: ``n u`` is negative or reaches 1, where the analysis says nothing.
-    """
+    """Higham's gamma_n = n u / (1 - n u), the relative error of n roundings; ValueError at 1."""
     product = terms * unit_roundoff
     if terms < 0 or product >= 1:
         raise ValueError(
@@ -25,9 +21,9 @@ def gamma(terms: int, unit_roundoff: float) -> float:
     return product / (1.0 - product)
 
 
+# Largest relative error of one addition, by where the partial sums of a dot product are kept.
 # Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
 ACCUMULATORS = {"float32": 2.0**-24, "tensor_core": 2.0**-23, "float64": 2.0**-53}
-"""Largest relative error of one addition, by where the partial sums of a dot product are kept."""
 
 
 @dataclasses.dataclass(frozen=True)

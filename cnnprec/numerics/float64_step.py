@@ -22,10 +22,8 @@ class Float64Step:
 def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[Any]) -> Float64Step:
     """Computes loss and gradients of `cnnprec.training.model.build_model`'s network.
 
-    Args:
-        weights: Kernel and bias of three convolutions and two dense layers.
-        images: Numbers from 0 to 1, ``[batch, 28, 28, 1]``.
-        labels: Integers ``[batch]``.
+    For images from 0 to 1, ``[batch, 28, 28, 1]``, and integer labels, ``[batch]``; the weights are
+    kernel and bias of three convolutions and two dense layers.
     """
     kernels, biases = weights[0::2], weights[1::2]
     inputs, outputs, places = [images], [], []

@@ -39,9 +39,7 @@ def holds_verdict(content: bytes) -> bool:
 def make_way(path: Path, what: str, is_ours: Callable[[bytes], bool]) -> None:
     """Removes the result of an earlier run, which would say PASS where this run has no verdict.
 
-    Raises:
-        ValueError: The folder cannot be written, or there is something else of this name: a file
-            that is not empty and whose content is not one of ours.
+    ValueError where the folder cannot be written, or something else of this name is there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

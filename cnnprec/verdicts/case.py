@@ -45,12 +45,10 @@ MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metri
 
 
 def figure(record: Record, field: str) -> float | None:
-    """The session's one figure: the geometric mean over turns or rounds; None if one lacks it.
+    """The session's one figure (docs/comparing.md); None if a turn or round lacks it.
 
-    Of turns it is that of the faster half, which other work disturbed the least; the mean time is
-    their arithmetic mean, and there is none of whole runs. The median and the minimum of rounds
-    that have two speeds jump from one to the other, which raises false alarms (docs/comparing.md).
-    What a disturbed round does shows in the `standard_error`.
+    It is the geometric mean over rounds, or over the faster half of the turns; the mean time is the
+    arithmetic mean of all turns, and there is none of whole runs.
     """
     values = _values(record, field)
     if not values:

@@ -1,8 +1,6 @@
 """What records say against a baseline or against each other: all verdicts of one comparison.
 
-The unit of evidence is a session, a process of its own. Its rounds share one memory layout and one
-minute of the machine, so they are reduced to one figure before anything is compared
-(docs/comparing.md). All functions are pure.
+A session is reduced to one figure before anything is compared (docs/comparing.md).
 """
 
 import math
@@ -29,16 +27,13 @@ from cnnprec.verdicts.verdict import (
 
 
 def due_judgements(names: Iterable[str], device_kind: str) -> list[tuple[Metric, str]]:
-    """What is judged: metric and precision, whose name is empty for the session as a whole.
-
-    On the device kind ``"cpu"`` the memory is that of the whole process.
-    """
+    """What is judged: metric and precision, whose name is empty for the session as a whole."""
     names = list(names)
     metrics = [m for m in PRECISION_METRICS if m is not Metric.MEMORY or device_kind != "cpu"]
     due = [(metric, name) for name in names for metric in metrics]
     if len(names) > 1:
         due.append((Metric.SPEED, ""))
-    if device_kind == "cpu":
+    if device_kind == "cpu":  # there the memory is that of the whole process
         due.append((Metric.MEMORY, ""))
     return [*due, (Metric.COMPLETENESS, "")]
 
@@ -50,14 +45,7 @@ def compare(
     limits: Limits | LimitTable | None = None,
     changed: Iterable[Difference] = (),
 ) -> Comparison:
-    """Judges a session by sessions saved before.
-
-    Args:
-        baseline: Comparable sessions; `cnnprec.verdicts.baseline.select` picks them.
-        current: The session to judge.
-        limits: How much growth is too much; `Limits` alone are those of all times.
-        changed: How the stack differs, for the report.
-    """
+    """Judges a session by those that `select` picked; `Limits` alone are those of all times."""
     due = {name for session in baseline for name in session}
     known = [name for name in current if name in due]
     whole = [session for session in baseline if session.keys() >= set(known)]

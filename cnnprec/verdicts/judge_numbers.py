@@ -26,12 +26,7 @@ LEAST_SHARE = 0.5  # a precision has to lower its loss by this share of what the
 
 
 def faults(record: Record, beside: Mapping[str, Record]) -> dict[Check, list[str]]:
-    """What is wrong with the numbers of a record, one sentence each, by what was asked.
-
-    Args:
-        record: The record.
-        beside: The records of its session, for a reference precision that was measured too.
-    """
+    """What is wrong with the numbers of a record, beside those of its session, in sentences."""
     known = record.numerics
     return {
         Check.OPERATIONS: [] if known is None else _operations(record, known),

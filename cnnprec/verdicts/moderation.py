@@ -1,9 +1,8 @@
 """Variances of several precisions that borrow from each other (limma's empirical Bayes).
 
-With few sessions each variance is uncertain, and Student's t with few degrees of freedom needs a
-large distance. Where the variances of the precisions resemble each other, a weighted mean of a
-precision's own and the common one is worth more degrees of freedom. G. K. Smyth, "Linear models and
-empirical Bayes methods", Statistical Applications in Genetics and Molecular Biology 3 (2004).
+Where they resemble each other, a weighted mean of a precision's own and the common one is worth
+more degrees of freedom. G. K. Smyth, "Linear models and empirical Bayes methods", Statistical
+Applications in Genetics and Molecular Biology 3 (2004).
 """
 
 import math
@@ -18,11 +17,10 @@ _TINY = 1e-18
 
 
 def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, ...], float]:
-    """Draws variances, each with so many degrees of freedom, towards their common value.
+    """Draws variances, of so many degrees of freedom, towards their common value; returns both.
 
     The residuals of precisions in one session are correlated, so the variances are worth less than
     independent ones: the degrees of freedom that are borrowed are at most twice a precision's own.
-    Returned are the moderated variances and their degrees of freedom.
     """
     if len(variances) < 3:
         return tuple(variances), freedom

@@ -1,10 +1,7 @@
 """The statistics of times that everything else rests on.
 
-The unit is one session, a fresh process. Rounds of one process share its memory layout and its
-neighbours on the machine, so they repeat each other; sessions are what varies. The figure of a
-session is the logarithm of the `geometric_mean` of its rounds, or of the `faster_half` of its
-turns: times are compared by their ratio, and the spread of machines is a share of the time. Times
-may be in any one unit.
+The unit is one session, a fresh process (docs/comparing.md). Its figure is the logarithm of the
+`geometric_mean` of its rounds, or of the `faster_half` of its turns, in any one unit of time.
 """
 
 import functools
