@@ -9,22 +9,17 @@ from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.trainer import Trainer
 
-# An eager step takes about a tenth of a second.
-_LATEST_REPLAYED = 100
+_LATEST_REPLAYED = 100  # an eager step takes about a tenth of a second
 
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """Why a training went wrong: the root of it, None if nothing is wrong.
+    """Why a training went wrong."""
 
-    `first` is the first bad tensor that did harm, `handled` are those in steps that a loss scaler
-    skipped, and `evidence` the figures that prove the cause, as sentences without a full stop.
-    """
-
-    cause: Cause | None
-    first: Sighting | None
-    handled: tuple[Sighting, ...]
-    evidence: tuple[str, ...]
+    cause: Cause | None  # the root of it; None if nothing is wrong
+    first: Sighting | None  # the first bad tensor that did harm
+    handled: tuple[Sighting, ...]  # bad tensors in steps that a loss scaler skipped
+    evidence: tuple[str, ...]  # the figures that prove the cause, without a full stop
 
     def __str__(self) -> str:
         return "; ".join(self.evidence) if self.evidence else "nothing is wrong"
@@ -33,9 +28,8 @@ class Diagnosis:
 def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
     """Reads the reports that `replay` yields, up to the first harm.
 
-    The root is looked for in the optimizer before it is looked for in the tensors: a step
-    that moved a weight too far is the cause of the overflow that follows it. Only a state
-    that was bad before its step comes first, because then the optimizer had no chance.
+    A step that moved a weight too far is the cause of the overflow that follows it, unless the
+    state was bad before.
     """
     skipped: list[bool] = []
     handled: list[Sighting] = []

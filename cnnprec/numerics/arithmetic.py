@@ -56,10 +56,7 @@ class Arithmetic:
 def arithmetic_for(
     dtype: str, *, tensor_cores: bool = False, tensor_float_32: bool = False
 ) -> Arithmetic:
-    """The rules that TensorFlow's documentation lets one expect for a dtype.
-
-    Products of float16, bfloat16 and TF32 may run on tensor cores; TF32 matters for float32 only.
-    """
+    """The rules that TensorFlow's documentation lets one expect for a dtype."""
     fmt = get_format(dtype)
     tf32 = tensor_float_32 and dtype == "float32"
     accumulator = "float64" if dtype == "float64" else "float32"

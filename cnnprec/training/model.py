@@ -21,8 +21,7 @@ IMAGE_SHAPE = (SIDE, SIDE, 1)
 class PixelsToUnit(keras.layers.Layer):  # type: ignore[misc]
     """Turns pixels 0..255, uint8 of any shape, into numbers 0..1 of the compute dtype.
 
-    All 256 pixel values and 255 itself are exact in every float dtype, so the quotient is
-    the correctly rounded ``pixel / 255``. Multiplying by a rounded 1/255 would not be.
+    The quotient is rounded once; multiplying by a rounded 1/255 would round twice.
     """
 
     def call(self, pixels: Any) -> Any:
@@ -38,15 +37,12 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     """The tutorial's network, which notes the loss of every training step in `step_log`."""
 
     step_log: StepLog | None = None
+    # Trains for a number of steps (int32 scalar) on an iterator of batches, and returns what the
+    # last step did; it exists once `make_train_function` has run.
     take_steps: Any = None
-    """Takes an iterator of batches and a number of steps (int32 scalar) and trains; the result is
-    that of the last step. It exists once `make_train_function` has run."""
 
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
-        """Has ``fit`` and single turns share one traced function, whatever their number of steps.
-
-        The pipeline is endless, so that no end of the data has to be looked for.
-        """
+        """Has ``fit`` and single turns share one traced function, whatever their number of steps."""
         known: Any = self.train_function
         if known is not None and not force:
             return known
@@ -178,8 +174,7 @@ def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer
 def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:
     """Draws the starting weights of a run: Glorot uniform kernels, zero biases.
 
-    They are drawn in float32 and rounded to the variable dtype, so that the same seed
-    starts every precision from the same point.
+    Drawn in float32 and rounded: one seed starts every precision from the same point.
     """
     weights = []
     for index, variable in enumerate(model.trainable_variables):

@@ -1,7 +1,4 @@
-"""Trains one precision: seeded, repeatable, and with a harness that costs next to nothing.
-
-The harness is Keras' own ``fit``; docs/performance.md shows what it costs.
-"""
+"""Trains one precision by Keras' own ``fit``; docs/performance.md shows what the harness costs."""
 
 import hashlib
 from collections.abc import Callable
@@ -32,11 +29,9 @@ _TEST_BATCH = 100
 
 
 class Trainer:
-    """One precision's model with its data, to be trained again and again.
+    """One precision's model with its data, to be trained again and again, traced only once.
 
-    A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed. ``reset``
-    puts the model into the very state of a newly built one, so that later runs need no new
-    tracing or compilation.
+    A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed.
     """
 
     def __init__(self, precision: Precision, config: TrainingConfig, dataset: Dataset) -> None:
