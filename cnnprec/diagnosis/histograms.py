@@ -18,12 +18,9 @@ from cnnprec.text import Word, aligned
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Counts of elements: the finite nonzero ones by binary exponent, and the others.
+    """Counts of elements: the finite nonzero ones by binary exponent, and the others."""
 
-    The dtype that they were stored in decides what is subnormal.
-    """
-
-    dtype: str
+    dtype: str  # that they were stored in, which decides what is subnormal
     binades: Mapping[int, int]
     zero: int
     infinite: int
@@ -112,11 +109,9 @@ class Snapshot:
 
 
 def table(snapshots: Sequence[Snapshot]) -> list[str]:
-    """The counts as lines of text: one row per snapshot, shares in percent of all its elements.
-
-    ``<2^-14`` and ``<2^-24`` would be subnormal and zero in float16, whatever dtype holds them.
-    """
+    """The counts as lines of text: one row per snapshot, shares in percent of all its elements."""
     words = ("precision", "kind", "dtype")
+    # The powers would be subnormal and zero in float16, whatever dtype holds them.
     shares = ("zero", "subnormal", "<2^-14", "<2^-24", "Inf", "NaN")
     rows: list[tuple[str, ...]] = [(*words, "elements", *shares, "binades")]
     for snapshot in snapshots:

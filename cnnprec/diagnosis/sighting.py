@@ -36,43 +36,35 @@ _PASSING = frozenset({Phase.FORWARD, Phase.LOSS, Phase.GRADIENT})
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-    """A bad tensor, such as ``"kernel gradient"``, of a layer or the loss; steps count from 0.
+    """A bad tensor of a layer or the loss, and how many of its elements are bad."""
 
-    Of all its elements some are NaN, infinite, or huge: within a factor of two of overflow.
-    """
-
-    step: int
+    step: int  # from 0
     phase: Phase
     layer: str
-    tensor: str
+    tensor: str  # such as ``"kernel gradient"``
     nan: int
     infinite: int
-    huge: int
+    huge: int  # within a factor of two of overflow
     elements: int
 
     def __str__(self) -> str:
         kinds = (("NaN", self.nan), ("infinite", self.infinite), ("near overflow", self.huge))
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds if count)
-        return (
-            f"step {self.step}, {self.phase}: {self.layer} {self.tensor} "
-            f"({counts} of {self.elements})"
-        )
+        where = f"step {self.step}, {self.phase}: {self.layer} {self.tensor}"
+        return f"{where} ({counts} of {self.elements})"
 
 
 @dataclasses.dataclass(frozen=True)
 class StepReport:
-    """What one step did, in numbers that tell a healthy step from a sick one.
-
-    Fractions are of all weights.
-    """
+    """What one step did, in numbers that tell a healthy step from a sick one."""
 
     step: int
     bad: tuple[Sighting, ...]  # in the order of computation
     skipped: bool
-    second_moment_zero: float | None  # fraction whose second moment alone is zero, if there is one
+    second_moment_zero: float | None  # fraction of weights whose second moment alone is 0, if any
     largest_update: float | None  # largest change of a weight over Adam's bound, where it has one
-    should_move: float  # fraction that a nonzero gradient pushes
-    moved: float  # fraction that changed
+    should_move: float  # fraction of weights that a nonzero gradient pushes
+    moved: float  # fraction of weights that changed
     freezing: tuple[Finding, ...] = ()  # where none changed, settings whose cast made updates zero
 
     @property

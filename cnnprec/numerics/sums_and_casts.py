@@ -39,15 +39,13 @@ class Reduction:
 class Counting:
     """The sum of n equal terms, by one of the routes that a CNN sums by.
 
-    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms"). The
-    count is a multiple of 64. `first` is the value of the first term of each sum, where it is
-    another; only for routes that sum over the leading axes.
+    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms").
     """
 
     route: str
-    count: int
+    count: int  # a multiple of 64
     term: float = 2.0**-6
-    first: float | None = None
+    first: float | None = None  # another first term, where a route sums over the leading axes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,9 +125,8 @@ COUNTING_ROUTES: Mapping[
 class Cast:
     """`tf.cast` from another dtype, the source: one rounding to nearest, ties to even.
 
-    The kind is ``"random"``, ``"edges"`` (ties, both sides of overflow, subnormals where the target
-    is float16) or ``"double-rounding"`` (float64 values a hair off a tie, which a cast by way of
-    float32 rounds the wrong way).
+    The kind is ``"random"``, ``"edges"``, or ``"double-rounding"``: float64 values a hair off a
+    tie, which a cast by way of float32 rounds the wrong way.
     """
 
     source: str
