@@ -30,8 +30,7 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
 
     The text is on the disk, in a hidden file, before it gets its name. The number is claimed with
     a second hidden file, which only one process can create. Numbers in subfolders are taken too.
-    Returns the file, ``NNNN_name.json``. A SaveError says that the name is refused, a number is not
-    finite, or the folder cannot be written.
+    Returns the file, ``NNNN_name.json``, or raises a SaveError.
     """
     check_name(name)
     text = _layout(_slim(output))

@@ -49,18 +49,14 @@ def decide(comparison: Comparison) -> Decision:
 
 
 def attribution(comparison: Comparison) -> str | None:
-    """Whether a slowdown is one of some precisions alone or of everything; None without one.
-
-    It is of everything if each precision grew by at least half as much as the one that grew most,
-    in logarithms.
-    """
+    """Whether a slowdown is one of some precisions alone or of everything; None without one."""
     speeds = [j for j in comparison.judgements if j.metric is Metric.SPEED and j.estimate]
     growths = {j.precision: j.estimate.ratio - 1 for j in speeds if j.precision and j.estimate}
     failed = [j.precision for j in speeds if j.verdict is Verdict.FAIL]
     if not failed or len(growths) < 2:
         return None
     most, least = max(growths.values()), min(growths.values())
-    if 1 + least >= math.sqrt(1 + most):
+    if 1 + least >= math.sqrt(1 + most):  # at least half of it, in logarithms
         return f"everything became slower, by {least:.0%} to {most:.0%}"
     alone = [name for name in failed if name]
     others = [growth for name, growth in growths.items() if name not in alone]

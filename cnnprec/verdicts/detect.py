@@ -34,11 +34,7 @@ class Reach:
 
 
 def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) -> Reach:
-    """What a comparison with these sessions, which can be compared, finds.
-
-    What is asked, a slowdown above the tolerance and up to 1 or else a ValueError, is the margin of
-    speed where it is None.
-    """
+    """What these sessions find; asked is the margin, or a slowdown above the tolerance, up to 1."""
     tolerance = limits.speed.tolerance
     if asked is None:
         asked = limits.speed.margin

@@ -44,10 +44,7 @@ def predict(
 ) -> Estimate:
     """Compares one new session with a line through the sessions of a baseline.
 
-    The prediction interval of a regression (docs/comparing.md derives it and its detectable
-    effect). The further the machine's state is from those that the baseline met, the wider it is,
-    and so is it where the new session's own turns disagree more than the sessions do.
-
+    docs/comparing.md derives this prediction interval of a regression and its detectable effect.
     `new` is the logarithm of the new session's time, `new_error` the `standard_error` of its turns,
     `tolerance` the relative slowdown that is accepted, `level` the error probability of each bound
     and `strict` that of the test whose power `detectable` states, the same unless given.
@@ -75,8 +72,7 @@ def paired(
 
     The one-sided paired t test, at the point where the machine's state did not differ within the
     pairs; `ratios` are logarithms of new over old, `states` the differences of the states, if they
-    are known. `Estimate.check` tests the same by `sign_flip`, which needs symmetry in place of
-    normality; its p value is at least 2**-n.
+    are known.
     """
     line = fit(ratios, states)
     limit = math.log(1 + tolerance)

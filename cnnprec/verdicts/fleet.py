@@ -31,8 +31,7 @@ _T = TypeVar("_T")
 def judge_fleet(fleet: Fleet, limits: Limits) -> dict[str, Comparison]:
     """Judges each host by those like it; `changed` says how these differ from the largest group.
 
-    Raises:
-        ValueError: The sessions of one host are not alike.
+    ValueError where the sessions of one host are not alike.
     """
     settings = {host: _setting(host, sessions) for host, sessions in fleet.items()}
     groups: dict[object, dict[str, Sequence[SavedSession]]] = defaultdict(dict)

@@ -1,8 +1,7 @@
 """All saved sessions of one machine and workload: where their times changed.
 
-`ruptures` finds the places: of all ways to cut a series into levels the one with the least sum of
-squares about them plus a penalty for each cut (PELT, doi:10.1080/01621459.2012.737745).
-docs/history.md has the false alarms and the power that the constants were chosen by.
+`ruptures` finds the places (PELT, doi:10.1080/01621459.2012.737745). docs/history.md has the false
+alarms and the power that the constants were chosen by.
 """
 
 import dataclasses
@@ -51,11 +50,7 @@ class History:
 
 
 def history(sessions: Sequence[SavedSession], like: Records) -> History:
-    """Puts the sessions of the machine and workload of one in a row and finds the changes.
-
-    Sessions that failed or were slower than their baseline are among them: a slowdown that lasts
-    is what this looks for.
-    """
+    """Puts the sessions of the machine and workload of one, failed ones too, in a row."""
     kept, figures, left_out = [], [], Counter[str]()
     for session in sorted(sessions, key=age):
         if differences := unlike(session, like, None):
@@ -94,8 +89,7 @@ def change_points(times: Floats) -> list[int]:
     """The places at which a level begins, 0 included, of logarithms in the order of time.
 
     The noise is read from the differences of neighbours, which a change of the level hardly
-    touches. Sessions resemble their neighbours, which moves the mean of a level by chance; the
-    penalty allows for it as for autoregressive noise of the first order.
+    touches; the penalty allows for autoregressive noise of the first order.
     """
     if len(times) < FEWEST:
         return [0]

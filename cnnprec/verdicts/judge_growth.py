@@ -30,10 +30,7 @@ class Tested:
 def tested(
     size: GrowthLimit, cases: Sequence[Case], limits: LimitTable, level: float
 ) -> dict[str, Tested]:
-    """Tests one size of all precisions, which share its part of the whole comparison's error.
-
-    By the name of the case; those with too few sessions are left out.
-    """
+    """Tests one size of all precisions with enough sessions, which share its part of the error."""
     family = [
         case
         for case in cases
@@ -90,10 +87,7 @@ def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | 
 
 
 def judge_speed(case: Case, found: Tested | None, mean: Tested | None) -> Judgement:
-    """Judges the times of a precision by their tests; None if there were too few.
-
-    What only some of the turns lost shows in the mean of all of them alone.
-    """
+    """Judges the times of a precision by their tests; None if there were too few sessions."""
     if hindered := _hindered(case, case.new):
         return hindered
     judged = [judge_growth(case, TIME, found)]
@@ -122,10 +116,7 @@ def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
 
 
 def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
-    """Judges the mean of the logarithms over all precisions: what slows them all is found once.
-
-    Each session has all of them.
-    """
+    """Judges the mean of the logarithms over all precisions, which each session has."""
     logs = [case.logs(TIME) for case in cases]
     sessions = min(len(old) for old, _ in logs)
     together = Case("", cases[0].old, cases[0].new)

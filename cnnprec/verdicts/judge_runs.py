@@ -46,10 +46,7 @@ def judge_outcome(case: Case) -> Judgement:
 
 
 def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
-    """Judges the accuracy, seed by seed: one seed gives the same images in the same order.
-
-    So many cases share its part of the whole comparison's error.
-    """
+    """Judges the accuracy, seed by seed; so many cases share its part of the error."""
     say = functools.partial(Judgement, Metric.ACCURACY, case.name)
     level = level * ACCURACY_SHARE / cases
     before = all_runs_by_seed(case.old)
@@ -98,11 +95,7 @@ def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
 
 
 def _lost_everywhere(case: Case, level: float) -> str | None:
-    """What is lost where every run is worse than the worst one before; None otherwise.
-
-    Fisher's exact test of each run against the worst of the baseline's, less the margin. All of
-    them have to reject, so the error is at most that of one test (docs/comparing.md).
-    """
+    """What is lost where every run is worse than the worst before, by Fisher's exact test."""
     # Half a second, and seldom needed.
     from scipy.stats import hypergeom  # type: ignore[import-untyped, unused-ignore]
 
@@ -130,8 +123,7 @@ def _lost_everywhere(case: Case, level: float) -> str | None:
 def judge_numerics(case: Case) -> Judgement:
     """Judges the numbers: what is graded under any stack, the bits where nothing changed.
 
-    Only a baseline that repeats its bits can show that they are still the same; a seed that does
-    not repeat is left out alone.
+    Only seeds that repeat in the baseline can show that the bits are still the same.
     """
     say = functools.partial(Judgement, Metric.NUMERICS, case.name)
     graded = [r for r in case.new if r.numerics is not None]

@@ -26,8 +26,7 @@ OPTIONS = (
 def read_settings(path: Path) -> Mapping[str, Any]:
     """Reads ``[tool.cnnprec]`` of a pyproject.toml: some of `OPTIONS`, and the table ``limits``.
 
-    Raises:
-        ValueError: The file cannot be read, or the table has another key.
+    ValueError where the file cannot be read, or the table has another key.
     """
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))

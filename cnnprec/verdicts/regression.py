@@ -1,7 +1,6 @@
 """A time given the state of the machine: Bayesian linear regression.
 
-The slopes have a prior, because a few sessions that met one state of the machine say nothing about
-them. docs/comparing.md derives the prediction and has the source.
+The slopes have a prior; docs/comparing.md derives the prediction and has the source.
 """
 
 import dataclasses
@@ -16,9 +15,9 @@ State = Sequence[float]  # how slow the machine was: one or more logarithms of t
 
 SLOPE = 0.8  # prior mean of a slope: how much slower a training is where the calibrators are slower
 
+# Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
+# the prior standard deviation is 0.03 / sqrt(0.004), about 0.5.
 WEIGHT = 0.004
-"""Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
-the prior standard deviation is 0.03 / sqrt(0.004), about 0.5."""
 
 
 @dataclasses.dataclass(frozen=True)

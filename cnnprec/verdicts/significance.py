@@ -40,9 +40,8 @@ def sign_flip(differences: Sequence[float]) -> float:
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """The p values adjusted for being k at once, in the order given.
 
-    Rejecting what is below a level after this has a family-wise error of at most that level,
-    however the tests depend on each other (Holm, "A Simple Sequentially Rejective Multiple
-    Test Procedure", 1979).
+    Rejecting what is below a level then has a family-wise error of at most that level (Holm, "A
+    Simple Sequentially Rejective Multiple Test Procedure", 1979).
     """
     ranking = np.argsort(p_values)
     counts = np.arange(len(p_values), 0, -1)

@@ -51,10 +51,9 @@ def t_quantile(probability: float, freedom: float) -> float:
 
 
 def moments(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (divisor n - 1) of at least 2 values.
+    """Mean and standard deviation (divisor n - 1) of at least 2 values, in any order.
 
-    Taken from the smallest value, in order: equal values have themselves as mean and exactly 0 as
-    deviation, the mean is never below the smallest, and the order given does not matter.
+    Equal values have themselves as mean and exactly 0 as deviation.
     """
     ordered = sorted(values)
     above = [value - ordered[0] for value in ordered]
