@@ -76,20 +76,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
     """Checks device, precisions and data before the first training and before the verdicts."""
     config = session.config
-    if (
-        not config.option.collectonly
-        and not hasattr(config, "workerinput")
-        and any(map(is_benchmark, session.items))
-    ):
-        show = _progress(config)
-        if show is not None:
-            show("loading TensorFlow and the images")
+    listing = config.option.collectonly or hasattr(config, "workerinput")
+    if any(map(is_benchmark, session.items)) and not listing:
+        show = _progress(config) or (lambda _: None)
+        show("loading TensorFlow and the images")
         with usage_errors(), _quiet(config):
             last_words.prepare(config)
             last_words.say(config, last_text(config))
             config.stash[SESSION].prepare()
-        if show is not None:
-            show(None)
+        show(None)
     yield
 
 
@@ -183,10 +178,8 @@ def measure(
             rounds = stats.stats.rounds
             wanted = series.record.config.turns or series.record.config.runs
             if not rounds == len(times) == wanted:
-                pytest.fail(
-                    f"{precision}: {rounds} rounds in pytest-benchmark and {len(times)} in the "
-                    f"record, {wanted} were asked for"
-                )
+                counts = f"{rounds} rounds in pytest-benchmark and {len(times)} in the record"
+                pytest.fail(f"{precision}: {counts}, {wanted} were asked for")
         return series.record
 
     return run

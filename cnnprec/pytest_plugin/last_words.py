@@ -10,7 +10,7 @@ _WORDS = pytest.StashKey[int]()
 
 
 def prepare(config: pytest.Config) -> None:
-    """Starts a shell that waits for the end of this process, and shows what was not taken back.
+    """Starts a shell that shows, at the end of this process, what was not taken back.
 
     And the last lines of what pytest has captured, where it captures.
     """

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 def pytest_report_header() -> list[str]:
     """Warns before minutes are spent on a busy machine."""
     load, cores = os.getloadavg()[0], usable_cores()
-    if load <= cores:
-        return []
-    return [f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"]
+    busy = f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"
+    return [busy] if load > cores else []
 
 
 def found_history(asked: Asked, session: Session) -> History:
@@ -46,16 +45,12 @@ def found_history(asked: Asked, session: Session) -> History:
 def pytest_terminal_summary(
     terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> Iterator[None]:
-    """Prints below pytest's own summary, so that the answer is on the last screen.
-
-    After Ctrl-C it comes first: other plugins load for seconds what they then do not need.
-    """
+    """Prints below pytest's own summary, so that the answer is on the last screen."""
     if exitstatus != pytest.ExitCode.INTERRUPTED:
         yield
-        _show(terminalreporter, exitstatus, config)
-        return
     _show(terminalreporter, exitstatus, config)
-    yield
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        yield  # other plugins load for seconds what they then do not need
 
 
 def _show(terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
