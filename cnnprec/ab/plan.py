@@ -1,7 +1,4 @@
-"""What ``cnnprec ab`` compares and how: sides, looks and the order of the processes.
-
-A plan is resolved and checked before anything starts, and nothing of it changes afterwards.
-"""
+"""What ``cnnprec ab`` compares and how: sides, looks and the order of the processes."""
 
 import dataclasses
 import enum
@@ -155,10 +152,7 @@ def make_plan(
     options: Sequence[str] = (),
     same: bool = False,
 ) -> Plan:
-    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing.
-
-    A and B may be the same only if that is meant.
-    """
+    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing."""
     try:
         Limits(tolerance, margin)
     except ValueError as error:

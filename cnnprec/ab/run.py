@@ -45,10 +45,7 @@ def run(
     """Measures what is missing in the folder, judges at every look, and keeps the result.
 
     `say` takes the lines of the result, `note` those on how far the work is. A session is ended
-    after `session_seconds`; tables fit `width` columns. Returns the exit code of the verdict.
-
-    Raises:
-        AbError: The comparison cannot start or go on; the message has the remedy.
+    after `session_seconds`. AbError where the comparison cannot start or go on.
     """
     folder = folder.absolute()
     with locked(folder) as lock, Children(lock) as children:
@@ -216,10 +213,7 @@ class _Work:
 
 
 def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedSession) -> None:
-    """Refuses a session that was measured under other conditions than an earlier one.
-
-    Between the sides the stack may differ; that is what ab is for. Within a side nothing may.
-    """
+    """Refuses a session measured under other conditions; the stack may differ between sides."""
     if set(session.records) != set(new.records):
         raise AbError(
             f"INCOMPARABLE: session {job} measured {', '.join(sorted(session.records))}, session "
@@ -241,5 +235,5 @@ def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedS
 
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records in the order of the tables; a file has them in the order of the session."""
+    """The records in the order of the tables."""
     return {name: records[name] for name in sorted(records, key=rank)}

@@ -161,10 +161,7 @@ def _files(places: Iterable[Path]) -> list[Path]:
 
 
 def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """The sessions of these files and folders, and the files of the folders that are none.
-
-    ValueError where there is no session, or where a file that was given by name is none.
-    """
+    """The sessions of these files and folders, and the files of folders that are none."""
     sessions, skipped = read_files(_files(places))
     wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
     if wrong:

@@ -1,7 +1,6 @@
 """Work that tells how fast the machine is, whatever TensorFlow, the driver and this project do.
 
-Each calibrator does a fixed amount of work with NumPy alone, about 10 ms on two cores of 2020. It
-runs between the precisions of a turn, so that it meets the same minute of the machine.
+Each calibrator does a fixed amount of work with NumPy alone, about 10 ms on two cores of 2020.
 """
 
 import dataclasses
@@ -38,4 +37,3 @@ CALIBRATORS = (
     Calibrator("product", lambda: _products(64 * 121, 2)),  # by arithmetic on all cores
     Calibrator("products", lambda: _products(10 * 121, 20)),  # by how soon all cores are at work
 )
-"""Every calibrator; a new one is a row."""

@@ -37,8 +37,7 @@ def prepare(
 ) -> Prepared:
     """Sets the device up and loads the images; must come before TensorFlow's first operation.
 
-    The arguments are those of `cnnprec.measure`, and so are the errors. A DeviceError tells also of
-    a device that cannot compute in one of the precisions.
+    The arguments and the errors are those of `cnnprec.measure`.
     """
     selected = select_device(device)
     tf32 = [precision for precision in precisions if precision.tensor_float_32]

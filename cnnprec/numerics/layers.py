@@ -165,9 +165,8 @@ class _WithoutWeights:
 class MaxPooling2D(_WithoutWeights):
     """Keras' 2x2 MaxPooling2D of ``(n, h, w, c)``, or the gradient with respect to its input.
 
-    Both copy numbers, so both are exact. The gradient goes to the largest element of each
-    window; among equals, which only `ties` has, to the first in row-major order. Odd rows and
-    columns at the end belong to no window.
+    Both are exact. The gradient goes to the largest element of each window; among equals, which
+    only `ties` has, to the first in row-major order.
     """
 
     ties: bool = False

@@ -1,8 +1,7 @@
 """Numeric probes: single operations of TensorFlow and Keras, held to derived bounds.
 
 A probe draws representable inputs from a seed, runs one operation in one dtype, and compares the
-result with a reference in NumPy. The CNN's layers run as Keras layers, with their gradients. Above
-its bound a result is wrong, not noisy; `known_defects` lists what TensorFlow gets wrong today.
+result with a reference in NumPy: above its bound it is wrong, not noisy.
 """
 
 import dataclasses
@@ -159,11 +158,7 @@ QUICK = sorted({p.name for p in PROBES.values() if not p.name.endswith(_LONG)})
 def select_probes(
     dtypes: Iterable[str] = DTYPES, names: Iterable[str] = ("*",)
 ) -> tuple[Probe, ...]:
-    """The probes that `run_probes` runs, in the order of `PROBES`.
-
-    Raises:
-        ValueError: As `run_probes`.
-    """
+    """The probes that `run_probes` runs, in the order of `PROBES`, or its ValueError."""
     dtypes, names = tuple(dtypes), tuple(names)
     known = sorted({probe.name for probe in PROBES.values()})
     problems = [

@@ -61,11 +61,7 @@ def _sentence(found: History, name: str) -> str:
 
 
 def plot(found: History) -> Figure:
-    """A panel for each precision: sessions, levels and changes.
-
-    Raises:
-        ImportError: Matplotlib, the extra ``cnnprec[plot]``, is not installed.
-    """
+    """A panel for each precision: sessions, levels and changes; ImportError without Matplotlib."""
     from matplotlib.figure import Figure
 
     names, last = list(found.times), len(found.sessions) - 1

@@ -17,8 +17,7 @@ NONE = "-"
 def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     """The RESULTS block: what was trained on, why some did not train, a table, what to use.
 
-    Each record has at least one round. Rows lose columns where the terminal's width, None for a
-    file, is too small.
+    Each record has at least one round. The width is the terminal's, None for a file.
     """
     ranked = in_order(records)
     if not ranked:

@@ -8,10 +8,7 @@ from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 
 
 def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
-    """The VERDICTS block: what changed, why something did not pass, the table, what to do.
-
-    Rows lose columns where they are wider than the terminal; without a width nothing is lost.
-    """
+    """The VERDICTS block: what changed, why something did not pass, the table, what to do."""
     found = decide(comparison)
     heading, details = what_changed(comparison)
     above = [heading, *(f"  {line}" for line in details), "", *(told := remarks_on(comparison))]
