@@ -1,7 +1,5 @@
 """From what the user asked for to the sessions to compare with."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def choose_baseline(
-    asked: Asked, session: Session, prepared: Prepared, precisions: Collection[Precision]
+    asked: Asked, session: Session, prepared: "Prepared", precisions: Collection[Precision]
 ) -> tuple[Selection, tuple[Skipped, ...]]:
     """The sessions to compare with, and the files that are no session.
 

@@ -1,7 +1,5 @@
 """Saving sessions in place of pytest-benchmark: where to, and what is never saved."""
 
-from __future__ import annotations
-
 import functools
 import os
 import tempfile
@@ -76,7 +74,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(
-    terminalreporter: TerminalReporter, config: pytest.Config
+    terminalreporter: "TerminalReporter", config: pytest.Config
 ) -> Iterator[None]:
     """Says above everything else that dates are wrong, and below it what could not be written."""
     moved = _ahead() - config.stash[_AHEAD]

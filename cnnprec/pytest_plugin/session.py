@@ -1,7 +1,5 @@
 """What one pytest session measures, what was asked of it, and what it found."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,14 +46,14 @@ class Session:
     order_seed: int
     numerics: str = "off"
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
-    prepared: Prepared | None = None
+    prepared: "Prepared | None" = None
 
     def load(self, config: TrainingConfig) -> Dataset:
         """As many images as the config asks for, from where the options say."""
         samples = {"train_samples": config.train_samples, "test_samples": config.test_samples}
         return load_dataset(self.dataset_choice, data_dir=self.data_dir, **samples)
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> "Prepared":
         """Sets up the device and loads the images, once; ValueError if they cannot be had."""
         if self.prepared is None:
             # Imported here because TensorFlow takes seconds to load.
@@ -86,7 +84,7 @@ class Asked:
     reach: Reach | None = None
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
-    history: History | None = None
+    history: "History | None" = None
     failed: list[str] = dataclasses.field(default_factory=list)
     saved: Path | None = None
     report: Path | None = None

@@ -14,10 +14,8 @@ from cnnprec.records.write_whole import create, written_beside
 from cnnprec.text import printable
 
 _WIDTH = 100  # columns of a saved file, where its values allow it
-
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
 _NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"]')
-
 _LONGEST_NAME = 200  # bytes; with the number and the suffix a file name may have 255
 
 

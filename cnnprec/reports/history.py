@@ -1,7 +1,5 @@
 """A finished history as text and as a figure. Nothing is decided here."""
 
-from __future__ import annotations
-
 import math
 from typing import TYPE_CHECKING
 
@@ -60,7 +58,7 @@ def _sentence(found: History, name: str) -> str:
     )
 
 
-def plot(found: History) -> Figure:
+def plot(found: History) -> "Figure":
     """A panel for each precision: sessions, levels and changes; ImportError without Matplotlib."""
     from matplotlib.figure import Figure
 

@@ -3,8 +3,6 @@
 Nothing is decided here. The page needs the extra ``cnnprec[report]``.
 """
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import functools
@@ -36,7 +34,7 @@ class Report:
 
     records: Sequence[Record]
     comparison: Comparison | None = None
-    history: History | None = None
+    history: "History | None" = None
     saved_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
 
 

@@ -55,19 +55,12 @@ def compare(
     )
     process = process_case([s for s in baseline if s], [current]) if known else None
     judgements = _judge(cases, together, process, limit_table(limits), LEVEL)
-    judgements += [
-        Judgement(
-            metric,
-            name,
-            Verdict.NO_BASELINE,
-            f"{name} is in no comparable baseline session; save {ENOUGH} sessions that measure it "
-            "with --benchmark-save",
-        )
-        for name, record in current.items()
-        if name not in known
-        for metric, about in due_judgements([name], record.environment.device_kind)
-        if about == name
-    ]
+    for name in [name for name in current if name not in known]:
+        remedy = f"save {ENOUGH} sessions that measure it with --benchmark-save"
+        reason = f"{name} is in no comparable baseline session; {remedy}"
+        for metric, about in due_judgements([name], current[name].environment.device_kind):
+            if about == name:
+                judgements.append(Judgement(metric, name, Verdict.NO_BASELINE, reason))
     judgements.append(_completeness(due, set(current)))
     states = cases[0].states() if cases else None
     return Comparison(

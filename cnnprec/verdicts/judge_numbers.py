@@ -62,10 +62,8 @@ def _first_steps(record: Record, found: Numerics) -> list[str]:
     for row in found.tensors:
         for kind, value, most in zip(row._fields[1:], row[1:], tensors[row.tensor], strict=True):
             if not abs(value) <= most:
-                wrong.append(
-                    f"{row.tensor}: {kind} {abs(value):.2g} from float64's, at most {most:.2g} "
-                    "is harmless"
-                )
+                off = f"{abs(value):.2g} from float64's, at most {most:.2g} is harmless"
+                wrong.append(f"{row.tensor}: {kind} {off}")
     most = max(most_of("miscounted"), 1)
     if abs(found.miscounted) > most:
         wrong.append(
@@ -148,8 +146,6 @@ def moved(case: Case) -> list[str]:
         ]
         if over and None not in over:  # the nearest of them decides
             step, apart = min((o for o in over if o is not None), key=lambda o: o[1])
-            wrong[
-                f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, harmless is "
-                f"{most[step]:.2g} at most"
-            ] = None
+            harmless = f"harmless is {most[step]:.2g} at most"
+            wrong[f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, {harmless}"] = None
     return list(wrong)
