@@ -19,7 +19,7 @@ import msgspec
 from cnnprec.files import read_regular
 from cnnprec.machine.memory import without_collection
 from cnnprec.records.record import SCHEMA_VERSION, Record
-from cnnprec.records.session_files import matching_files, session_name, session_number
+from cnnprec.records.session_files import matching_files, numbered
 from cnnprec.text import printable
 
 _TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
@@ -115,10 +115,11 @@ def _read(path: Path, known: dict[Any, Any]) -> SavedSession:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
     plain = content.isascii() and b"\x7f" not in content and not _ESCAPED.search(content)
     records = _records(file.benchmarks, known, plain_text=plain)
+    number, name = numbered(path)
     return SavedSession(
         path=path,
-        name=session_name(path),
-        number=session_number(path),
+        name=name,
+        number=number,
         saved_at=_utc(file.datetime),
         commit=_commit(records.values(), file.commit_info),
         records=MappingProxyType(records),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnprec.records.session_files import session_files, session_number
+from cnnprec.records.session_files import numbered, session_files
 from cnnprec.records.write_whole import create, written_beside
 from cnnprec.text import printable
 
@@ -83,7 +83,7 @@ def _publish(hidden: Path, folder: Path, name: str) -> Path:
 
 
 def _numbers(folder: Path) -> set[int]:
-    return {session_number(path) or 0 for path in session_files(folder)}
+    return {numbered(path)[0] or 0 for path in session_files(folder)}
 
 
 def _slim(output: Mapping[str, Any]) -> dict[str, Any]:
