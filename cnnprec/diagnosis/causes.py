@@ -36,7 +36,6 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
     evidence: list[str] = []
     root: Cause | None = None
     first: Sighting | None = None
-    frozen = False
     for report in reports:
         skipped.append(report.skipped)
         if report.harmless:
@@ -53,11 +52,9 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
                     f"Adam's second moment underflowed in {report.second_moment_zero:.0%} of the "
                     f"weights at step {report.step}"
                 )
-            evidence.append(
-                f"the largest update was {report.largest_update:.0f} times Adam's bound"
-            )
+            times = f"{report.largest_update:.0f} times Adam's bound"
+            evidence.append(f"the largest update was {times}")
         if root is None and report.frozen:
-            frozen = True
             root = Cause.HYPERPARAMETER if report.freezing else Cause.UPDATES_VANISH
             evidence.append(
                 f"{report.should_move:.0%} of the weights have a gradient at step {report.step}, "
@@ -71,7 +68,7 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
         if first is not None:
             root = root or (Cause.INVALID if first.nan else Cause.OVERFLOW)
             evidence.append(f"first bad tensor: {first}")
-        if first is not None or frozen:
+        if first is not None or root in (Cause.HYPERPARAMETER, Cause.UPDATES_VANISH):
             break
     if root is None and skipped and all(skipped):
         root = Cause.ALWAYS_SKIPPED

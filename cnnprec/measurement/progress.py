@@ -19,7 +19,8 @@ class ProgressLine:
     """
 
     def __init__(self, show: Show | None, config: TrainingConfig) -> None:
-        self._show = show
+        self.shown = show is not None
+        self._show: Show = show or (lambda _: None)
         self._config = config
         self._place = ""
         self._steps_in_all = 0
@@ -27,11 +28,6 @@ class ProgressLine:
         self._seconds = [0.0, 0.0]
         self._start = 0.0
         self._last_shown = 0.0
-
-    @property
-    def shown(self) -> bool:
-        """Whether anybody sees it."""
-        return self._show is not None
 
     def start_run(self, precision: Precision, run: int, *, runs: int, precisions: int) -> None:
         """Begins a run, counted from 0, of so many runs of each of so many precisions."""
@@ -56,16 +52,14 @@ class ProgressLine:
 
     def say(self, stage: str) -> None:
         """Shows a stage that has no figures of its own."""
-        if self._show is not None:
-            self._show(stage)
+        self._show(stage)
 
     def wipe(self) -> None:
         """Leaves an empty line behind."""
-        if self._show is not None:
-            self._show(None)
+        self._show(None)
 
     def _tell(self, progress: str) -> None:
         now = time.perf_counter()
-        if self._show is not None and now - self._last_shown >= _PROGRESS_SECONDS:
+        if now - self._last_shown >= _PROGRESS_SECONDS:
             self._last_shown = now
             self._show(progress)

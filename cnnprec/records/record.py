@@ -87,43 +87,26 @@ class TrainingRun:
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """One timed training; None is what was not measured or what the system does not tell.
+    """One timed training; None is what was not measured or what the system does not tell."""
 
-    Attributes:
-        run: What the training computed.
-        seconds: Wall time of the training alone.
-        cpu_seconds: CPU time of all threads of the process over the same span.
-        peak_memory_bytes: Resident in the process on a CPU, allocated on the device on a GPU.
-        state: What the GPU went through, by NVML.
-    """
-
-    run: TrainingRun
-    seconds: _Seconds | None
-    cpu_seconds: _Seconds | None
-    peak_memory_bytes: _Positive | None
-    state: GpuState | None = None
+    run: TrainingRun  # what the training computed
+    seconds: _Seconds | None  # wall time of the training alone
+    cpu_seconds: _Seconds | None  # CPU time of all threads of the process over the same span
+    peak_memory_bytes: _Positive | None  # of the process on a CPU, allocated on the device on a GPU
+    state: GpuState | None = None  # what the GPU went through, by NVML
 
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
-    """The timed turns of one precision: as many short stretches of training.
+    """The timed turns of one precision: as many short stretches of training."""
 
-    Attributes:
-        steps: Training steps in each turn.
-        seconds: Wall time of each turn, in the order in which they ran.
-        calibrators: Name and geometric mean of the seconds of each calibrator that ran between the
-            precisions; the same for all precisions of a session.
-        warm_up: Turns before the first one that counts.
-        steady: Whether the turns had stopped becoming faster by then.
-        state: What the GPU went through, by NVML.
-    """
-
-    steps: _Positive
-    seconds: tuple[_Seconds, ...]
+    steps: _Positive  # of training in each turn
+    seconds: tuple[_Seconds, ...]  # wall time of each turn, in the order in which they ran
+    # Name and geometric mean of the seconds of each; the same for all precisions of a session.
     calibrators: tuple[tuple[str, _Seconds], ...]
-    warm_up: _Count
-    steady: bool
-    state: GpuState | None = None
+    warm_up: _Count  # turns before the first one that counts
+    steady: bool  # whether the turns had stopped becoming faster by then
+    state: GpuState | None = None  # what the GPU went through, by NVML
 
     def __post_init__(self) -> None:
         if not self.seconds:

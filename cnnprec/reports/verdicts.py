@@ -3,7 +3,7 @@
 from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
 from cnnprec.text import fitted, markdown_table, markdown_text, wrapped
-from cnnprec.verdicts.decision import attribution, decide
+from cnnprec.verdicts.decision import Decision, attribution, decide
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 
 
@@ -13,13 +13,17 @@ def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
     heading, details = what_changed(comparison)
     above = [heading, *(f"  {line}" for line in details), "", *(told := remarks_on(comparison))]
     above += [""] if told else []
-    decided = f"verdict: {found.verdict}, {found.action}"
-    below = ["", decided, f"reason:  {found.reason}", f"next:    {found.next}"]
     return [
         *(part for line in above for part in wrapped(line, width)),
         *fitted(verdict_table(comparison), width, ("sessions", "detectable", "ratio")),
-        *(part for line in below for part in wrapped(line, width)),
+        *(part for line in ("", *decided(found)) for part in wrapped(line, width)),
     ]
+
+
+def decided(found: Decision) -> list[str]:
+    """The last lines of a comparison: what it comes to, why, and what to do next."""
+    verdict = f"verdict: {found.verdict}, {found.action}"
+    return [verdict, f"reason:  {found.reason}", f"next:    {found.next}"]
 
 
 def verdicts_markdown(comparison: Comparison) -> list[str]:

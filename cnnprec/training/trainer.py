@@ -141,15 +141,12 @@ class Trainer:
         )
         if not moved and self._has_gradient():
             return Outcome.FROZEN
-        if self.config.steps >= LEARNED_BY and accuracy <= self._guessing():
-            return Outcome.NOT_LEARNING
-        return Outcome.TRAINED
-
-    def _guessing(self) -> float:
-        """The accuracy that guessing exceeds once in a million times."""
         labels = self._test[1].numpy()
         share = float(np.bincount(labels).max()) / len(labels)  # of the most frequent class
-        return share + 4.75 * float(np.sqrt(share * (1 - share) / len(labels)))
+        # Guessing exceeds it once in a million times.
+        guessing = share + 4.75 * float(np.sqrt(share * (1 - share) / len(labels)))
+        learns = self.config.steps < LEARNED_BY or accuracy > guessing
+        return Outcome.TRAINED if learns else Outcome.NOT_LEARNING
 
     def _has_gradient(self) -> bool:
         images, labels = next(iter(self.batches))

@@ -28,11 +28,9 @@ def select(
 ) -> Selection:
     """Chooses the baseline of a session among the saved ones.
 
-    Unfit is a session in which a test failed or that was itself worse than its baseline: it would
-    make the regression the new normal. So is a copy. The comparable ones are grouped by their
-    stack, the project's own code apart. The newest group with `ENOUGH` sessions is taken; if there
-    is none, the newest. With ``vary``, groups that differ in what is varied come first
-    (docs/comparing.md has the reasons).
+    The comparable ones are grouped by their stack, the project's own code apart. The newest group
+    with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that differ
+    in what is varied come first (docs/comparing.md has the reasons).
     The records of the current session may have no rounds yet.
     """
     kept, copies = without_copies(sessions)

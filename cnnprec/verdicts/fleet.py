@@ -55,9 +55,8 @@ def decide_fleet(found: Mapping[str, Comparison]) -> Decision:
     verdict = worst(one.verdict for one in found.values())
     named = ", ".join(host for host, one in found.items() if one.verdict is verdict)
     if verdict is Verdict.PASS:
-        return Decision(
-            verdict, "KEEP ALL", f"none of {len(found)} hosts stands out", "nothing more"
-        )
+        alike = f"none of {len(found)} hosts stands out"
+        return Decision(verdict, "KEEP ALL", alike, "nothing more")
     if verdict is Verdict.FAIL:
         return Decision(verdict, "TAKE OUT", named, "look at these hosts and measure them again")
     return Decision(verdict, "MEASURE MORE", named, "more hosts or sessions, measured alike")

@@ -18,9 +18,8 @@ _NOT_WHOLE = (
 
 @dataclasses.dataclass(frozen=True)
 class JudgedSession:
-    """A saved session, what it was compared with, and the verdicts."""
+    """What a saved session was compared with, and the verdicts."""
 
-    session: SavedSession
     selection: Selection
     comparison: Comparison
 
@@ -40,7 +39,7 @@ def judge_saved(
     selection = select(baseline, session.records, vary)
     if selection.sessions:
         comparison = compare_selected(selection, session.records, limits, failed=session.failed)
-        return JudgedSession(session, selection, comparison)
+        return JudgedSession(selection, comparison)
     verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
     reason = (
         f"none of the {count_of(len(baseline), 'saved session')} can be compared with; save "
@@ -48,7 +47,7 @@ def judge_saved(
     )
     nothing = Judgement(Metric.COMPLETENESS, "", verdict, reason)
     comparison = Comparison((nothing,), (), count_of(0, "saved session"))
-    return JudgedSession(session, selection, comparison)
+    return JudgedSession(selection, comparison)
 
 
 def compare_selected(

@@ -46,11 +46,8 @@ def limit_table(limits: Limits | LimitTable | None) -> LimitTable:
 def parse_limits(plain: object, default: Limits) -> LimitTable:
     """Reads a table such as ``{"speed": {"margin": "15%"}, "speed.half": {"tolerance": 0.05}}``.
 
-    A key is a metric that can grow, or that, a dot and the name or alias of a precision. What a row
-    leaves out is that of its metric; what the row of a metric leaves out is the default.
-
-    Raises:
-        ValueError: A key or a value is not as said, or two rows are about the same.
+    What a row of a precision leaves out is that of its metric; what the row of a metric leaves out
+    is the default. ValueError for any other key or value, or two rows about the same.
     """
     if not isinstance(plain, Mapping):
         raise ValueError(f'{plain!r} is no table; write rows such as speed = {{margin = "15%"}}')
