@@ -42,7 +42,7 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     take_steps: Any = None
 
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
-        """Has ``fit`` and single turns share one traced function, whatever their number of steps."""
+        """Has ``fit`` and single turns share one traced function, of any number of steps."""
         known: Any = self.train_function
         if known is not None and not force:
             return known
