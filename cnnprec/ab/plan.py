@@ -158,13 +158,12 @@ def make_plan(
     except ValueError as error:
         raise AbError(f"--tolerance, --margin: {error}") from error
     for option in options:
-        name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
-        for reason, names in _REFUSED_OPTIONS.items():
-            if name in names.split():
-                raise AbError(
-                    f"{option} after --: {reason}, so {name} cannot be given to pytest here. "
-                    "Leave it out."
-                )
+        if refused := _refused_option(option):
+            name, reason = refused
+            raise AbError(
+                f"{option} after --: {reason}, so {name} cannot be given to pytest here. Leave it "
+                "out."
+            )
     sides = {
         "A": Side(_find_python("--a-python", a_python), _find_checkout("--a-checkout", a_checkout)),
         "B": Side(_find_python("--b-python", b_python), _find_checkout("--b-checkout", b_checkout)),
@@ -197,3 +196,9 @@ def _find_checkout(option: str, given: str) -> str:
                 "top folder."
             )
     return str(folder.resolve())
+
+
+def _refused_option(option: str) -> tuple[str, str] | None:
+    name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
+    refused = [(name, why) for why, names in _REFUSED_OPTIONS.items() if name in names.split()]
+    return refused[0] if refused else None
