@@ -93,11 +93,9 @@ class _Work:
                 self.children.check()
                 took = self._measure(job)
                 left = self._estimate(due[place + 1 :])
-                self.note(
-                    f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), "
-                    f"{job.side}: {duration(took)}"
-                    + (f"; about {duration(left)} to the look" if left else "")
-                )
+                then = f"; about {duration(left)} to the look" if left else ""
+                where = f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), {job.side}"
+                self.note(f"{where}: {duration(took)}{then}")
             sessions = [
                 (self.done[Job(p, "A")], self.done[Job(p, "B")]) for p in range(1, pairs + 1)
             ]
@@ -112,16 +110,13 @@ class _Work:
                 judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
                 for judgement in comparison.judgements
             )
-            state = "decided"
-            if going_on:
-                more = number < len(looks)
-                then = f"going on to {looks[number]} pairs" if more else "and no look is left"
-                state = f"not decided, {then}"
+            more = number < len(looks)
+            then = f"going on to {looks[number]} pairs" if more else "and no look is left"
+            state = f"not decided, {then}" if going_on else "decided"
             heading = f"look {number} of {len(looks)}, {pairs} pairs: {state}"
             for line in ("", heading, *verdicts(comparison, self.width)):
                 say(line)
-            result = as_json(self.plan, number, sessions, comparison)
-            write_json(self.folder / "ab.json", result)
+            write_json(self.folder / "ab.json", as_json(self.plan, number, sessions, comparison))
             page = as_markdown(self.plan, number, sessions, comparison, self.folder)
             write_whole(self.folder / "ab.md", "\n".join(page))
             if not going_on:

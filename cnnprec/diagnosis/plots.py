@@ -59,10 +59,7 @@ def borders(form: FloatFormat) -> tuple[float, ...]:
 
 
 def binades(snapshots: Iterable[Snapshot]) -> Figure:
-    """Draws how large the numbers of one training step a precision are, and what its dtypes lose.
-
-    A row for each precision, in the order given, and a column for each row of `COLUMNS`.
-    """
+    """Draws the numbers of one training step: a row a precision, a column each of `COLUMNS`."""
     rows: dict[str, dict[Kind, Snapshot]] = {}
     for snapshot in snapshots:
         rows.setdefault(snapshot.precision.name, {})[snapshot.kind] = snapshot

@@ -1,7 +1,4 @@
-"""What NVIDIA's driver says of the GPUs, without TensorFlow.
-
-A machine without driver or GPU is a normal case here: the answer is then empty.
-"""
+"""What NVIDIA's driver says of the GPUs, without TensorFlow; nothing where there are none."""
 
 import dataclasses
 import os

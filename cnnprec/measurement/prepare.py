@@ -35,10 +35,7 @@ def prepare(
     data_dir: Path | None = None,
     device: str = "auto",
 ) -> Prepared:
-    """Sets the device up and loads the images; must come before TensorFlow's first operation.
-
-    The arguments and the errors are those of `cnnprec.measure`.
-    """
+    """Sets up the device, before TensorFlow's first operation, and loads images; see `measure`."""
     selected = select_device(device)
     tf32 = [precision for precision in precisions if precision.tensor_float_32]
     if tf32 and not supports_tf32():

@@ -13,10 +13,7 @@ Show = Callable[[str | None], None]  # shows how far a session is, or wipes the 
 
 
 class ProgressLine:
-    """Turns a trainer's progress into lines for the terminal, not too many of them.
-
-    The loss is the mean of the epoch so far; the time left that of the runs of all precisions.
-    """
+    """Turns a trainer's progress into lines for the terminal, not too many of them."""
 
     def __init__(self, show: Show | None, config: TrainingConfig) -> None:
         self.shown = show is not None

@@ -18,10 +18,7 @@ from cnnprec.precision.formats import round_to
 
 @dataclasses.dataclass(frozen=True)
 class AdamUpdate:
-    """One step of Keras' Adam from given slots.
-
-    Every dtype holds the hyper-parameters exactly, so that only rounding is measured.
-    """
+    """One step of Keras' Adam from given slots, with settings that every dtype holds exactly."""
 
     shape: tuple[int, ...] = (64, 16)
     output: str = "weight"  # or ``"momentum"`` or ``"velocity"``, after the step

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 def choose_baseline(
     asked: Asked, session: Session, prepared: "Prepared", precisions: Collection[Precision]
 ) -> tuple[Selection, tuple[Skipped, ...]]:
-    """The sessions to compare with, and the files that are no session.
-
-    ValueError where there are none, or too few where a verdict is required.
-    """
+    """The sessions to compare with, and files that are none; ValueError for none or too few."""
     folder = asked.folder
     if folder is None:
         raise ValueError("--benchmark-compare: there is no folder with baselines")

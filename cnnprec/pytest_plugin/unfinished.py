@@ -1,7 +1,4 @@
-"""What was measured, on the disk while the session goes on, should the process be killed.
-
-Only where the session is to be saved. The file is no session, and goes when the session ends.
-"""
+"""What was measured, on the disk during a session that is to be saved, should it be killed."""
 
 import contextlib
 import faulthandler

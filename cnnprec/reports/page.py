@@ -1,7 +1,4 @@
-"""The report of one session: a page for a browser, and Markdown for the summary of a CI job.
-
-Nothing is decided here. The page needs the extra ``cnnprec[report]``.
-"""
+"""The report of one session: a page, which needs ``cnnprec[report]``, and Markdown for CI jobs."""
 
 import base64
 import dataclasses

@@ -1,7 +1,4 @@
-"""The TensorFlow tutorial CNN for Fashion-MNIST, in any precision.
-
-Dtypes are set layer by layer; the global dtype policy is never touched.
-"""
+"""TensorFlow's tutorial CNN for Fashion-MNIST in any precision; no global dtype policy is set."""
 
 from typing import Any
 
@@ -19,14 +16,11 @@ IMAGE_SHAPE = (SIDE, SIDE, 1)
 
 @keras.saving.register_keras_serializable("cnnprec")
 class PixelsToUnit(keras.layers.Layer):  # type: ignore[misc]
-    """Turns pixels 0..255, uint8 of any shape, into numbers 0..1 of the compute dtype.
-
-    The quotient is rounded once; multiplying by a rounded 1/255 would round twice.
-    """
+    """Turns pixels 0..255, uint8 of any shape, into numbers 0..1 of the compute dtype."""
 
     def call(self, pixels: Any) -> Any:
-        """Returns ``pixels / 255`` in the compute dtype."""
-        return keras.ops.cast(pixels, self.compute_dtype) / 255
+        """Returns ``pixels / 255`` in the compute dtype, rounded once."""
+        return keras.ops.cast(pixels, self.compute_dtype) / 255  # times 1/255 would round twice
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration; Keras writes it by itself only for a dtype given by name."""
@@ -172,10 +166,7 @@ def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer
 
 
 def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:
-    """Draws the starting weights of a run: Glorot uniform kernels, zero biases.
-
-    Drawn in float32 and rounded: one seed starts every precision from the same point.
-    """
+    """Draws Glorot uniform kernels and zero biases in float32, and rounds: one start for all."""
     weights = []
     for index, variable in enumerate(model.trainable_variables):
         if variable.name == "bias":

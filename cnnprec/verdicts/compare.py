@@ -1,7 +1,4 @@
-"""What records say against a baseline or against each other: all verdicts of one comparison.
-
-A session is reduced to one figure before anything is compared (docs/comparing.md).
-"""
+"""What records say against a baseline or against each other: all verdicts of one comparison."""
 
 import math
 import statistics

@@ -1,7 +1,6 @@
 """A fleet: saved sessions of many hosts, each host judged by what most of them have.
 
-There is no baseline. Only hosts of the same work, hardware and software are compared with each
-other (docs/driver-validation.md).
+Only hosts of the same work, hardware and software are compared (docs/driver-validation.md).
 """
 
 import dataclasses

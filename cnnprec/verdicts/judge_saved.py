@@ -33,8 +33,7 @@ def judge_saved(
 ) -> JudgedSession:
     """Judges a saved session by those of the others that it can be compared with.
 
-    There is always a comparison: where nothing can be compared with, its verdict says so. For
-    ``vary`` and ``limits`` see `cnnprec.verdicts.compare_sessions.compare_sessions`.
+    Where there is none, the verdict says so. For ``vary`` and ``limits`` see `compare_sessions`.
     """
     selection = select(baseline, session.records, vary)
     if selection.sessions:

@@ -1,7 +1,4 @@
-"""A time given the state of the machine: Bayesian linear regression.
-
-The slopes have a prior; docs/comparing.md derives the prediction and has the source.
-"""
+"""A time given the state of the machine: Bayesian linear regression (docs/comparing.md)."""
 
 import dataclasses
 from collections.abc import Sequence
