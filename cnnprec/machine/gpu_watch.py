@@ -35,8 +35,7 @@ _CLOCK_REASONS = (
     "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
 )
 _TEMPERATURE = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")  # CUDA 14 drops the first
-# Keeps a driver that never says "no more events" from holding up the session.
-_MOST_EVENTS = 100
+_MOST_EVENTS = 100  # a driver that never says "no more events" must not hold up the session
 _TELLS_NOTHING = GpuState((), None, (), None, None, None)
 
 
@@ -91,7 +90,8 @@ class GpuWatch:
         nvml, handle = self._nvml, start.handle
         try:
             # First of all, since the GPU has begun to idle.
-            slowdowns = _slowdowns(nvml, handle)
+            reasons = _ask_any(nvml, _CLOCK_REASONS, handle) or 0
+            slowdowns = [name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit)]
             milliwatts = ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
             policies = _policies(start.policies, _policy_times(nvml, handle))
             state = GpuState(
@@ -132,11 +132,6 @@ def _policies(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, in
         if end > begin and slowed - slowed_before > _THROTTLED_SHARE * (end - begin):
             found.append(name)
     return found
-
-
-def _slowdowns(nvml: Any, handle: Any) -> list[str]:
-    reasons = _ask_any(nvml, _CLOCK_REASONS, handle) or 0
-    return [name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit)]
 
 
 def _ecc_errors(nvml: Any, handle: Any) -> Any:

@@ -6,8 +6,7 @@ import numpy as np
 
 from cnnprec.precision.formats import FloatFormat, get_format
 
-# Covers the rounding of the bounds themselves, which are computed in float64 (docs/bounds.md).
-SAFETY = 1.0 + 2.0**-30
+SAFETY = 1.0 + 2.0**-30  # covers the rounding of the bounds themselves (docs/bounds.md)
 
 
 def gamma(terms: int, unit_roundoff: float) -> float:

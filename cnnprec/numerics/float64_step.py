@@ -57,9 +57,8 @@ def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[An
         if layer:
             padded = np.pad(upstream, ((0, 0), (2, 2), (2, 2), (0, 0)))
             turned = kernels[layer][::-1, ::-1].swapaxes(2, 3)
-            upstream = _unpool(
-                _convolve(padded, turned), places[layer - 1], outputs[layer - 1].shape
-            )
+            pooled = _convolve(padded, turned)
+            upstream = _unpool(pooled, places[layer - 1], outputs[layer - 1].shape)
     return Float64Step(probabilities, loss, tuple(gradients))
 
 

@@ -56,10 +56,8 @@ def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> Prob
 
     `tensor_float_32` is what the result is held to; TensorFlow's own setting is left alone.
     """
-    device = default_device()
-    arithmetic = arithmetic_for(
-        probe.dtype, tensor_cores=device == "GPU", tensor_float_32=tensor_float_32
-    )
+    on_gpu = default_device() == "GPU"
+    arithmetic = arithmetic_for(probe.dtype, tensor_cores=on_gpu, tensor_float_32=tensor_float_32)
     rng = np.random.default_rng([seed, zlib.crc32(probe.id.encode())])
     inputs = probe.operation.draw(rng, probe.dtype)
     computed, again = _compute_twice(probe, inputs)
@@ -71,7 +69,7 @@ def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> Prob
         sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
         repeats=computed.tobytes() == again.tobytes(),
         **dataclasses.asdict(found),
-        known_defect=_known_defects().get(probe.id) if device == "CPU" else None,
+        known_defect=None if on_gpu else _known_defects().get(probe.id),
     )
 
 

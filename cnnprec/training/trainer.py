@@ -24,8 +24,7 @@ OnProgress = Callable[[int, int, float], None]
 epoch so far."""
 
 _FIRST_LOSSES = 16
-# Wide enough to be efficient; the activations of the first layer take 17 MB in float64.
-_TEST_BATCH = 100
+_TEST_BATCH = 100  # wide enough; the activations of the first layer take 17 MB in float64
 
 
 class Trainer:

@@ -4,8 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import special
 
 from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip

@@ -13,8 +13,8 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from ruptures import KernelCPD  # type: ignore[import-untyped, unused-ignore]
-from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
+from ruptures import KernelCPD
+from scipy import ndimage
 
 from cnnprec.records.read_sessions import SavedSession, age
 from cnnprec.records.record import Record

@@ -58,12 +58,9 @@ def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
     for run in runs:
         same = [r for r in before.get(run.seed, []) if r.weights_sha256 == run.weights_sha256]
         if same and run.test_accuracy not in {r.test_accuracy for r in same}:
-            return say(
-                Verdict.FAIL,
-                f"seed {run.seed}: bitwise the same weights, but accuracy "
-                f"{same[0].test_accuracy:.2%} -> {run.test_accuracy:.2%}: the evaluation computes "
-                "something else",
-            )
+            change = f"accuracy {same[0].test_accuracy:.2%} -> {run.test_accuracy:.2%}"
+            text = f"seed {run.seed}: bitwise the same weights, but {change}"
+            return say(Verdict.FAIL, f"{text}: the evaluation computes something else")
     if all(run.weights_sha256 in {r.weights_sha256 for r in old} for old, run in pairs):
         return say(Verdict.PASS, "the same weights and accuracy as before")
     if lost := _lost_everywhere(case, level / 2):
@@ -97,7 +94,7 @@ def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
 def _lost_everywhere(case: Case, level: float) -> str | None:
     """What is lost where every run is worse than the worst before, by Fisher's exact test."""
     # Half a second, and seldom needed.
-    from scipy.stats import hypergeom  # type: ignore[import-untyped, unused-ignore]
+    from scipy.stats import hypergeom
 
     runs = [entry.run for record in case.new for entry in record.rounds]
     trained = [
@@ -146,18 +143,17 @@ def judge_numerics(case: Case) -> Judgement:
         remedy = "save a new baseline with --benchmark-save=NAME"
         if not new.environment.op_determinism:
             remedy = f"set TF_DETERMINISTIC_OPS=1 in the environment and {remedy}"
-        text = f"the baseline itself does not repeat bitwise ({names}), so it cannot show whether "
-        return say(Verdict.INCONCLUSIVE, f"{text}the bits changed; {remedy}")
+        text = f"the baseline itself does not repeat bitwise ({names})"
+        unknown = "so it cannot show whether the bits changed"
+        return say(Verdict.INCONCLUSIVE, f"{text}, {unknown}; {remedy}")
     steady, other = ([s for s in seeds if s not in shaky] for seeds in (known, changed))
     aside = f"; not judged, because the baseline does not repeat it: {names}" if shaky else ""
     if not other and (probes := _other_probes(new, same_stack)):
         return say(Verdict.FAIL, f"other bits of {probes} though nothing in the stack changed")
     if other and (same_stack or any(len(hashes_now[seed]) > 1 for seed in other)):
-        return say(
-            Verdict.FAIL,
-            f"other weights than before (seed {', '.join(map(str, other))}) though "
-            f"nothing in the stack changed: results no longer repeat{aside}",
-        )
+        seeds = ", ".join(map(str, other))
+        text = f"other weights than before (seed {seeds}) though nothing in the stack changed"
+        return say(Verdict.FAIL, f"{text}: results no longer repeat{aside}")
     reason = f"weights bitwise as before ({len(steady)} seeds)"
     if other:
         most = f"the first losses differ by at most {_largest_loss_difference(case, other):.1e}"

@@ -9,11 +9,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import special
 
-# Sessions that agree to the last digit have no variance, and zero has no logarithm.
-_TINY = 1e-18
+_TINY = 1e-18  # of sessions that agree to the last digit, because zero has no logarithm
 
 
 def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, ...], float]:

@@ -8,8 +8,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import special
 
 LEVEL = 0.05  # family-wise error of one comparison
 
