@@ -23,7 +23,8 @@ class Enclosure:
 
     def __post_init__(self) -> None:
         if self.exact.shape != self.bound.shape:
-            raise ValueError(f"exact has shape {self.exact.shape}, bound {self.bound.shape}.")
+            shapes = f"shape {self.exact.shape} but bound has {self.bound.shape}"
+            raise ValueError(f"exact has {shapes}.")
 
     def reshape(self, shape: tuple[int, ...]) -> "Enclosure":
         """The same numbers in another shape."""
