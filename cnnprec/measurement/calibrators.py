@@ -20,12 +20,6 @@ class Calibrator:
     prepare: Callable[[], Work]
 
 
-def _copy() -> Work:
-    source = np.ones(6_000_000)  # 48 MB: larger than the caches
-    target = np.empty_like(source)
-    return lambda: np.copyto(target, source)
-
-
 def _products(rows: int, count: int) -> Work:
     # The CNN's second convolution as a matrix product; 121 rows are one image.
     left, right = np.ones((rows, 288), np.float32), np.ones((288, 64), np.float32)
@@ -34,8 +28,7 @@ def _products(rows: int, count: int) -> Work:
 
 
 CALIBRATORS = (
-    Calibrator("copy", _copy),  # bound by the memory's bandwidth
-    Calibrator("product", lambda: _products(64 * 121, 2)),  # by arithmetic on all cores
+    Calibrator("product", lambda: _products(64 * 121, 2)),  # bound by arithmetic on all cores
     Calibrator("products", lambda: _products(10 * 121, 20)),  # by how soon all cores are at work
 )
-"""Every calibrator; a new one is a row."""
+"""Every calibrator; a new one is a row (docs/comparing.md: why there is none of the memory)."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cnnprec.machine.gpu_state import GPU_CYCLE, GpuState
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.regression import State
-from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
+from cnnprec.verdicts.statistics import fastest_third, geometric_mean, standard_error
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
 
 Records = Mapping[str, Record]
@@ -52,7 +52,7 @@ MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metri
 def figure(record: Record, field: str) -> float | None:
     """The session's one figure: the geometric mean over turns or rounds; None if one lacks it.
 
-    Of turns it is that of the faster half, which other work disturbed the least; the mean time is
+    Of turns it is that of the fastest third, which other work disturbed the least; the mean time is
     their arithmetic mean, and there is none of whole runs. The median and the minimum of rounds
     that have two speeds jump from one to the other, which raises false alarms (docs/comparing.md).
     What a disturbed round does shows in the `standard_error`.
@@ -69,7 +69,7 @@ def _values(record: Record, field: str) -> list[float] | None:
         values = [getattr(entry, field) for entry in record.rounds]
     elif record.config.turns:
         values = list(record.turns.step_seconds) if record.turns else []
-        values = faster_half(values) if field == TIME.field else values
+        values = fastest_third(values) if field == TIME.field else values
     elif field == MEAN_TIME.field:
         values = []
     else:
@@ -134,8 +134,8 @@ class Case:
     def error(self, size: GrowthLimit) -> float:
         """How well the new session's turns or rounds tell its figure."""
         values = _values(self.new[0], size.field)
-        halved = size.field == TIME.field and self.new[0].config.turns > 0
-        return standard_error(values, 0.5 if halved else 1.0) if values else 0.0
+        fewer = size.field == TIME.field and self.new[0].config.turns > 0
+        return standard_error(values, 1 / 3 if fewer else 1.0) if values else 0.0
 
 
 def machine_state(record: Record) -> State | None:

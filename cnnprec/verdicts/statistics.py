@@ -2,7 +2,7 @@
 
 The unit is one session, a fresh process. Rounds of one process share its memory layout and its
 neighbours on the machine, so they repeat each other; sessions are what varies. The figure of a
-session is the logarithm of the `geometric_mean` of its rounds, or of the `faster_half` of its
+session is the logarithm of the `geometric_mean` of its rounds, or of the `fastest_third` of its
 turns: times are compared by their ratio, and the spread of machines is a share of the time. Times
 may be in any one unit.
 """
@@ -29,9 +29,9 @@ def geometric_mean(values: Sequence[float]) -> float:
     return min(max(ordered[0], or_infinite(math.exp, mean)), ordered[-1])
 
 
-def faster_half(values: Sequence[float]) -> list[float]:
-    """The smaller half of one or more times, rounded up: what other work disturbed the least."""
-    return sorted(values)[: (len(values) + 1) // 2]
+def fastest_third(values: Sequence[float]) -> list[float]:
+    """The smallest third of one or more times, rounded up: what other work disturbed the least."""
+    return sorted(values)[: (len(values) + 2) // 3]
 
 
 def standard_error(values: Sequence[float], share: float = 1.0) -> float:
