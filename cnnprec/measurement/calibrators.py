@@ -16,12 +16,6 @@ class Calibrator:
     prepare: Callable[[], Work]
 
 
-def _copy() -> Work:
-    source = np.ones(6_000_000)  # 48 MB: larger than the caches
-    target = np.empty_like(source)
-    return lambda: np.copyto(target, source)
-
-
 def _products(rows: int, count: int) -> Work:
     # The CNN's second convolution as a matrix product; 121 rows are one image.
     left, right = np.ones((rows, 288), np.float32), np.ones((288, 64), np.float32)
@@ -29,8 +23,8 @@ def _products(rows: int, count: int) -> Work:
     return lambda: [np.matmul(left, right, out=target) for _ in range(count)]
 
 
+# Why there is none of the memory: docs/comparing.md.
 CALIBRATORS = (
-    Calibrator("copy", _copy),  # bound by the memory's bandwidth
-    Calibrator("product", lambda: _products(64 * 121, 2)),  # by arithmetic on all cores
+    Calibrator("product", lambda: _products(64 * 121, 2)),  # bound by arithmetic on all cores
     Calibrator("products", lambda: _products(10 * 121, 20)),  # by how soon all cores are at work
 )

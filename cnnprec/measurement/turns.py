@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cnnprec.measurement.calibrators import CALIBRATORS
-from cnnprec.verdicts.statistics import faster_half, geometric_mean
+from cnnprec.verdicts.statistics import fastest_third, geometric_mean
 
 TURN_SECONDS = 0.1  # aim for the length of a precision's part of a turn
 # Warm-up ends when the last turns are no longer faster than those before them by more than this.
@@ -82,7 +82,7 @@ class Timing:
     def calibrators(self) -> tuple[tuple[str, float], ...]:
         """Name and usual seconds of each calibrator, and of what was noted."""
         return tuple(
-            (name, geometric_mean(faster_half(times)))
+            (name, geometric_mean(fastest_third(times)))
             for name, times in self.calibrator_seconds.items()
             if times
         )

@@ -9,7 +9,7 @@ from cnnprec.text import count_of, fitted, wrapped
 from cnnprec.verdicts.disturbance import disturbance
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
 from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
-from cnnprec.verdicts.statistics import faster_half
+from cnnprec.verdicts.statistics import fastest_third
 
 NONE = "-"
 
@@ -46,7 +46,7 @@ def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
 def step_seconds(record: Record) -> float | None:
     """Wall time of a step in seconds: that of turns is what is compared; None without times."""
     if record.turns is not None:
-        return statistics.geometric_mean(faster_half(record.turns.step_seconds))
+        return statistics.geometric_mean(fastest_third(record.turns.step_seconds))
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     return statistics.fmean(times) / record.config.steps if times else None
 
@@ -150,7 +150,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     )
     if turns := records[0].turns:
         unsteady = "" if turns.steady else ", still becoming faster when they began"
-        note += f" ms/step is from the faster half of {len(turns.seconds)} timed turns{unsteady}."
+        note += f" ms/step is from the fastest third of {len(turns.seconds)} timed turns{unsteady}."
     if records[0].environment.device_kind == "cpu":
         note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
     short = [

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cnnprec.machine.gpu_state import GPU_CYCLE, GpuState
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.regression import State
-from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
+from cnnprec.verdicts.statistics import fastest_third, geometric_mean, standard_error
 from cnnprec.verdicts.verdict import Limits, Metric
 
 Records = Mapping[str, Record]  # what one session measured, by the name of the precision
@@ -47,7 +47,7 @@ MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metri
 def figure(record: Record, field: str) -> float | None:
     """The session's one figure (docs/comparing.md); None if a turn or round lacks it.
 
-    It is the geometric mean over rounds, or over the faster half of the turns; the mean time is the
+    The geometric mean over rounds, or over the fastest third of the turns; the mean time is the
     arithmetic mean of all turns, and there is none of whole runs.
     """
     values = _values(record, field)
@@ -62,7 +62,7 @@ def _values(record: Record, field: str) -> list[float] | None:
         values = [getattr(entry, field) for entry in record.rounds]
     elif record.config.turns:
         values = list(record.turns.step_seconds) if record.turns else []
-        values = faster_half(values) if field == TIME.field else values
+        values = fastest_third(values) if field == TIME.field else values
     elif field == MEAN_TIME.field:
         values = []
     else:
@@ -120,8 +120,8 @@ class Case:
     def error(self, size: GrowthLimit) -> float:
         """How well the new session's turns or rounds tell its figure."""
         values = _values(self.new[0], size.field)
-        halved = size.field == TIME.field and self.new[0].config.turns > 0
-        return standard_error(values, 0.5 if halved else 1.0) if values else 0.0
+        fewer = size.field == TIME.field and self.new[0].config.turns > 0
+        return standard_error(values, 1 / 3 if fewer else 1.0) if values else 0.0
 
 
 def machine_state(record: Record) -> State | None:

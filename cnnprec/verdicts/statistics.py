@@ -1,7 +1,7 @@
 """The statistics of times that everything else rests on.
 
 The unit is one session, a fresh process (docs/comparing.md). Its figure is the logarithm of the
-`geometric_mean` of its rounds, or of the `faster_half` of its turns, in any one unit of time.
+`geometric_mean` of its rounds, or of the `fastest_third` of its turns, in any one unit of time.
 """
 
 import functools
@@ -24,9 +24,9 @@ def geometric_mean(values: Sequence[float]) -> float:
     return min(max(ordered[0], or_infinite(math.exp, mean)), ordered[-1])
 
 
-def faster_half(values: Sequence[float]) -> list[float]:
-    """The smaller half of one or more times, rounded up: what other work disturbed the least."""
-    return sorted(values)[: (len(values) + 1) // 2]
+def fastest_third(values: Sequence[float]) -> list[float]:
+    """The smallest third of one or more times, rounded up: what other work disturbed the least."""
+    return sorted(values)[: (len(values) + 2) // 3]
 
 
 def standard_error(values: Sequence[float], share: float = 1.0) -> float:
