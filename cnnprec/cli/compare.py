@@ -162,7 +162,7 @@ def _files(places: Iterable[Path]) -> list[Path]:
 
 
 def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """The sessions of these files and folders, and the files of folders that are none."""
+    """The sessions of files and folders, and the files of folders that are none; or ValueError."""
     sessions, skipped = read_files(_files(places))
     wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
     if wrong:

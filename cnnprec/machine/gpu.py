@@ -23,7 +23,8 @@ class Gpu:
 def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
     """Returns the GPUs that CUDA programs of this process may use, in the order of the PCI bus.
 
-    ``CUDA_VISIBLE_DEVICES`` is obeyed where it holds indices or UUIDs.
+    CUDA has that order only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. ``CUDA_VISIBLE_DEVICES`` is
+    obeyed where it holds indices or UUIDs.
     """
     nvml = nvml or pynvml
     try:

@@ -28,7 +28,8 @@ def select(
 ) -> Selection:
     """Chooses the baseline of a session among the saved ones.
 
-    The comparable ones are grouped by their stack, the project's own code apart. The newest group
+    Unfit is one that would make a regression the new normal, is a copy, or is not whole. The
+    comparable ones are grouped by their stack, the project's own code apart. The newest group
     with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that differ
     in what is varied come first (docs/comparing.md has the reasons).
     The records of the current session may have no rounds yet.
