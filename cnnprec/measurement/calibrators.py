@@ -1,8 +1,4 @@
-"""Work that tells how fast the machine is, whatever TensorFlow, the driver and this project do.
-
-Each calibrator does a fixed amount of work with NumPy alone, about 10 ms on two cores of 2020. It
-runs between the precisions of a turn, so that it meets the same minute of the machine.
-"""
+"""Fixed work with NumPy alone, about 10 ms on two cores of 2020, that tells the machine's speed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -27,8 +23,8 @@ def _products(rows: int, count: int) -> Work:
     return lambda: [np.matmul(left, right, out=target) for _ in range(count)]
 
 
+# Why there is none of the memory: docs/comparing.md.
 CALIBRATORS = (
     Calibrator("product", lambda: _products(64 * 121, 2)),  # bound by arithmetic on all cores
     Calibrator("products", lambda: _products(10 * 121, 20)),  # by how soon all cores are at work
 )
-"""Every calibrator; a new one is a row (docs/comparing.md: why there is none of the memory)."""

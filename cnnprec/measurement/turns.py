@@ -1,8 +1,7 @@
 """Timed turns: every precision trains for a tenth of a second, in a new order each time.
 
-A machine's speed wanders over seconds and minutes. Short turns let every precision, and the
-calibrators between them, meet the same seconds, so that what is left after the calibrators is the
-precision's own (docs/comparing.md).
+Short turns let every precision, and the calibrators between them, meet the same seconds of a
+machine whose speed wanders (docs/comparing.md).
 """
 
 import math
@@ -92,9 +91,8 @@ class Timing:
         times = [self.seconds(name) for name in self.clock]
         if not times or min(map(len, times)) < 2 * _WINDOW:
             return False
-        return _mean_log(times, -2 * _WINDOW, -_WINDOW) - _mean_log(times, -_WINDOW, None) < (
-            _STILL_FASTER
-        )
+        before, last = _mean_log(times, -2 * _WINDOW, -_WINDOW), _mean_log(times, -_WINDOW, None)
+        return before - last < _STILL_FASTER
 
 
 def _mean_log(times: Sequence[Sequence[float]], start: int, end: int | None) -> float:
