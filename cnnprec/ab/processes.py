@@ -62,9 +62,12 @@ def _try(
 
 
 def environment_in(checkout: str) -> dict[str, str]:
-    """The environment of a child: the checkout's package comes before any that is installed."""
+    """The environment of a child: the checkout's package comes before any that is installed.
+
+    In a job of GitHub's the child is told of none: its pages would fill the summary.
+    """
     paths = [checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "GITHUB_ACTIONS": ""}
 
 
 def indented(lines: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_json, write_whole
+from cnnprec.reports.github import tell_github
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import count_of, duration
 from cnnprec.verdicts.comparability import Difference, differences, refused
@@ -122,6 +123,7 @@ class _Work:
             if not going_on:
                 break
         assert comparison is not None  # noqa: S101 - a plan has a look
+        tell_github(comparison, page, say)
         say(f"kept in {self.folder / 'ab.md'} and {self.folder / 'ab.json'}")
         return EXIT_OF[comparison.verdict]
 

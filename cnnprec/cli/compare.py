@@ -10,6 +10,7 @@ from cnnprec.cli.console import Commands, Parser, add_limits, drop_output, note,
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
+from cnnprec.reports.github import tell_github
 from cnnprec.reports.verdict_json import holds_verdict, make_way, write_verdict
 from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.text import markdown_text, printable, reported
@@ -103,12 +104,14 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         note(f"cnnprec compare: {printable(f'{skip.path}: {skip.reason}')}")
         codes.add(Exit.PASS if skip.copy else Exit.USAGE)
     lines: list[str] = []
+    compared: list[Comparison] = []
     for session in new:
         judged = judge_saved(old, session, vary=arguments.vary, limits=limits)
         lines += [""] if lines else []
         baseline = describe_baseline(judged.selection, old_skipped, limits)
         found = judged.comparison
         lines += _lines(session.path, found, baseline, markdown=arguments.markdown)
+        compared.append(found)
         codes.add(exit_code(found.verdict, arguments.require_verdict))
         if target is not None:
             paths = [other.path for other in judged.selection.sessions]
@@ -120,6 +123,8 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     try:
         for line in lines:
             say(line)
+        for found in () if arguments.markdown else compared:
+            tell_github(found, verdicts_markdown(found), say)
     except BrokenPipeError:  # what was not read was judged all the same
         drop_output()
     return next(code for code in (Exit.FAIL, Exit.USAGE, Exit.PASS) if code in codes)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +9,10 @@ import pytest
 from cnnprec.machine.cpu import usable_cores
 from cnnprec.pytest_plugin.session import ASKED, SESSION, Asked, Session
 from cnnprec.records.read_sessions import read_sessions
+from cnnprec.reports.github import tell_github
 from cnnprec.reports.page import Report, markdown
 from cnnprec.reports.results import results
-from cnnprec.reports.verdicts import annotation, verdicts
+from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import coloured
 
 if TYPE_CHECKING:
@@ -74,11 +74,6 @@ def _show(terminalreporter: "TerminalReporter", exitstatus: int, config: pytest.
         terminalreporter.write_line(f"Interrupted: nothing was saved{left}.")
     if asked.selection is not None and asked.comparison is None and exitstatus:
         terminalreporter.write_line("No verdict: the session ended before it.")
-    if os.environ.get("GITHUB_ACTIONS") != "true" or not session.records:
-        return
-    if asked.comparison is not None:
-        terminalreporter.write_line(annotation(asked.comparison))
-    page = markdown(Report(tuple(session.records.values()), asked.comparison))
-    if target := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(target).open("a", encoding="utf-8") as file:
-            file.write("\n".join(page))
+    if session.records:
+        page = markdown(Report(tuple(session.records.values()), asked.comparison))
+        tell_github(asked.comparison, page, terminalreporter.write_line)

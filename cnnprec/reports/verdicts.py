@@ -42,15 +42,6 @@ def verdicts_markdown(comparison: Comparison) -> list[str]:
     ]
 
 
-def annotation(comparison: Comparison) -> str:
-    """The decision as a workflow command of GitHub Actions."""
-    found = decide(comparison)
-    levels = {Verdict.PASS: "notice", Verdict.FAIL: "error", Verdict.INVALID: "error"}
-    message = found.reason.replace("%", "%25").replace("\n", "%0A")
-    title = f"cnnprec {found.verdict}, {found.action}"
-    return f"::{levels.get(found.verdict, 'warning')} title={title}::{message}"
-
-
 def measured(comparison: Comparison) -> list[Judgement]:
     """The judgements that the table shows: sizes always, the others where they did not pass."""
     return [j for j in _ranked(comparison) if j.metric in GROWTHS or j.verdict is not Verdict.PASS]

@@ -84,6 +84,16 @@ def test_a_side_b_that_is_30_percent_slower_fails(bench, capsys):
     )
 
 
+def test_github_gets_one_annotation_and_one_page(bench, capsys, monkeypatch, tmp_path):
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert bench.run() == 0
+    assert capsys.readouterr().out.count("::notice title=cnnprec PASS, ROLL OUT::") == 1
+    assert summary.read_text().count("# cnnprec ab: B against A") == 1
+    assert "RESULTS" not in summary.read_text()
+
+
 def test_a_side_b_that_is_faster_passes(bench):
     bench.tell(B={"slower": 0.7})
     assert bench.run() == 0

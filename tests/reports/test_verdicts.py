@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from cnnprec.reports.verdicts import annotation, verdicts, verdicts_markdown
+from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.verdicts.comparability import Difference, Part
 from cnnprec.verdicts.estimate import Estimate
 from cnnprec.verdicts.verdict import PRECISION_METRICS, Comparison, Judgement, Metric, Verdict
@@ -61,16 +61,6 @@ def test_table_fits_the_terminal(width, missing):
     heading = next(line for line in lines if line.startswith("precision"))
     assert [name for name in ("ratio", "sessions") if name not in heading] == missing
     assert (heading in whole) is not bool(missing)
-
-
-def test_decision_is_an_annotation_for_github():
-    assert annotation(COMPARISON) == f"::error title=cnnprec FAIL, ROLL BACK::{REASON}"
-    growth = Judgement(Metric.SPEED, "half", Verdict.INCONCLUSIVE, "10% cannot\nbe excluded")
-    assert annotation(Comparison((growth,), (), "it")) == (
-        "::warning title=cnnprec INCONCLUSIVE, MEASURE MORE::half speed: 10%25 cannot%0Abe excluded"
-    )
-    fine = Judgement(Metric.SPEED, "half", Verdict.PASS, "fine")
-    assert annotation(Comparison((fine,), (), "it")).startswith("::notice title=cnnprec PASS, ROLL")
 
 
 def test_markdown_says_the_same():
