@@ -22,6 +22,8 @@ NOT_COMPARED = {
     "data.source": "a folder; the digest says whether the images are the same",
     "environment.commit": "shown beside the code's digest; a commit that touches only documents "
     "changes nothing that is measured",
+    "environment.host": "a name for people; another machine of the same kind is as good",
+    "environment.gpu_uuid": "likewise",
 }
 """The fields that the comparison leaves out on purpose, each with the reason."""
 
