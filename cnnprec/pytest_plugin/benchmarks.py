@@ -20,6 +20,7 @@ from cnnprec.pytest_plugin.session import (
     EACH,
     NUMERICS,
     SESSION,
+    SOAK,
     VERDICT,
     Session,
     is_benchmark,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
     from cnnprec.measurement.progress import Progress, Show, TurnProgress
     from cnnprec.measurement.session import MeasuredSession, Series
+    from cnnprec.measurement.watchdog import Watchdog
 
 _REPLAY = pytest.StashKey["Replay"]()
 
@@ -59,7 +61,7 @@ class Replay:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a test of each precision one item for each precision chosen."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, NUMERICS, VERDICT, EACH}:
+    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, NUMERICS, SOAK, VERDICT, EACH}:
         metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
 
 
@@ -145,7 +147,6 @@ def measured_session(
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
-    from cnnprec.measurement.watchdog import Watchdog
 
     config = request.config
     selected = {
@@ -159,7 +160,7 @@ def measured_session(
         gpu=gpu_index(suite.device_choice),
         on_record=keep(config),
         show=show_progress,
-        watchdog=None if config.option.usepdb else Watchdog(functools.partial(end_hung, config)),
+        watchdog=_watchdog(config),
         numerics=suite.numerics,
     )
 
@@ -198,6 +199,37 @@ def measure(
         return series.record
 
     return run
+
+
+@pytest.fixture
+def soak(
+    request: pytest.FixtureRequest, suite: Session, prepared: Prepared, show_progress: Show | None
+) -> Callable[[Precision], None]:
+    """Fails a test where a precision does not repeat its bits for its share of ``--soak``."""
+    from cnnprec.measurement.soak import Soak
+
+    def run(precision: Precision) -> None:
+        config = request.config
+        sharing = [item for item in request.session.items if item.get_closest_marker(SOAK)]
+        suite.soaks.append(found := Soak(precision))
+        found.run(
+            suite.config,
+            prepared,
+            config.option.soak / len(sharing),
+            gpu=gpu_index(suite.device_choice),
+            show=show_progress,
+            watchdog=_watchdog(config),
+        )
+        if found.wrong:
+            pytest.fail(found.wrong, pytrace=False)
+
+    return run
+
+
+def _watchdog(config: pytest.Config) -> Watchdog | None:
+    from cnnprec.measurement.watchdog import Watchdog
+
+    return None if config.option.usepdb else Watchdog(functools.partial(end_hung, config))
 
 
 def _raise(benchmark: BenchmarkFixture, series: Series) -> None:

@@ -9,6 +9,7 @@ from cnnprec.pytest_plugin.session import (
     ASKED,
     NUMERICS,
     SESSION,
+    SOAK,
     VERDICT,
     is_benchmark,
     is_verdict,
@@ -37,11 +38,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the verdicts last, or leaves them out where nothing is compared."""
     numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
+    soaking = [item for item in items if item.get_closest_marker(SOAK)]
     judging = [item for item in items if is_verdict(item)]
-    later = {*numbers, *judging}
+    if config.option.soak and not soaking and any(map(is_benchmark, items)):
+        raise pytest.UsageError("--soak: its tests are not selected; run the folder benchmarks/")
+    later = {*numbers, *soaking, *judging}
     items[:] = [item for item in items if item not in later]
     for asked, those in (
         (config.stash[SESSION].numerics != "off", numbers),
+        (config.option.soak is not None, soaking),
         (config.stash[ASKED].comparing, judging),
     ):
         if asked:
