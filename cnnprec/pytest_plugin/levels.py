@@ -7,9 +7,9 @@ from cnnprec.precision.precisions import parse_precisions
 from cnnprec.text import parse_time
 
 ROWS: Mapping[str, Mapping[str, str]] = {
-    "1": {"precision": "single,mixed_half,mixed_bfloat16", "runs": "1", "turns": "20"},
-    "2": {"numerics": "full", "runs": "10"},
-    "3": {"numerics": "full", "runs": "10", "soak": "8h"},
+    "1": {"precision": "double,single,mixed_half,mixed_bfloat16", "runs": "1", "turns": "20"},
+    "2": {"numerics": "full"},
+    "3": {"numerics": "full", "soak": "8h"},
 }
 """What each level sets, by the names of the options."""
 

@@ -23,9 +23,9 @@ def test_without_a_level_options_are_as_usual(project):
 @pytest.mark.parametrize(
     ("level", "precisions", "runs", "turns", "numerics", "soak"),
     [
-        ("1", 3, 1, 20, "quick", None),
-        ("2", 8, 10, 60, "full", None),
-        ("3", 8, 10, 60, "full", 8 * 3600),
+        ("1", 4, 1, 20, "quick", None),
+        ("2", 8, 3, 60, "full", None),
+        ("3", 8, 3, 60, "full", 8 * 3600),
     ],
 )
 def test_level_sets_what_its_row_says(project, level, precisions, runs, turns, numerics, soak):
