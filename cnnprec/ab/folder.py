@@ -108,11 +108,8 @@ def kept_sessions(plan: Plan, folder: Path) -> dict[Job, SavedSession]:
 def check_place(job: Job, session: SavedSession) -> None:
     """Refuses a session under another's name: the seed of its order tells its pair."""
     if session.order_seed not in (None, job.pair):
-        raise AbError(
-            f"{session.path}: its order seed is {session.order_seed}, so it is a session of "
-            f"another pair. {_AGAIN}",
-            Exit.INVALID,
-        )
+        seed = f"its order seed is {session.order_seed}, so it is a session of another pair"
+        raise AbError(f"{session.path}: {seed}. {_AGAIN}", Exit.INVALID)
 
 
 def session_path(folder: Path, job: Job, ending: str = ".json") -> Path:

@@ -1,7 +1,4 @@
-"""What ``cnnprec ab`` compares and how: sides, looks and the order of the processes.
-
-A plan is resolved and checked before anything starts, and nothing of it changes afterwards.
-"""
+"""What ``cnnprec ab`` compares and how: sides, looks and the order of the processes."""
 
 import dataclasses
 import enum
@@ -155,10 +152,7 @@ def make_plan(
     options: Sequence[str] = (),
     same: bool = False,
 ) -> Plan:
-    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing.
-
-    A and B may be the same only if that is meant.
-    """
+    """Resolves and checks ab's options, with an AbError if one is not accepted; starts nothing."""
     try:
         Limits(tolerance, margin)
     except ValueError as error:
@@ -205,9 +199,6 @@ def _find_checkout(option: str, given: str) -> str:
 
 
 def _refused_option(option: str) -> tuple[str, str] | None:
-    """The option in `_REFUSED_OPTIONS` that this word gives, if any, and the reason."""
     name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
-    for reason, names in _REFUSED_OPTIONS.items():
-        if name in names.split():
-            return name, reason
-    return None
+    refused = [(name, why) for why, names in _REFUSED_OPTIONS.items() if name in names.split()]
+    return refused[0] if refused else None

@@ -51,9 +51,8 @@ def _try(
         try:
             status = children.run(command, side.checkout, output, _PROBE_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise AbError(
-                f"{shlex.join(command)} did not end within {duration(_PROBE_SECONDS)}"
-            ) from error
+            limit = duration(_PROBE_SECONDS)
+            raise AbError(f"{shlex.join(command)} did not end within {limit}") from error
         output.seek(0)
         lines = output.read().decode(errors="replace").splitlines()
     found = [match[1] for line in lines if (match := re.fullmatch(wanted, line))]
@@ -146,9 +145,7 @@ class Children:
     ) -> int:
         """Runs a process in a checkout to its end; returns its status, negative for a signal.
 
-        Raises:
-            InterruptError: A signal arrived; the child is gone.
-            subprocess.TimeoutExpired: It ran longer than `seconds`; it is gone.
+        It is gone where a signal arrived (InterruptError) or it took too long (TimeoutExpired).
         """
         self.check()
         others = _own_children()
@@ -197,7 +194,6 @@ def _stop_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def _own_children() -> set[int]:
-    """The processes whose parent this one is."""
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):

@@ -15,8 +15,7 @@ from cnnprec.text import markdown_table, markdown_text, printable
 from cnnprec.verdicts.case import MEMORY, TIME, figure
 from cnnprec.verdicts.verdict import Comparison
 
-Pairs = Sequence[tuple[SavedSession, SavedSession]]
-"""Sessions of A and B, in the order of the pairs."""
+Pairs = Sequence[tuple[SavedSession, SavedSession]]  # of A and B, in the order of the pairs
 
 
 def as_json(plan: Plan, look: int, pairs: Pairs, comparison: Comparison) -> dict[str, Any]:

@@ -10,7 +10,6 @@ which share the error of 5 % evenly (Bonferroni). Everything lies in one folder:
 """
 
 import dataclasses
-import json
 import shlex
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ from cnnprec.ab.result import as_json, as_markdown
 from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
 from cnnprec.records.record import Record
-from cnnprec.records.write_whole import write_whole
+from cnnprec.records.write_whole import write_json, write_whole
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import count_of, duration
 from cnnprec.verdicts.comparability import Difference, differences, refused
@@ -46,10 +45,7 @@ def run(
     """Measures what is missing in the folder, judges at every look, and keeps the result.
 
     `say` takes the lines of the result, `note` those on how far the work is. A session is ended
-    after `session_seconds`; tables fit `width` columns. Returns the exit code of the verdict.
-
-    Raises:
-        AbError: The comparison cannot start or go on; the message has the remedy.
+    after `session_seconds`. AbError where the comparison cannot start or go on.
     """
     folder = folder.absolute()
     with locked(folder) as lock, Children(lock) as children:
@@ -97,11 +93,9 @@ class _Work:
                 self.children.check()
                 took = self._measure(job)
                 left = self._estimate(due[place + 1 :])
-                self.note(
-                    f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), "
-                    f"{job.side}: {duration(took)}"
-                    + (f"; about {duration(left)} to the look" if left else "")
-                )
+                then = f"; about {duration(left)} to the look" if left else ""
+                where = f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), {job.side}"
+                self.note(f"{where}: {duration(took)}{then}")
             sessions = [
                 (self.done[Job(p, "A")], self.done[Job(p, "B")]) for p in range(1, pairs + 1)
             ]
@@ -116,17 +110,13 @@ class _Work:
                 judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
                 for judgement in comparison.judgements
             )
-            state = "decided"
-            if going_on:
-                more = number < len(looks)
-                then = f"going on to {looks[number]} pairs" if more else "and no look is left"
-                state = f"not decided, {then}"
+            more = number < len(looks)
+            then = f"going on to {looks[number]} pairs" if more else "and no look is left"
+            state = f"not decided, {then}" if going_on else "decided"
             heading = f"look {number} of {len(looks)}, {pairs} pairs: {state}"
             for line in ("", heading, *verdicts(comparison, self.width)):
                 say(line)
-            result = as_json(self.plan, number, sessions, comparison)
-            text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-            write_whole(self.folder / "ab.json", text)
+            write_json(self.folder / "ab.json", as_json(self.plan, number, sessions, comparison))
             page = as_markdown(self.plan, number, sessions, comparison, self.folder)
             write_whole(self.folder / "ab.md", "\n".join(page))
             if not going_on:
@@ -212,17 +202,13 @@ class _Work:
         self.done[job] = session
 
     def _estimate(self, jobs: Iterable[Job]) -> float:
-        """Seconds that these processes will take, by those measured since the start."""
         every = [seconds for side in self.seconds.values() for seconds in side]
         means = {name: statistics.fmean(own or every) for name, own in self.seconds.items()}
         return sum(means[job.side] for job in jobs)
 
 
 def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedSession) -> None:
-    """Refuses a session that was measured under other conditions than an earlier one.
-
-    Between the sides the stack may differ; that is what ab is for. Within a side nothing may.
-    """
+    """Refuses a session measured under other conditions; the stack may differ between sides."""
     if set(session.records) != set(new.records):
         raise AbError(
             f"INCOMPARABLE: session {job} measured {', '.join(sorted(session.records))}, session "
@@ -234,11 +220,9 @@ def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedS
         every = differences(record, new.records[name])
         found.update(dict.fromkeys(every if same_side else refused(every)))
     if found:
-        what = (
-            f"side {job.side} changed during the measurement. Start again with another --out"
-            if same_side
-            else "A and B are not the same machine and workload. Only the stack may differ"
-        )
+        what = "A and B are not the same machine and workload. Only the stack may differ"
+        if same_side:
+            what = f"side {job.side} changed during the measurement. Start again with another --out"
         raise AbError(
             f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:\n"
             + "\n".join(f"  {difference}" for difference in found)
@@ -246,5 +230,5 @@ def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedS
 
 
 def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records in the order of the tables; a file has them in the order of the session."""
+    """The records in the order of the tables."""
     return {name: records[name] for name in sorted(records, key=rank)}

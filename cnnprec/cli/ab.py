@@ -54,19 +54,13 @@ def add_ab(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     looks = ",".join(map(str, DEFAULT_LOOKS))
-    program, limit = sys.executable, reported(_seconds)
+    program, limit, when = sys.executable, reported(_seconds), "pairs after which to look"
     for name, parse, default, metavar, what in (
         ("a-python", str, program, "PROGRAM", "interpreter of A (default: the one that runs this)"),
         ("a-checkout", str, ".", "DIR", "checkout that A runs (default: this folder)"),
         ("b-python", str, program, "PROGRAM", "interpreter of B (default: the one that runs this)"),
         ("b-checkout", str, ".", "DIR", "checkout that B runs (default: this folder)"),
-        (
-            "looks",
-            reported(parse_looks),
-            DEFAULT_LOOKS,
-            "PAIRS,...",
-            f"pairs after which to look (default: {looks})",
-        ),
+        ("looks", reported(parse_looks), DEFAULT_LOOKS, "PAIRS,...", f"{when} (default: {looks})"),
         ("out", Path, Path("ab-results"), "DIR", "where all is kept (default: ab-results)"),
         ("session-timeout", limit, None, "SECONDS", "stop at a longer session (default: wait)"),
     ):
@@ -88,18 +82,10 @@ def _seconds(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    sides = ("a_python", "a_checkout", "b_python", "b_checkout")
+    names = (*sides, "looks", "tolerance", "margin", "options")
     try:
-        plan = make_plan(
-            a_python=arguments.a_python,
-            a_checkout=arguments.a_checkout,
-            b_python=arguments.b_python,
-            b_checkout=arguments.b_checkout,
-            looks=arguments.looks,
-            tolerance=arguments.tolerance,
-            margin=arguments.margin,
-            options=arguments.options,
-            same=arguments.aa,
-        )
+        plan = make_plan(**{n: getattr(arguments, n) for n in names}, same=arguments.aa)
         for name, side in plan.sides.items():
             note(f"{name}: {side.python} in {side.checkout}")
         return run(plan, arguments.out, say, note, arguments.session_timeout, terminal_width())

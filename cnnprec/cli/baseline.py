@@ -68,7 +68,6 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _save(asked: argparse.Namespace, folder: Path) -> int:
-    """Saves sessions until one of the ends comes; returns its exit code."""
     found = _reach(asked, folder)
     if found.missing == 0:
         # Whether what is saved is of the work and the software of now, pytest knows.

@@ -42,12 +42,8 @@ def _run(arguments: argparse.Namespace) -> int:
     size, out, steps = profile.batch_size, arguments.out, arguments.steps
     try:
         _check(arguments)
-        dataset = load_dataset(
-            arguments.dataset,
-            data_dir=arguments.data_dir,
-            train_samples=steps * size,
-            test_samples=1,
-        )
+        sizes = {"train_samples": steps * size, "test_samples": 1}
+        dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, **sizes)
     except (ValueError, ImportError) as error:
         note(f"cnnprec binades: {error}")
         return Exit.USAGE

@@ -14,10 +14,10 @@ from cnnprec.reports.verdict_json import holds_verdict, make_way, write_verdict
 from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.text import markdown_text, printable, reported
 from cnnprec.verdicts.comparability import parse_vary
-from cnnprec.verdicts.judge_saved import JudgedSession, judge_saved
+from cnnprec.verdicts.judge_saved import judge_saved
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
-from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
+from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Comparison, Limits, Verdict
 
 _DESCRIPTION = """\
 Is NEW slower or otherwise worse than OLD? Gives the verdicts that pytest --benchmark-compare
@@ -107,12 +107,13 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         judged = judge_saved(old, session, vary=arguments.vary, limits=limits)
         lines += [""] if lines else []
         baseline = describe_baseline(judged.selection, old_skipped, limits)
-        lines += _lines(judged, baseline, markdown=arguments.markdown)
-        codes.add(exit_code(judged.comparison.verdict, arguments.require_verdict))
+        found = judged.comparison
+        lines += _lines(session.path, found, baseline, markdown=arguments.markdown)
+        codes.add(exit_code(found.verdict, arguments.require_verdict))
         if target is not None:
             paths = [other.path for other in judged.selection.sessions]
             try:
-                write_verdict(target, judged.comparison, paths, session.path)
+                write_verdict(target, found, paths, session.path)
             except OSError as error:
                 note(f"cnnprec compare: --verdict-json {target}: {error.strerror or error}")
                 codes.add(Exit.USAGE)
@@ -161,10 +162,7 @@ def _files(places: Iterable[Path]) -> list[Path]:
 
 
 def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple[Skipped, ...]]:
-    """The sessions of these files and folders, and the files of the folders that are none.
-
-    ValueError where there is no session, or where a file that was given by name is none.
-    """
+    """The sessions of files and folders, and the files of folders that are none; or ValueError."""
     sessions, skipped = read_files(_files(places))
     wrong = [skip for skip in skipped if not skip.copy and (skip.path in places or not sessions)]
     if wrong:
@@ -183,8 +181,7 @@ def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> No
             )
 
 
-def _lines(judged: JudgedSession, baseline: Iterable[str], *, markdown: bool) -> list[str]:
-    path, found = judged.session.path, judged.comparison
+def _lines(path: Path, found: Comparison, baseline: Iterable[str], *, markdown: bool) -> list[str]:
     if not markdown:
         return [f"session: {printable(str(path))}", *baseline, *verdicts(found, terminal_width())]
     points = [f"* {markdown_text(line)}" for line in baseline]

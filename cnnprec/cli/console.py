@@ -10,8 +10,7 @@ from cnnprec.ab.plan import Exit
 from cnnprec.text import coloured, reported
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, parse_share
 
-Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""Where a subcommand adds its own parser."""
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # where a subcommand adds its own parser
 
 
 class Parser(argparse.ArgumentParser):

@@ -43,7 +43,9 @@ def _run(arguments: argparse.Namespace) -> int:
         sessions, skipped = read_places(arguments.folder)
         hosts: dict[str, list[SavedSession]] = {}
         for session in sessions:
-            hosts.setdefault(_host(session, arguments.folder), []).append(session)
+            place = session.path.parent
+            alone = place in arguments.folder or session.path in arguments.folder
+            hosts.setdefault(session.name if alone else place.name, []).append(session)
         found = judge_fleet(dict(sorted(hosts.items())), limits)
         decision = decide_fleet(found)
         if target is not None:
@@ -58,8 +60,3 @@ def _run(arguments: argparse.Namespace) -> int:
     return exit_code(decision.verdict, arguments.require_verdict) or (
         Exit.USAGE if skipped else Exit.PASS
     )
-
-
-def _host(session: SavedSession, folders: list[Path]) -> str:
-    place = session.path.parent
-    return session.name if place in folders or session.path in folders else place.name

@@ -41,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    adders = (add_ab, add_baseline, add_compare, add_fleet, add_history, add_report, add_binades)
-    for add in adders:
+    for add in (add_ab, add_baseline, add_compare, add_fleet, add_history, add_report, add_binades):
         add(commands)
     given = argparse.Namespace(options=options, separated=separated)
     arguments = parser.parse_args(words, given)

@@ -9,22 +9,17 @@ from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.trainer import Trainer
 
-# An eager step takes about a tenth of a second.
-_LATEST_REPLAYED = 100
+_LATEST_REPLAYED = 100  # an eager step takes about a tenth of a second
 
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """Why a training went wrong: the root of it, None if nothing is wrong.
+    """Why a training went wrong."""
 
-    `first` is the first bad tensor that did harm, `handled` are those in steps that a loss scaler
-    skipped, and `evidence` the figures that prove the cause, as sentences without a full stop.
-    """
-
-    cause: Cause | None
-    first: Sighting | None
-    handled: tuple[Sighting, ...]
-    evidence: tuple[str, ...]
+    cause: Cause | None  # the root of it; None if nothing is wrong
+    first: Sighting | None  # the first bad tensor that did harm
+    handled: tuple[Sighting, ...]  # bad tensors in steps that a loss scaler skipped
+    evidence: tuple[str, ...]  # the figures that prove the cause, without a full stop
 
     def __str__(self) -> str:
         return "; ".join(self.evidence) if self.evidence else "nothing is wrong"
@@ -33,16 +28,14 @@ class Diagnosis:
 def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
     """Reads the reports that `replay` yields, up to the first harm.
 
-    The root is looked for in the optimizer before it is looked for in the tensors: a step
-    that moved a weight too far is the cause of the overflow that follows it. Only a state
-    that was bad before its step comes first, because then the optimizer had no chance.
+    A step that moved a weight too far is the cause of the overflow that follows it, unless the
+    state was bad before.
     """
     skipped: list[bool] = []
     handled: list[Sighting] = []
     evidence: list[str] = []
     root: Cause | None = None
     first: Sighting | None = None
-    frozen = False
     for report in reports:
         skipped.append(report.skipped)
         if report.harmless:
@@ -59,11 +52,9 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
                     f"Adam's second moment underflowed in {report.second_moment_zero:.0%} of the "
                     f"weights at step {report.step}"
                 )
-            evidence.append(
-                f"the largest update was {report.largest_update:.0f} times Adam's bound"
-            )
+            times = f"{report.largest_update:.0f} times Adam's bound"
+            evidence.append(f"the largest update was {times}")
         if root is None and report.frozen:
-            frozen = True
             root = Cause.HYPERPARAMETER if report.freezing else Cause.UPDATES_VANISH
             evidence.append(
                 f"{report.should_move:.0%} of the weights have a gradient at step {report.step}, "
@@ -77,7 +68,7 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
         if first is not None:
             root = root or (Cause.INVALID if first.nan else Cause.OVERFLOW)
             evidence.append(f"first bad tensor: {first}")
-        if first is not None or frozen:
+        if first is not None or root in (Cause.HYPERPARAMETER, Cause.UPDATES_VANISH):
             break
     if root is None and skipped and all(skipped):
         root = Cause.ALWAYS_SKIPPED

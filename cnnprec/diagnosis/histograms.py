@@ -18,12 +18,9 @@ from cnnprec.text import Word, aligned
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Counts of elements: the finite nonzero ones by binary exponent, and the others.
+    """Counts of elements: the finite nonzero ones by binary exponent, and the others."""
 
-    The dtype that they were stored in decides what is subnormal.
-    """
-
-    dtype: str
+    dtype: str  # that they were stored in, which decides what is subnormal
     binades: Mapping[int, int]
     zero: int
     infinite: int
@@ -96,20 +93,14 @@ class Kind(Word):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All numbers of one kind in one training step, and the dtype that they are stored in.
-
-    Attributes:
-        values: float64 ``[n]``. All kinds but activations have one number per weight, in order.
-        loss_scale: What the step was computed with; None without loss scaling.
-        skipped: Whether loss scaling skipped the step because a gradient overflowed.
-    """
+    """All numbers of one kind in one training step, and the dtype that they are stored in."""
 
     precision: Precision
     kind: Kind
     dtype: str
-    values: npt.NDArray[np.float64]
-    loss_scale: float | None = None
-    skipped: bool = False
+    values: npt.NDArray[np.float64]  # ``[n]``: of all kinds but activations one for each weight
+    loss_scale: float | None = None  # of the step; None without loss scaling
+    skipped: bool = False  # whether loss scaling skipped the step because a gradient overflowed
 
     @functools.cached_property
     def histogram(self) -> Histogram:
@@ -118,11 +109,9 @@ class Snapshot:
 
 
 def table(snapshots: Sequence[Snapshot]) -> list[str]:
-    """The counts as lines of text: one row per snapshot, shares in percent of all its elements.
-
-    ``<2^-14`` and ``<2^-24`` would be subnormal and zero in float16, whatever dtype holds them.
-    """
+    """The counts as lines of text: one row per snapshot, shares in percent of all its elements."""
     words = ("precision", "kind", "dtype")
+    # The powers would be subnormal and zero in float16, whatever dtype holds them.
     shares = ("zero", "subnormal", "<2^-14", "<2^-24", "Inf", "NaN")
     rows: list[tuple[str, ...]] = [(*words, "elements", *shares, "binades")]
     for snapshot in snapshots:

@@ -1,7 +1,4 @@
-"""The figure of what `cnnprec.diagnosis.histograms` counts. Needs the extra ``cnnprec[plot]``.
-
-Matplotlib's objects are used alone, never pyplot: no window opens, no setting is changed.
-"""
+"""The figure of what `cnnprec.diagnosis.histograms` counts. Needs the extra ``cnnprec[plot]``."""
 
 import itertools
 import math
@@ -55,19 +52,14 @@ def picture_types() -> list[str]:
 def borders(form: FloatFormat) -> tuple[float, ...]:
     """The binary exponents between which a format makes numbers zero, subnormal, normal, Inf.
 
-    Half the smallest subnormal number is a tie and rounded to the even one, which is zero.
-    (TensorFlow rounds so in float16 alone and flushes the subnormals of the other formats.)
+    TensorFlow rounds so in float16 alone, and flushes the subnormals of the other formats.
     """
     zero = form.min_exponent - form.significand_bits
     return (-math.inf, zero, form.min_exponent, form.max_exponent + 1, math.inf)
 
 
 def binades(snapshots: Iterable[Snapshot]) -> Figure:
-    """Draws how large the numbers of one training step a precision are, and what its dtypes lose.
-
-    One row per precision in the order given, one column per row of `COLUMNS`, whose panels have
-    the same axes. A bar is the share of all elements, the zeros included, in one binade.
-    """
+    """Draws the numbers of one training step: a row a precision, a column each of `COLUMNS`."""
     rows: dict[str, dict[Kind, Snapshot]] = {}
     for snapshot in snapshots:
         rows.setdefault(snapshot.precision.name, {})[snapshot.kind] = snapshot

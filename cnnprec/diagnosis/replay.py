@@ -107,7 +107,6 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
 
 
 def _freezing(optimizer: keras.optimizers.Optimizer, dtype: str) -> tuple[Finding, ...]:
-    """The hyper-parameters that make every update zero because the dtype changes them."""
     return tuple(
         finding
         for finding in check_optimizer(optimizer, dtype)
@@ -118,10 +117,7 @@ def _freezing(optimizer: keras.optimizers.Optimizer, dtype: str) -> tuple[Findin
 
 
 def _update_bound(optimizer: keras.optimizers.Optimizer) -> float | None:
-    """The furthest that one step of Adam can move a weight in exact arithmetic.
-
-    Source: Kingma and Ba, arXiv:1412.6980, section 2.1.
-    """
+    """The furthest that a step of Adam moves a weight (Kingma and Ba, arXiv:1412.6980, 2.1)."""
     if not isinstance(optimizer, keras.optimizers.Adam):
         return None
     rate = float(as_float64(optimizer.learning_rate))

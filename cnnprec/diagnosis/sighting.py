@@ -36,49 +36,36 @@ _PASSING = frozenset({Phase.FORWARD, Phase.LOSS, Phase.GRADIENT})
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-    """A bad tensor, such as ``"kernel gradient"``, of a layer or the loss; steps count from 0.
+    """A bad tensor of a layer or the loss, and how many of its elements are bad."""
 
-    Of all its elements some are NaN, infinite, or huge: within a factor of two of overflow.
-    """
-
-    step: int
+    step: int  # from 0
     phase: Phase
     layer: str
-    tensor: str
+    tensor: str  # such as ``"kernel gradient"``
     nan: int
     infinite: int
-    huge: int
+    huge: int  # within a factor of two of overflow
     elements: int
 
     def __str__(self) -> str:
         kinds = (("NaN", self.nan), ("infinite", self.infinite), ("near overflow", self.huge))
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds if count)
-        return (
-            f"step {self.step}, {self.phase}: {self.layer} {self.tensor} "
-            f"({counts} of {self.elements})"
-        )
+        where = f"step {self.step}, {self.phase}: {self.layer} {self.tensor}"
+        return f"{where} ({counts} of {self.elements})"
 
 
 @dataclasses.dataclass(frozen=True)
 class StepReport:
-    """What one step did, in numbers that tell a healthy step from a sick one.
-
-    Attributes:
-        bad: Bad tensors in the order of computation.
-        second_moment_zero: Fraction of all weights whose second moment alone is zero, if any has.
-        largest_update: Largest ``|change|`` of a weight over Adam's bound in exact arithmetic.
-        should_move, moved: Fractions of all weights: pushed by a nonzero gradient, and changed.
-        freezing: Where no weight changed, the hyper-parameters whose cast made updates zero.
-    """
+    """What one step did, in numbers that tell a healthy step from a sick one."""
 
     step: int
-    bad: tuple[Sighting, ...]
+    bad: tuple[Sighting, ...]  # in the order of computation
     skipped: bool
-    second_moment_zero: float | None
-    largest_update: float | None
-    should_move: float
-    moved: float
-    freezing: tuple[Finding, ...] = ()
+    second_moment_zero: float | None  # fraction of weights whose second moment alone is 0, if any
+    largest_update: float | None  # largest change of a weight over Adam's bound, where it has one
+    should_move: float  # fraction of weights that a nonzero gradient pushes
+    moved: float  # fraction of weights that changed
+    freezing: tuple[Finding, ...] = ()  # where none changed, settings whose cast made updates zero
 
     @property
     def harmless(self) -> bool:

@@ -19,9 +19,8 @@ def collect(
 ) -> tuple[Snapshot, ...]:
     """Trains a fresh model for one step per batch and keeps the numbers of the last step.
 
-    There is at least one batch: images, uint8 ``[batch, 28, 28, 1]``, and integer labels
-    ``[batch]``. The seed is that of the initial weights. Returns a snapshot of each `Kind` in its
-    order, `Kind.SCALED_GRADIENTS` only under loss scaling.
+    At least one batch: images, uint8 ``[batch, 28, 28, 1]``, and integer labels ``[batch]``.
+    Returns each `Kind` in its order, `Kind.SCALED_GRADIENTS` only under loss scaling.
     """
     model = build_model(precision, jit="off")
     model.set_weights(initial_weights(model, seed))

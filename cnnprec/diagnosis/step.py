@@ -12,16 +12,12 @@ from cnnprec.precision.formats import Real
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The tensors of one training step, before the optimizer changes any weight.
+    """The tensors of one training step, before the optimizer changes any weight."""
 
-    Activations are the outputs of the layers, in order. The loss is the batch's mean, not scaled;
-    the gradients for activations (None where nothing flows back) and weights are of the scaled one.
-    """
-
-    activations: list[Any]
-    loss: Any
-    activation_gradients: list[Any]
-    gradients: list[Any]
+    activations: list[Any]  # the outputs of the layers, in order
+    loss: Any  # the batch's mean, not scaled; the gradients are those of the scaled one
+    activation_gradients: list[Any]  # None where nothing flows back
+    gradients: list[Any]  # of the weights
 
 
 def compute_step(model: keras.Sequential, images: Any, labels: Any) -> Step:

@@ -18,10 +18,7 @@ def code_digest() -> str:
 
 
 def commit() -> str | None:
-    """The commit that the package was checked out from, ``-dirty`` if a file was changed.
-
-    None where the package does not lie in a Git repository of its own.
-    """
+    """The commit of the package's own Git repository, ``-dirty`` if a file was changed, or None."""
     if not (_PACKAGE.parent / ".git").exists():
         return None
     try:

@@ -4,13 +4,8 @@ import os
 import platform
 from pathlib import Path
 
-# What tells processors of one name apart: x86 has the first two, Arm the others.
-_CPU_NUMBERS = {
-    "cpu family": "family",
-    "model": "model",
-    "CPU implementer": "implementer",
-    "CPU part": "part",
-}
+# Virtual machines give one name to processors that these tell apart: two of x86, two of Arm.
+_CPU_NUMBERS = ("cpu family", "model", "CPU implementer", "CPU part")
 
 # Sets of instructions by which TensorFlow, oneDNN, XLA and NumPy choose their kernels, by the
 # names that Linux has for them: x86 first, then Arm.
@@ -33,13 +28,10 @@ def _cpu_info() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """Name and numbers of the processor's design, such as ``"AMD EPYC family 26 model 2"``.
-
-    Virtual machines often give the same name to processors that differ.
-    """
+    """Name and numbers of the processor's design, such as ``"AMD EPYC family 26 model 2"``."""
     info = _cpu_info()
     name = info.get("model name") or platform.processor() or platform.machine()
-    numbers = (f"{word} {info[key]}" for key, word in _CPU_NUMBERS.items() if key in info)
+    numbers = (f"{key.split()[-1]} {info[key]}" for key in _CPU_NUMBERS if key in info)
     return " ".join([name, *numbers])
 
 

@@ -1,7 +1,4 @@
-"""What NVIDIA's driver says of the GPUs, without TensorFlow.
-
-A machine without driver or GPU is a normal case here: the answer is then empty.
-"""
+"""What NVIDIA's driver says of the GPUs, without TensorFlow; nothing where there are none."""
 
 import dataclasses
 import os
@@ -25,10 +22,10 @@ class Gpu:
 
 
 def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
-    """Returns the GPUs that CUDA programs of this process may use, in CUDA's order.
+    """Returns the GPUs that CUDA programs of this process may use, in the order of the PCI bus.
 
-    ``CUDA_VISIBLE_DEVICES`` is obeyed where it holds indices or UUIDs. NVML counts in the
-    order of the PCI bus, CUDA only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
+    CUDA has that order only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. ``CUDA_VISIBLE_DEVICES`` is
+    obeyed where it holds indices or UUIDs.
     """
     nvml = nvml or pynvml
     try:

@@ -12,18 +12,13 @@ GPU_CYCLE = "gpu cycle"  # name of a clock cycle's time among the calibrators of
 
 @dataclasses.dataclass(frozen=True)
 class GpuState:
-    """What a GPU went through during one round; None stands for what is not reported.
+    """What a GPU went through during one round; None stands for what is not reported."""
 
-    `throttled` has the reasons for which it was slowed down, such as ``"thermal"``. Memory errors
-    are the uncorrected ones, Xid errors those that the driver reported. The last three values,
-    of which the clock is that of the multiprocessors, are from the end of the round.
-    """
-
-    throttled: tuple[str, ...]
-    new_ecc_errors: _Number | None
-    xid_errors: tuple[_Number, ...]
-    temperature_celsius: _Number | None
-    sm_clock_mhz: _Number | None
+    throttled: tuple[str, ...]  # why it was slowed down, such as ``"thermal"``
+    new_ecc_errors: _Number | None  # of its memory, uncorrected
+    xid_errors: tuple[_Number, ...]  # as the driver numbers them
+    temperature_celsius: _Number | None  # at the end of the round, as what follows
+    sm_clock_mhz: _Number | None  # of the multiprocessors
     power_watts: float | None
 
     @property

@@ -1,8 +1,7 @@
 """Watching a GPU during a measurement through NVIDIA's management library (NVML)."""
 
 import contextlib
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import pynvml
 
@@ -36,13 +35,11 @@ _CLOCK_REASONS = (
     "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
 )
 _TEMPERATURE = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")  # CUDA 14 drops the first
-# Keeps a driver that never says "no more events" from holding up the session.
-_MOST_EVENTS = 100
+_MOST_EVENTS = 100  # a driver that never says "no more events" must not hold up the session
 _TELLS_NOTHING = GpuState((), None, (), None, None, None)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Start:
+class _Start(NamedTuple):
     """What `GpuWatch.start` found; the readings are cumulative."""
 
     handle: Any
@@ -54,15 +51,14 @@ class _Start:
 class GpuWatch:
     """Watches one GPU, by its index in `query_gpus`, during one round after another.
 
-    NVML is asked in `start`, in `stop` and where the caller asks, never by itself, so that a round
-    is not disturbed. What the GPU or the driver does not tell is left out of the state; no answer
-    of NVML makes the watch fail. NVML stays open from `start` to `stop`, which may be called
-    again, so put one into a ``finally``.
+    NVML is asked only where the caller asks, so that a round is not disturbed, and no answer makes
+    the watch fail. It stays open from `start` to `stop`, which may be called again: in a
+    ``finally``.
     """
 
     def __init__(self, index: int, nvml: Any = None) -> None:
         self._index = index
-        self._nvml = pynvml if nvml is None else nvml
+        self._nvml = nvml or pynvml
         self._start: _Start | None = None
         self._open = contextlib.ExitStack()
 
@@ -78,12 +74,8 @@ class GpuWatch:
                 handle = visible_gpus(nvml)[self._index]
             except (nvml.NVMLError, IndexError):
                 return
-            self._start = _Start(
-                handle=handle,
-                events=_listen(nvml, handle, opened),
-                policies=_policy_times(nvml, handle),
-                ecc_errors=_ecc_errors(nvml, handle),
-            )
+            events, policies = _listen(nvml, handle, opened), _policy_times(nvml, handle)
+            self._start = _Start(handle, events, policies, _ecc_errors(nvml, handle))
             self._open = opened.pop_all()
 
     def sm_clock_mhz(self) -> int | None:
@@ -98,11 +90,12 @@ class GpuWatch:
         nvml, handle = self._nvml, start.handle
         try:
             # First of all, since the GPU has begun to idle.
-            slowdowns = _slowdowns(nvml, handle)
+            reasons = _ask_any(nvml, _CLOCK_REASONS, handle) or 0
+            slowdowns = [name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit)]
             milliwatts = ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
-            throttled = (*_policies(start.policies, _policy_times(nvml, handle)), *slowdowns)
+            policies = _policies(start.policies, _policy_times(nvml, handle))
             state = GpuState(
-                throttled=tuple(dict.fromkeys(throttled)),
+                throttled=tuple(dict.fromkeys([*policies, *slowdowns])),
                 new_ecc_errors=_growth(start.ecc_errors, _ecc_errors(nvml, handle)),
                 xid_errors=_xid_errors(nvml, start.events),
                 temperature_celsius=_ask_any(nvml, _TEMPERATURE, handle, nvml.NVML_TEMPERATURE_GPU),
@@ -130,9 +123,7 @@ def _policy_times(nvml: Any, handle: Any) -> dict[str, tuple[int, int]]:
     return times
 
 
-def _policies(
-    before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]
-) -> tuple[str, ...]:
+def _policies(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> list[str]:
     """The policies that slowed the GPU down for more than `_THROTTLED_SHARE` of the time."""
     found = []
     for name, (begin, slowed_before) in before.items():
@@ -140,12 +131,7 @@ def _policies(
         # A time that stands still would make any share of it too large.
         if end > begin and slowed - slowed_before > _THROTTLED_SHARE * (end - begin):
             found.append(name)
-    return tuple(found)
-
-
-def _slowdowns(nvml: Any, handle: Any) -> tuple[str, ...]:
-    reasons = _ask_any(nvml, _CLOCK_REASONS, handle) or 0
-    return tuple(name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit))
+    return found
 
 
 def _ecc_errors(nvml: Any, handle: Any) -> Any:

@@ -15,8 +15,7 @@ _LIMITS = tuple(Path("/sys/fs/cgroup", p) for p in ("memory.max", "memory/memory
 def reset_peak_resident() -> bool:
     """Lowers the kernel's high-water mark to the present use, where it can; says whether it did."""
     with contextlib.suppress(OSError):
-        # proc(5): writing 5 resets the peak resident set size (VmHWM).
-        _CLEAR_REFS.write_text("5")
+        _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size (VmHWM)
         return True
     return False
 

@@ -25,15 +25,11 @@ def gpu_index(device: str) -> int:
 
 
 def machine_id(device: str) -> str:
-    """A folder name for results that may be compared, such as ``"gpu-NVIDIA-H200-x1"``.
-
-    It has the model and count of the device; the CPU stands for a GPU that is not there.
-    """
+    """A folder name such as ``"gpu-NVIDIA-H200-x1"``; the CPU stands for a missing GPU."""
     gpus = () if device == "cpu" else query_gpus()
     index = gpu_index(device)
+    kind, model, count = "cpu", cpu_model(), usable_cores()
     if index < len(gpus):
         kind, model, count = "gpu", gpus[index].model, 1
-    else:
-        kind, model, count = "cpu", cpu_model(), usable_cores()
     slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")
     return f"{kind}-{slug}-x{count}"

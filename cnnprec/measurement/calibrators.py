@@ -1,8 +1,4 @@
-"""Work that tells how fast the machine is, whatever TensorFlow, the driver and this project do.
-
-Each calibrator does a fixed amount of work with NumPy alone, about 10 ms on two cores of 2020. It
-runs between the precisions of a turn, so that it meets the same minute of the machine.
-"""
+"""Fixed work with NumPy alone, about 10 ms on two cores of 2020, that tells the machine's speed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,12 +16,6 @@ class Calibrator:
     prepare: Callable[[], Work]
 
 
-def _copy() -> Work:
-    source = np.ones(6_000_000)  # 48 MB: larger than the caches
-    target = np.empty_like(source)
-    return lambda: np.copyto(target, source)
-
-
 def _products(rows: int, count: int) -> Work:
     # The CNN's second convolution as a matrix product; 121 rows are one image.
     left, right = np.ones((rows, 288), np.float32), np.ones((288, 64), np.float32)
@@ -33,9 +23,8 @@ def _products(rows: int, count: int) -> Work:
     return lambda: [np.matmul(left, right, out=target) for _ in range(count)]
 
 
+# Why there is none of the memory: docs/comparing.md.
 CALIBRATORS = (
-    Calibrator("copy", _copy),  # bound by the memory's bandwidth
-    Calibrator("product", lambda: _products(64 * 121, 2)),  # by arithmetic on all cores
+    Calibrator("product", lambda: _products(64 * 121, 2)),  # bound by arithmetic on all cores
     Calibrator("products", lambda: _products(10 * 121, 20)),  # by how soon all cores are at work
 )
-"""Every calibrator; a new one is a row."""

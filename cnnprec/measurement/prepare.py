@@ -35,11 +35,7 @@ def prepare(
     data_dir: Path | None = None,
     device: str = "auto",
 ) -> Prepared:
-    """Sets the device up and loads the images; must come before TensorFlow's first operation.
-
-    The arguments are those of `cnnprec.measure`, and so are the errors. A DeviceError tells also of
-    a device that cannot compute in one of the precisions.
-    """
+    """Sets up the device, before TensorFlow's first operation, and loads images; see `measure`."""
     selected = select_device(device)
     tf32 = [precision for precision in precisions if precision.tensor_float_32]
     if tf32 and not supports_tf32():

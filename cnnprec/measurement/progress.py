@@ -1,6 +1,5 @@
 """The line that says, while training runs, how far it is and how long it will take."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -10,66 +9,26 @@ from cnnprec.workload.profiles import TrainingConfig
 
 _PROGRESS_SECONDS = 0.5  # nobody reads faster; the line costs up to a millisecond
 
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far the benchmarks are; they take turns, one run each. Runs and epochs count from 1.
-
-    The loss is the mean of the epoch so far; the time left that of the runs of all precisions.
-    """
-
-    precision: str
-    run: int
-    runs: int
-    epoch: int
-    epochs: int
-    loss: float
-    seconds_left: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.precision}: run {self.run}/{self.runs}, epoch {self.epoch}/{self.epochs}, "
-            f"loss {self.loss:.4f}, {duration(self.seconds_left)} left"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class TurnProgress:
-    """How far the timed turns are: turns done, turns in all, wall time that the others take."""
-
-    turn: int
-    turns: int
-    seconds_left: float
-
-    def __str__(self) -> str:
-        return f"turn {self.turn}/{self.turns}, {duration(self.seconds_left)} left"
-
-
-Show = Callable[[Progress | TurnProgress | str | None], None]
-"""Shows how far a session is, or its stage in words, or wipes the line (None)."""
+Show = Callable[[str | None], None]  # shows how far a session is, or wipes the line (None)
 
 
 class ProgressLine:
     """Turns a trainer's progress into lines for the terminal, not too many of them."""
 
     def __init__(self, show: Show | None, config: TrainingConfig) -> None:
-        self._show = show
+        self.shown = show is not None
+        self._show: Show = show or (lambda _: None)
         self._config = config
-        self._place = ("", 0, 0)
+        self._place = ""
         self._steps_in_all = 0
         self._steps = [0, 0]  # of the runs before this one, and of this one
         self._seconds = [0.0, 0.0]
         self._start = 0.0
         self._last_shown = 0.0
 
-    @property
-    def shown(self) -> bool:
-        """Whether anybody sees it."""
-        return self._show is not None
-
     def start_run(self, precision: Precision, run: int, *, runs: int, precisions: int) -> None:
         """Begins a run, counted from 0, of so many runs of each of so many precisions."""
-        self._place = (precision.name, run + 1, runs)
+        self._place = f"{precision}: run {run + 1}/{runs}"
         self._steps_in_all = self._config.steps * runs * precisions
         self._steps = [sum(self._steps), 0]
         self._seconds = [sum(self._seconds), 0.0]
@@ -81,24 +40,23 @@ class ProgressLine:
         self._seconds[1] = time.perf_counter() - self._start
         steps = sum(self._steps)
         left = sum(self._seconds) / steps * (self._steps_in_all - steps)
-        self._tell(Progress(*self._place, epoch + 1, self._config.epochs, loss, left))
+        place = f"{self._place}, epoch {epoch + 1}/{self._config.epochs}"
+        self._tell(f"{place}, loss {loss:.4f}, {duration(left)} left")
 
     def show_turn(self, turn: int, turns: int, seconds: float) -> None:
         """Shows how far the turns are, not too often, after so many seconds of them."""
-        self._tell(TurnProgress(turn, turns, seconds / turn * (turns - turn)))
+        self._tell(f"turn {turn}/{turns}, {duration(seconds / turn * (turns - turn))} left")
 
     def say(self, stage: str) -> None:
         """Shows a stage that has no figures of its own."""
-        if self._show is not None:
-            self._show(stage)
+        self._show(stage)
 
     def wipe(self) -> None:
         """Leaves an empty line behind."""
-        if self._show is not None:
-            self._show(None)
+        self._show(None)
 
-    def _tell(self, progress: Progress | TurnProgress) -> None:
+    def _tell(self, progress: str) -> None:
         now = time.perf_counter()
-        if self._show is not None and now - self._last_shown >= _PROGRESS_SECONDS:
+        if now - self._last_shown >= _PROGRESS_SECONDS:
             self._last_shown = now
             self._show(progress)

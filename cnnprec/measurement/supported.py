@@ -7,9 +7,7 @@ from cnnprec.machine.memory import available_bytes
 from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import PRECISIONS, Precision
 
-LEVELS = ("off", "quick", "full")
-"""How much is probed: nothing, the probes that take milliseconds, or all of them."""
-
+LEVELS = ("off", "quick", "full")  # probes: none, those that take milliseconds, all of them
 _OUTPUTS = 37_818  # numbers that the layers of the model give for one image
 _BYTES = {"float64": 8, "float32": 4}
 

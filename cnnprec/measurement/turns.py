@@ -1,8 +1,7 @@
 """Timed turns: every precision trains for a tenth of a second, in a new order each time.
 
-A machine's speed wanders over seconds and minutes. Short turns let every precision, and the
-calibrators between them, meet the same seconds, so that what is left after the calibrators is the
-precision's own (docs/comparing.md).
+Short turns let every precision, and the calibrators between them, meet the same seconds of a
+machine whose speed wanders (docs/comparing.md).
 """
 
 import math
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cnnprec.measurement.calibrators import CALIBRATORS
-from cnnprec.verdicts.statistics import faster_half, geometric_mean
+from cnnprec.verdicts.statistics import fastest_third, geometric_mean
 
 TURN_SECONDS = 0.1  # aim for the length of a precision's part of a turn
 # Warm-up ends when the last turns are no longer faster than those before them by more than this.
@@ -83,7 +82,7 @@ class Timing:
     def calibrators(self) -> tuple[tuple[str, float], ...]:
         """Name and usual seconds of each calibrator, and of what was noted."""
         return tuple(
-            (name, geometric_mean(faster_half(times)))
+            (name, geometric_mean(fastest_third(times)))
             for name, times in self.calibrator_seconds.items()
             if times
         )
@@ -92,9 +91,8 @@ class Timing:
         times = [self.seconds(name) for name in self.clock]
         if not times or min(map(len, times)) < 2 * _WINDOW:
             return False
-        return _mean_log(times, -2 * _WINDOW, -_WINDOW) - _mean_log(times, -_WINDOW, None) < (
-            _STILL_FASTER
-        )
+        before, last = _mean_log(times, -2 * _WINDOW, -_WINDOW), _mean_log(times, -_WINDOW, None)
+        return before - last < _STILL_FASTER
 
 
 def _mean_log(times: Sequence[Sequence[float]], start: int, end: int | None) -> float:

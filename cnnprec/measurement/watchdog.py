@@ -18,11 +18,10 @@ _DEBUGGERS = {"bdb", "pdb", "pydevd", "debugpy"}
 
 
 class Watchdog:
-    """Watches, from a thread of its own, what the main thread trains.
+    """Watches, from a thread of its own, what the main thread trains; but not under a debugger.
 
-    `on_hang` is called in that thread with a sentence, where a block of `over` took `_FACTOR` times
-    its usual time and at least a minute, or `_FIRST_SECONDS` where that is not known yet; but not
-    under a debugger. None watches nothing.
+    `on_hang` is called there with a sentence, where a block of `over` took `_FACTOR` times its
+    usual time and at least a minute, or `_FIRST_SECONDS` without one. None watches nothing.
     """
 
     def __init__(self, on_hang: Callable[[str], None] | None) -> None:

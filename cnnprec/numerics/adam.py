@@ -18,14 +18,10 @@ from cnnprec.precision.formats import round_to
 
 @dataclasses.dataclass(frozen=True)
 class AdamUpdate:
-    """One step of Keras' Adam from given slots.
-
-    Every dtype holds the hyper-parameters exactly, so that only rounding is measured. The output
-    is ``"weight"``, ``"momentum"`` or ``"velocity"`` after the step, which is not the first.
-    """
+    """One step of Keras' Adam from given slots, with settings that every dtype holds exactly."""
 
     shape: tuple[int, ...] = (64, 16)
-    output: str = "weight"
+    output: str = "weight"  # or ``"momentum"`` or ``"velocity"``, after the step
     steps_before: int = 3
 
     learning_rate = 2.0**-9

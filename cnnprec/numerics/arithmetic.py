@@ -6,16 +6,11 @@ import numpy as np
 
 from cnnprec.precision.formats import FloatFormat, get_format
 
-# Covers the rounding of the bounds themselves, which are computed in float64 (docs/bounds.md).
-SAFETY = 1.0 + 2.0**-30
+SAFETY = 1.0 + 2.0**-30  # covers the rounding of the bounds themselves (docs/bounds.md)
 
 
 def gamma(terms: int, unit_roundoff: float) -> float:
-    """Higham's gamma_n = n u / (1 - n u): relative error of n roundings in a row.
-
-    Raises:
-        ValueError: ``n u`` is negative or reaches 1, where the analysis says nothing.
-    """
+    """Higham's gamma_n = n u / (1 - n u), the relative error of n roundings; ValueError at 1."""
     product = terms * unit_roundoff
     if terms < 0 or product >= 1:
         raise ValueError(
@@ -25,26 +20,19 @@ def gamma(terms: int, unit_roundoff: float) -> float:
     return product / (1.0 - product)
 
 
+# Largest relative error of one addition, by where the partial sums of a dot product are kept.
 # Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
 ACCUMULATORS = {"float32": 2.0**-24, "tensor_core": 2.0**-23, "float64": 2.0**-53}
-"""Largest relative error of one addition, by where the partial sums of a dot product are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Arithmetic:
-    """The rules that a computation is held to.
+    """The rules that a computation is held to."""
 
-    Attributes:
-        format: Format of operands and results.
-        accumulator: Unit roundoff of the partial sums of dot products and sums.
-        tensor_float_32: Whether operands of float32 products may be rounded to TF32.
-        flushes_subnormals: Whether results below the smallest normal number may become zero.
-    """
-
-    format: FloatFormat
-    accumulator: float
-    tensor_float_32: bool = False
-    flushes_subnormals: bool = False
+    format: FloatFormat  # of operands and results
+    accumulator: float  # unit roundoff of the partial sums of dot products and sums
+    tensor_float_32: bool = False  # whether operands of float32 products may be rounded to TF32
+    flushes_subnormals: bool = False  # whether results below the smallest normal may become zero
 
     @property
     def underflow(self) -> float:
@@ -67,10 +55,7 @@ class Arithmetic:
 def arithmetic_for(
     dtype: str, *, tensor_cores: bool = False, tensor_float_32: bool = False
 ) -> Arithmetic:
-    """The rules that TensorFlow's documentation lets one expect for a dtype.
-
-    Products of float16, bfloat16 and TF32 may run on tensor cores; TF32 matters for float32 only.
-    """
+    """The rules that TensorFlow's documentation lets one expect for a dtype."""
     fmt = get_format(dtype)
     tf32 = tensor_float_32 and dtype == "float32"
     accumulator = "float64" if dtype == "float64" else "float32"

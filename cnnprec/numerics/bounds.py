@@ -1,8 +1,7 @@
 """How far a floating-point result may lie from the exact one.
 
-Every bound follows from the number of terms and the unit roundoff, and docs/bounds.md derives
-it. Nothing here is measured or tuned. The exact value belongs to the same representable inputs
-that the tested operation got, and the error of the reference itself is part of each bound.
+docs/bounds.md derives every bound from the number of terms and the unit roundoff; the error of the
+reference itself is part of it. Nothing here is measured or tuned.
 """
 
 import dataclasses
@@ -24,9 +23,8 @@ class Enclosure:
 
     def __post_init__(self) -> None:
         if self.exact.shape != self.bound.shape:
-            raise ValueError(
-                f"exact has shape {self.exact.shape} but bound has {self.bound.shape}."
-            )
+            shapes = f"shape {self.exact.shape} but bound has {self.bound.shape}"
+            raise ValueError(f"exact has {shapes}.")
 
     def reshape(self, shape: tuple[int, ...]) -> "Enclosure":
         """The same numbers in another shape."""
@@ -34,22 +32,16 @@ class Enclosure:
 
 
 def exactly(values: Real, dtype: str) -> Enclosure:
-    """An enclosure that only the given representable numbers satisfy.
-
-    The bound is a quarter of the spacing; the error of any other number is at least twice that.
-    """
+    """An enclosure that only the given representable numbers satisfy."""
     exact = np.asarray(values, np.float64)
     finite = np.where(np.isfinite(exact), exact, 0.0)
-    return Enclosure(exact, spacing(finite, dtype) / 4)
+    return Enclosure(exact, spacing(finite, dtype) / 4)  # any other is twice that away, or more
 
 
 def contraction(
     left: Real, right: Real, arithmetic: Arithmetic, *, bias: Real | None = None
 ) -> Enclosure:
-    """Encloses ``(m, k) @ (k, n) + (n,)``, the form of every dense and convolution result.
-
-    Source: docs/bounds.md, "Products of matrices"; after Higham, section 3.1.
-    """
+    """Encloses ``(m, k) @ (k, n) + (n,)``; docs/bounds.md, "Products of matrices", derives it."""
     terms = left.shape[1]
     reference = arithmetic.reference_dtype
     exact = left.astype(reference) @ right.astype(reference)
@@ -74,10 +66,7 @@ def contraction(
 def summation(
     values: Real, axes: tuple[int, ...], arithmetic: Arithmetic, *, mean: bool = False
 ) -> Enclosure:
-    """Encloses a sum or mean over some axes, whatever the order of the additions.
-
-    Source: docs/bounds.md, "Sums and means".
-    """
+    """Encloses a sum or mean in any order of additions; docs/bounds.md, "Sums and means"."""
     terms = math.prod(values.shape[axis] for axis in axes)
     reference = arithmetic.reference_dtype
     divisor = terms if mean else 1

@@ -11,19 +11,11 @@ from cnnprec.precision.formats import Real
 
 @dataclasses.dataclass(frozen=True)
 class Discrepancy:
-    """How a computed array differs from its enclosure.
+    """How a computed array differs from its enclosure; the worst element is that of the maximum."""
 
-    Attributes:
-        max_error_over_bound: Above 1 the result is wrong; infinite where a NaN or infinity is not
-            as expected.
-        signed_mean_error: Mean of (computed - exact) / bound over finite elements; NaN without any.
-        outward_mean_error: The same of magnitudes: negative if they are truncated.
-        worst_index: Of the element with the largest error over bound, which the others show.
-    """
-
-    max_error_over_bound: float
-    signed_mean_error: float
-    outward_mean_error: float
+    max_error_over_bound: float  # above 1 the result is wrong; infinite at an unexpected NaN or Inf
+    signed_mean_error: float  # mean of (computed - exact) / bound of finite elements; NaN without
+    outward_mean_error: float  # the same of magnitudes: negative if they are truncated
     worst_index: tuple[int, ...]
     worst_computed: float
     worst_exact: float

@@ -12,26 +12,18 @@ Float64 = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Float64Step:
-    """What one step should compute.
+    """What one step should compute."""
 
-    Attributes:
-        probabilities: Output of the softmax, ``[batch, classes]``.
-        loss: Mean cross-entropy of the batch.
-        gradients: Of the loss, for each weight in the order of the weights.
-    """
-
-    probabilities: Float64
-    loss: float
-    gradients: tuple[Float64, ...]
+    probabilities: Float64  # of the softmax, ``[batch, classes]``
+    loss: float  # mean cross-entropy of the batch
+    gradients: tuple[Float64, ...]  # of the loss, in the order of the weights
 
 
 def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[Any]) -> Float64Step:
     """Computes loss and gradients of `cnnprec.training.model.build_model`'s network.
 
-    Args:
-        weights: Kernel and bias of three convolutions and two dense layers.
-        images: Numbers from 0 to 1, ``[batch, 28, 28, 1]``.
-        labels: Integers ``[batch]``.
+    For images from 0 to 1, ``[batch, 28, 28, 1]``, and integer labels, ``[batch]``; the weights are
+    kernel and bias of three convolutions and two dense layers.
     """
     kernels, biases = weights[0::2], weights[1::2]
     inputs, outputs, places = [images], [], []
@@ -65,9 +57,8 @@ def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[An
         if layer:
             padded = np.pad(upstream, ((0, 0), (2, 2), (2, 2), (0, 0)))
             turned = kernels[layer][::-1, ::-1].swapaxes(2, 3)
-            upstream = _unpool(
-                _convolve(padded, turned), places[layer - 1], outputs[layer - 1].shape
-            )
+            pooled = _convolve(padded, turned)
+            upstream = _unpool(pooled, places[layer - 1], outputs[layer - 1].shape)
     return Float64Step(probabilities, loss, tuple(gradients))
 
 

@@ -49,11 +49,10 @@ _DEFECTS: tuple[tuple[str, tuple[str, ...], bool, tuple[str, ...]], ...] = (
 
 
 def known_defects(onednn_dtypes: Collection[str]) -> dict[str, str]:
-    """Probes that exceed their bound on CPUs with TensorFlow 2.21 and Keras 3.15.
+    """Sections of docs/known-defects.md, by the ids of the probes that exceed their bound on CPUs.
 
-    Measured on x86-64 with AVX2 alone, and with AVX-512, where TensorFlow gives products and
-    convolutions in bfloat16 to oneDNN, which does them right (`computed_by_onednn` holds). GPUs are
-    not concerned. Returns the name of the defect in docs/known-defects.md by the id of the probe.
+    Measured on x86-64 with TensorFlow 2.21 and Keras 3.15. With AVX-512 TensorFlow gives products
+    and convolutions in bfloat16 to oneDNN, which does them right.
     """
     return {
         probe.id: slug

@@ -56,21 +56,15 @@ def _enclose_product(
 
 @dataclasses.dataclass(frozen=True)
 class Conv2D:
-    """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients.
-
-    Attributes:
-        activation: ``None`` or ``"relu"``, which moves no two numbers apart: the bound holds.
-        post_relu: Whether the input is drawn as the output of a ReLU.
-        one_sided_upstream: Whether the upstream gradient is non-negative: its sums only grow.
-    """
+    """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients."""
 
     shape: tuple[int, ...]
     filters: int
     kernel_size: tuple[int, int] = (3, 3)
     output: str = "forward"
-    activation: str | None = None
-    post_relu: bool = True
-    one_sided_upstream: bool = False
+    activation: str | None = None  # or ``"relu"``, which moves no two numbers apart
+    post_relu: bool = True  # whether the input is drawn as the output of a ReLU
+    one_sided_upstream: bool = False  # whether no upstream gradient is negative: its sums only grow
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
         n, h, w, c = self.shape
@@ -164,7 +158,6 @@ class _WithoutWeights:
         return runner(self._function(inputs, dtype), inputs, self.output)
 
     def _function(self, inputs: Tensors, dtype: str) -> Any:
-        """What makes the output of the input."""
         raise NotImplementedError
 
 
@@ -172,9 +165,8 @@ class _WithoutWeights:
 class MaxPooling2D(_WithoutWeights):
     """Keras' 2x2 MaxPooling2D of ``(n, h, w, c)``, or the gradient with respect to its input.
 
-    Both copy numbers, so both are exact. The gradient goes to the largest element of each
-    window; among equals, which only `ties` has, to the first in row-major order. Odd rows and
-    columns at the end belong to no window.
+    Both are exact. The gradient goes to the largest element of each window; among equals, which
+    only `ties` has, to the first in row-major order.
     """
 
     ties: bool = False

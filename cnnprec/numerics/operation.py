@@ -11,11 +11,8 @@ from cnnprec.numerics.arithmetic import Arithmetic
 from cnnprec.numerics.bounds import Enclosure
 from cnnprec.precision.formats import round_to
 
-Inputs = Mapping[str, NDArray[Any]]
-"""Named inputs: float64 arrays of numbers representable in the dtype, or int64 labels."""
-
-Tensors = Mapping[str, Any]
-"""The same as tensors of the probe's dtype."""
+Inputs = Mapping[str, NDArray[Any]]  # float64 arrays of numbers the dtype has, or int64 labels
+Tensors = Mapping[str, Any]  # the same as tensors of the probe's dtype
 
 
 class Operation(Protocol):

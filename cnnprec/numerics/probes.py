@@ -1,8 +1,7 @@
 """Numeric probes: single operations of TensorFlow and Keras, held to derived bounds.
 
 A probe draws representable inputs from a seed, runs one operation in one dtype, and compares the
-result with a reference in NumPy. The CNN's layers run as Keras layers, with their gradients. Above
-its bound a result is wrong, not noisy; `known_defects` lists what TensorFlow gets wrong today.
+result with a reference in NumPy: above its bound it is wrong, not noisy.
 """
 
 import dataclasses
@@ -26,26 +25,18 @@ from cnnprec.numerics.values import COPYING_ROUTES, ROUTES, VALUES, Value
 from cnnprec.precision.formats import FORMATS, get_format
 from cnnprec.text import did_you_mean
 
-DTYPES = tuple(FORMATS)
-"""The dtypes that probes exist for."""
+DTYPES = tuple(FORMATS)  # the dtypes that probes exist for
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One operation in one dtype.
+    """One operation in one dtype."""
 
-    Attributes:
-        name: What is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``.
-        dtype: Of operands and result; for casts, of the result.
-        graph: Whether it runs inside a `tf.function`, not eagerly.
-        cpu_only: Whether what is expected is a convention of CPUs, which others may break.
-    """
-
-    name: str
-    dtype: str
+    name: str  # what is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``
+    dtype: str  # of operands and result; for casts, of the result
     operation: Operation
-    graph: bool = False
-    cpu_only: bool = False
+    graph: bool = False  # whether it runs inside a `tf.function`, not eagerly
+    cpu_only: bool = False  # whether it expects a convention of CPUs, which others may break
 
     @property
     def id(self) -> str:
@@ -95,7 +86,6 @@ _BY_LUCK = frozenset(
 
 
 def _operations() -> Iterable[tuple[str, Operation]]:
-    """Yields name and operation of every probe that exists in all dtypes."""
     for name, shape, filters, kernel, post_relu in _CONVOLUTIONS:
         for output in _GRADIENTS:
             conv = Conv2D(shape, filters, kernel, output, post_relu=post_relu)
@@ -158,9 +148,7 @@ def _probes() -> Iterable[Probe]:
             yield Probe(f"max_pooling2d.ties.{output}", dtype, ties, cpu_only=convention)
 
 
-PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})
-"""Every probe by id."""
-
+PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})  # by id
 
 _LONG = ("conv2d.batch-64.kernel_gradient", ".65536")
 QUICK = sorted({p.name for p in PROBES.values() if not p.name.endswith(_LONG)})
@@ -170,11 +158,7 @@ QUICK = sorted({p.name for p in PROBES.values() if not p.name.endswith(_LONG)})
 def select_probes(
     dtypes: Iterable[str] = DTYPES, names: Iterable[str] = ("*",)
 ) -> tuple[Probe, ...]:
-    """The probes that `run_probes` runs, in the order of `PROBES`.
-
-    Raises:
-        ValueError: As `run_probes`.
-    """
+    """The probes that `run_probes` runs, in the order of `PROBES`, or its ValueError."""
     dtypes, names = tuple(dtypes), tuple(names)
     known = sorted({probe.name for probe in PROBES.values()})
     problems = [

@@ -23,20 +23,14 @@ from cnnprec.precision.formats import FORMATS
 
 @dataclasses.dataclass(frozen=True)
 class ProbeResult(Discrepancy):
-    """What one probe found, beside the discrepancy.
-
-    Attributes:
-        elements, sha256: Of the result: their number, and the hash of its bytes in C order.
-        repeats: Whether a second run gave the same bytes.
-        known_defect: The section of docs/known-defects.md that says why it is outside the bound.
-    """
+    """What one probe found, beside the discrepancy."""
 
     name: str
     dtype: str
-    elements: int
-    sha256: str
-    repeats: bool
-    known_defect: str | None
+    elements: int  # of the result
+    sha256: str  # of its bytes in C order
+    repeats: bool  # whether a second run gave the same bytes
+    known_defect: str | None  # section of docs/known-defects.md that says why it is over its bound
 
     @property
     def id(self) -> str:
@@ -58,15 +52,12 @@ class ProbeResult(Discrepancy):
 
 
 def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> ProbeResult:
-    """Runs one probe, such as a value of `PROBES`, twice on TensorFlow's default device.
+    """Runs a probe twice on TensorFlow's default device, with numbers of its own from the seed.
 
-    Each probe draws its own numbers from the seed. `tensor_float_32` says whether float32 products
-    may use TF32. This is what the result is held to; TensorFlow's own setting is left alone.
+    `tensor_float_32` is what the result is held to; TensorFlow's own setting is left alone.
     """
-    device = default_device()
-    arithmetic = arithmetic_for(
-        probe.dtype, tensor_cores=device == "GPU", tensor_float_32=tensor_float_32
-    )
+    on_gpu = default_device() == "GPU"
+    arithmetic = arithmetic_for(probe.dtype, tensor_cores=on_gpu, tensor_float_32=tensor_float_32)
     rng = np.random.default_rng([seed, zlib.crc32(probe.id.encode())])
     inputs = probe.operation.draw(rng, probe.dtype)
     computed, again = _compute_twice(probe, inputs)
@@ -78,7 +69,7 @@ def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> Prob
         sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
         repeats=computed.tobytes() == again.tobytes(),
         **dataclasses.asdict(found),
-        known_defect=_known_defects().get(probe.id) if device == "CPU" else None,
+        known_defect=None if on_gpu else _known_defects().get(probe.id),
     )
 
 
@@ -88,7 +79,6 @@ def _known_defects() -> Mapping[str, str]:
 
 
 def _compute_twice(probe: Probe, inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Runs the operation twice; a graph is traced once and run twice."""
     operation, dtype = probe.operation, probe.dtype
     source = operation.source if isinstance(operation, Cast) else dtype
     tensors = {

@@ -39,15 +39,13 @@ class Reduction:
 class Counting:
     """The sum of n equal terms, by one of the routes that a CNN sums by.
 
-    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms"). The
-    count is a multiple of 64. `first` is the value of the first term of each sum, where it is
-    another; only for routes that sum over the leading axes.
+    The result must be the exact sum, rounded once (docs/bounds.md, "Sums of equal terms").
     """
 
     route: str
-    count: int
+    count: int  # a multiple of 64
     term: float = 2.0**-6
-    first: float | None = None
+    first: float | None = None  # another first term, where a route sums over the leading axes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,9 +125,8 @@ COUNTING_ROUTES: Mapping[
 class Cast:
     """`tf.cast` from another dtype, the source: one rounding to nearest, ties to even.
 
-    The kind is ``"random"``, ``"edges"`` (ties, both sides of overflow, subnormals where the target
-    is float16) or ``"double-rounding"`` (float64 values a hair off a tie, which a cast by way of
-    float32 rounds the wrong way).
+    The kind is ``"random"``, ``"edges"``, or ``"double-rounding"``: float64 values a hair off a
+    tie, which a cast by way of float32 rounds the wrong way.
     """
 
     source: str
@@ -145,7 +142,8 @@ class Cast:
                 # Double rounding has a probe of its own; here it would strike by chance.
                 x = round_to(x, "float32")
         else:
-            x = np.array(_CAST_EDGES[self.kind](get_format(dtype)))
+            numbers = _edges if self.kind == "edges" else _near_ties
+            x = np.array(numbers(get_format(dtype)))
         return {"x": round_to(x, self.source)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
@@ -179,9 +177,3 @@ def _near_ties(fmt: FloatFormat) -> tuple[float, ...]:
     # float32 has a spacing of 2**-8 at float16's overflow, so it rounds the last to it.
     almost = fmt.max_finite * (1 + u / 2 / (1 - u)) * (1 - hair)
     return (1 + u + hair, -1 - u - hair, 1 + 3 * u - hair, almost)
-
-
-_CAST_EDGES: Mapping[str, Callable[[FloatFormat], tuple[float, ...]]] = {
-    "edges": _edges,
-    "double-rounding": _near_ties,
-}

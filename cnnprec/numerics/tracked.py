@@ -11,17 +11,15 @@ from cnnprec.numerics.arithmetic import SAFETY, Arithmetic, gamma
 from cnnprec.numerics.bounds import Enclosure
 from cnnprec.precision.formats import Real
 
-# The largest error of exp, log and pow in unit roundoffs; two make an ulp (docs/bounds.md).
-_ELEMENTARY_ROUNDOFFS = 4
+_ELEMENTARY_ROUNDOFFS = 4  # the largest error of exp, log and pow; two make an ulp (docs/bounds.md)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tracked:
     """A number with a bound on the error that its computed counterpart has so far.
 
-    Running error analysis (Higham, section 3.3; docs/bounds.md has the rule of each operation):
-    it turns a formula such as Adam's update into an enclosure mechanically. An operation whose
-    result may not exist raises a ValueError. `exact` is computed in `Arithmetic.reference_dtype`.
+    Running error analysis: docs/bounds.md has the rule of each operation. One whose result may not
+    exist raises a ValueError.
     """
 
     exact: Real

@@ -15,8 +15,8 @@ from cnnprec.numerics.bounds import Enclosure, exactly
 from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient
 from cnnprec.precision.formats import FloatFormat, get_format, round_to
 
+# Takes the values, the second operand and the dtype; returns a vector of the same length.
 _Route = Callable[[Any, Any, str], Any]
-"""Takes the values, the second operand and the dtype; returns a vector of the same length."""
 
 
 def _by_weight(make: Callable[..., keras.layers.Layer], rank: int, output: str) -> _Route:

@@ -10,8 +10,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-Real = NDArray[Any]
-"""An array of float64 or longdouble values."""
+Real = NDArray[Any]  # an array of float64 or longdouble values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +94,8 @@ def spacing(values: Real, dtype: str) -> NDArray[np.float64]:
 def round_to(values: Real, dtype: str) -> NDArray[np.float64]:
     """Rounds to the nearest number of a format, ties to even, in one step.
 
-    This is the reference for casts; ml_dtypes and TensorFlow round float64 to float32 first,
-    and so round twice. Subnormals are kept, magnitudes that round above the largest finite
-    number become infinite, NaN and infinities pass.
+    ml_dtypes and TensorFlow round float64 to float32 first, and so round twice. Subnormals are
+    kept, what rounds above the largest finite number becomes infinite, NaN and infinities pass.
     """
     fmt = get_format(dtype)
     exact: NDArray[np.float64] = np.array(values, np.float64)

@@ -1,8 +1,7 @@
 """Finds optimizer settings that a floating-point type cannot hold, before any training.
 
-Keras casts the hyper-parameters of an optimizer to the type of the variables, and what is left
-of them can blow a step up or freeze every weight. docs/bounds.md ("Hyper-parameters that a type
-cannot hold") derives when, and lists the faults that a configuration alone does not show.
+docs/bounds.md ("Hyper-parameters that a type cannot hold") derives when they blow a step up or
+freeze every weight, and lists the faults that a configuration alone does not show.
 """
 
 import dataclasses
@@ -25,18 +24,14 @@ class Severity(Word):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One hyper-parameter that a type cannot hold.
-
-    It has the value asked for and that after rounding to `dtype`, such as ``"float16"``, and a
-    sentence for people with the remedy.
-    """
+    """One hyper-parameter that a type cannot hold."""
 
     hyper_parameter: str
     value: float
-    cast_value: float
+    cast_value: float  # rounded to the dtype
     dtype: str
     severity: Severity
-    message: str
+    message: str  # a sentence for people, with the remedy
 
 
 _Fault = tuple[Severity, str]
@@ -88,13 +83,10 @@ _OVERSHOOT = math.sqrt(8.0)
 def check_hyperparameters(
     optimizer: str, config: Mapping[str, Any], dtype: str
 ) -> tuple[Finding, ...]:
-    """Lists the hyper-parameters that `dtype`, of the variables, cannot hold.
+    """Lists the hyper-parameters that the variables' dtype cannot hold; ValueError if it is none.
 
-    Args:
-        optimizer: Class name of a Keras optimizer, such as ``"Adam"``. Of one that is not known
-            here only the learning rate is checked.
-        config: Its ``get_config()``. What is no number, such as a schedule, is not checked.
-        dtype: One of `cnnprec.precision.formats.FORMATS`, or a ValueError is raised.
+    The optimizer is a class name of Keras', and the config its ``get_config()``; what is no number,
+    such as a schedule, is not checked. Of one not known here only the learning rate is checked.
     """
     form = get_format(dtype)
     given = {name: config.get(name) for name in ADAM_DEFAULTS}

@@ -17,14 +17,12 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
-    EACH,
-    NUMERICS,
+    MARKS,
     SESSION,
     SOAK,
-    VERDICT,
     Session,
     is_benchmark,
-    parameters,
+    selected,
     usage_errors,
 )
 from cnnprec.pytest_plugin.unfinished import end_hung, keep, last_text
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnprec.measurement.prepare import Prepared
-    from cnnprec.measurement.progress import Progress, Show, TurnProgress
+    from cnnprec.measurement.progress import Show
     from cnnprec.measurement.session import MeasuredSession, Series
     from cnnprec.measurement.watchdog import Watchdog
 
@@ -61,7 +59,7 @@ class Replay:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a test of each precision one item for each precision chosen."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    if "precision" in metafunc.fixturenames and marks & {BENCHMARK, NUMERICS, SOAK, VERDICT, EACH}:
+    if "precision" in metafunc.fixturenames and marks & MARKS.keys():
         metafunc.parametrize("precision", metafunc.config.stash[SESSION].precisions, ids=str)
 
 
@@ -80,20 +78,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
     """Checks device, precisions and data before the first training and before the verdicts."""
     config = session.config
-    if (
-        not config.option.collectonly
-        and not hasattr(config, "workerinput")
-        and any(map(is_benchmark, session.items))
-    ):
-        show = _progress(config)
-        if show is not None:
-            show("loading TensorFlow and the images")
+    listing = config.option.collectonly or hasattr(config, "workerinput")
+    if any(map(is_benchmark, session.items)) and not listing:
+        show = _progress(config) or (lambda _: None)
+        show("loading TensorFlow and the images")
         with usage_errors(), _quiet(config):
             last_words.prepare(config)
             last_words.say(config, last_text(config))
             config.stash[SESSION].prepare()
-        if show is not None:
-            show(None)
+        show(None)
     yield
 
 
@@ -140,20 +133,14 @@ def prepared(suite: Session, pytestconfig: pytest.Config) -> Prepared:
 
 @pytest.fixture(scope="session")
 def measured_session(
-    request: pytest.FixtureRequest,
-    suite: Session,
-    prepared: Prepared,
-    show_progress: Show | None,
+    request: pytest.FixtureRequest, suite: Session, prepared: Prepared, show_progress: Show | None
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
 
     config = request.config
-    selected = {
-        parameters(item)["precision"]: None for item in request.session.items if is_benchmark(item)
-    }
     return MeasuredSession(
-        list(selected),
+        selected(request.session.items),
         suite.config,
         prepared,
         order_seed=suite.order_seed,
@@ -192,10 +179,8 @@ def measure(
             rounds = stats.stats.rounds
             wanted = series.record.config.turns or series.record.config.runs
             if not rounds == len(times) == wanted:
-                pytest.fail(
-                    f"{precision}: {rounds} rounds in pytest-benchmark and {len(times)} in the "
-                    f"record, {wanted} were asked for"
-                )
+                counts = f"{rounds} rounds in pytest-benchmark and {len(times)} in the record"
+                pytest.fail(f"{precision}: {counts}, {wanted} were asked for")
         return series.record
 
     return run
@@ -233,7 +218,6 @@ def _watchdog(config: pytest.Config) -> Watchdog | None:
 
 
 def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
-    """Raises what stopped the series."""
     if series.error is None:
         return
     benchmark.has_error = True  # pytest-benchmark sets it for an Exception alone
@@ -254,10 +238,10 @@ def _progress(config: pytest.Config) -> Show | None:
         return None
     capture = config.pluginmanager.getplugin("capturemanager")
 
-    def show(progress: Progress | TurnProgress | str | None) -> None:
+    def show(progress: str | None) -> None:
         released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
         with released:
-            reporter.rewrite("" if progress is None else str(progress), erase=True)
+            reporter.rewrite(progress or "", erase=True)
             if progress is None:
                 reporter.rewrite("")
             reporter.flush()

@@ -1,7 +1,5 @@
 """From what the user asked for to the sessions to compare with."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,13 +22,9 @@ if TYPE_CHECKING:
 
 
 def choose_baseline(
-    asked: Asked, session: Session, prepared: Prepared, precisions: Collection[Precision]
+    asked: Asked, session: Session, prepared: "Prepared", precisions: Collection[Precision]
 ) -> tuple[Selection, tuple[Skipped, ...]]:
-    """The sessions to compare with, and the files that are no session.
-
-    Raises:
-        ValueError: There are none, or too few where a verdict is required.
-    """
+    """The sessions to compare with, and files that are none; ValueError for none or too few."""
     folder = asked.folder
     if folder is None:
         raise ValueError("--benchmark-compare: there is no folder with baselines")
@@ -45,14 +39,13 @@ def choose_baseline(
     selection = select(saved, current, asked.vary)
     if not selection.sessions:
         verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
+        aside = "".join(f"\n  {line}" for line in set_aside(selection))
         raise ValueError(
             f"{verdict}: none of the {len(saved)} saved sessions in {folder} can be compared with."
-            f"{noted}" + "".join(f"\n  {line}" for line in set_aside(selection)) + "\n"
-            f"Measure as they were measured, or save {ENOUGH} sessions as things are now, each "
-            f"with: {SAVE}"
+            f"{noted}{aside}\nMeasure as they were measured, or save {ENOUGH} sessions as things "
+            f"are now, each with: {SAVE}"
         )
-    baseline = [session.records for session in selection.sessions]
-    asked.reach = reach(baseline, asked.limits, asked.detect)
+    asked.reach = reach([s.records for s in selection.sessions], asked.limits, asked.detect)
     if asked.require_verdict and asked.reach.missing != 0:
         remedy = "Save more with cnnprec baseline, or give a larger --detect"
         raise ValueError(f"--require-verdict: {asked.reach}. {remedy}")
@@ -66,8 +59,8 @@ def check_baseline(folder: Path, pattern: str | None) -> None:
     which = f" that match {pattern!r}" if pattern else ""
     counts = {path.name: len(session_files(path)) for path in sorted(folder.parent.glob("*-*-x*/"))}
     others = ", ".join(f"{name} ({count_of(n, 'session')})" for name, n in counts.items() if n)
+    known = f"\n  There are some of other machines: {others}" if others else ""
     raise ValueError(
         f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
-        f"first, each with: {SAVE}"
-        + (f"\n  There are some of other machines: {others}" if others else "")
+        f"first, each with: {SAVE}{known}"
     )

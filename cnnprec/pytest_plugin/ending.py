@@ -20,8 +20,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class _Ending:
-    """The end of one session."""
-
     def __init__(self, session: pytest.Session) -> None:
         self._session = session
         self._begun = self._shown = False

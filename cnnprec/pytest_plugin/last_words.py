@@ -10,10 +10,7 @@ _WORDS = pytest.StashKey[int]()
 
 
 def prepare(config: pytest.Config) -> None:
-    """Starts a shell that waits for the end of this process, and shows what was not taken back.
-
-    And the last lines of what pytest has captured, where it captures.
-    """
+    """Starts a shell that shows in the end what was not taken back, and the last captured lines."""
     capture = config.pluginmanager.getplugin("capturemanager")
     words, captured = os.memfd_create("last-words"), os.dup(2)
     if capture is not None:

@@ -1,7 +1,5 @@
 """Saving sessions in place of pytest-benchmark: where to, and what is never saved."""
 
-from __future__ import annotations
-
 import functools
 import os
 import tempfile
@@ -76,15 +74,15 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(
-    terminalreporter: TerminalReporter, config: pytest.Config
+    terminalreporter: "TerminalReporter", config: pytest.Config
 ) -> Iterator[None]:
     """Says above everything else that dates are wrong, and below it what could not be written."""
     moved = _ahead() - config.stash[_AHEAD]
     if abs(moved) > 5:  # setting it right slowly moves it by 1.8 s in an hour
+        by = f"{'forward' if moved > 0 else 'back'} by {duration(abs(moved))}"
         terminalreporter.write_line(
-            f"CLOCK: the wall clock jumped {'forward' if moved > 0 else 'back'} by "
-            f"{duration(abs(moved))} during this session. What was measured is right, by another "
-            "clock; check the date of what was saved.",
+            f"CLOCK: the wall clock jumped {by} during this session. What was measured is right, "
+            "by another clock; check the date of what was saved.",
             yellow=True,
         )
     yield
@@ -147,9 +145,7 @@ class _Storage:
     """Stands where pytest-benchmark keeps its file storage, and saves atomically."""
 
     def __init__(self, folder: Path, asked: Asked, logger: Any) -> None:
-        self._folder = folder
-        self._asked = asked
-        self._logger = logger
+        self._folder, self._asked, self._logger = folder, asked, logger
 
     def __str__(self) -> str:
         return str(self._folder)

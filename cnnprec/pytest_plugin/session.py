@@ -1,10 +1,8 @@
 """What one pytest session measures, what was asked of it, and what it found."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +48,15 @@ class Session:
     order_seed: int
     numerics: str = "off"
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
-    soaks: list[Soak] = dataclasses.field(default_factory=list)
-    prepared: Prepared | None = None
+    soaks: "list[Soak]" = dataclasses.field(default_factory=list)
+    prepared: "Prepared | None" = None
 
     def load(self, config: TrainingConfig) -> Dataset:
         """As many images as the config asks for, from where the options say."""
         samples = {"train_samples": config.train_samples, "test_samples": config.test_samples}
         return load_dataset(self.dataset_choice, data_dir=self.data_dir, **samples)
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> "Prepared":
         """Sets up the device and loads the images, once; ValueError if they cannot be had."""
         if self.prepared is None:
             # Imported here because TensorFlow takes seconds to load.
@@ -89,18 +87,15 @@ class Asked:
     reach: Reach | None = None
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
-    history: History | None = None
+    history: "History | None" = None
     failed: list[str] = dataclasses.field(default_factory=list)
     saved: Path | None = None
     report: Path | None = None
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
-SESSION = pytest.StashKey[Session]()
-"""Where pytest's config keeps the `Session`."""
-
-ASKED = pytest.StashKey[Asked]()
-"""Where pytest's config keeps what was `Asked`."""
+SESSION = pytest.StashKey[Session]()  # where pytest's config keeps the `Session`
+ASKED = pytest.StashKey[Asked]()  # where pytest's config keeps what was `Asked`
 
 
 def is_benchmark(item: pytest.Item) -> bool:
@@ -116,6 +111,12 @@ def is_verdict(item: pytest.Item) -> bool:
 def parameters(item: pytest.Item) -> Mapping[str, Any]:
     """The parameters of a test by name."""
     return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def selected(items: Iterable[pytest.Item]) -> list[Precision]:
+    """The precisions whose benchmarks are among the tests, in their order."""
+    chosen = (parameters(item)["precision"] for item in items if is_benchmark(item))
+    return list(dict.fromkeys(chosen))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,5 @@
 """The last lines of a session: RESULTS and VERDICTS, and GitHub's copy of them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +24,11 @@ if TYPE_CHECKING:
 def pytest_report_header() -> list[str]:
     """Warns before minutes are spent on a busy machine."""
     load, cores = os.getloadavg()[0], usable_cores()
-    if load <= cores:
-        return []
-    return [f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"]
+    busy = f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"
+    return [busy] if load > cores else []
 
 
-def found_history(asked: Asked, session: Session) -> History:
+def found_history(asked: Asked, session: Session) -> "History":
     """The sessions saved beside this one, in a row; looked for once."""
     # Imported here because the library that finds the changes takes a second to load.
     from cnnprec.verdicts.history import history
@@ -44,21 +41,17 @@ def found_history(asked: Asked, session: Session) -> History:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(
-    terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config
+    terminalreporter: "TerminalReporter", exitstatus: int, config: pytest.Config
 ) -> Iterator[None]:
-    """Prints below pytest's own summary, so that the answer is on the last screen.
-
-    After Ctrl-C it comes first: other plugins load for seconds what they then do not need.
-    """
+    """Prints below pytest's own summary, so that the answer is on the last screen."""
     if exitstatus != pytest.ExitCode.INTERRUPTED:
         yield
-        _show(terminalreporter, exitstatus, config)
-        return
     _show(terminalreporter, exitstatus, config)
-    yield
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        yield  # other plugins load for seconds what they then do not need
 
 
-def _show(terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+def _show(terminalreporter: "TerminalReporter", exitstatus: int, config: pytest.Config) -> None:
     session, asked = config.stash[SESSION], config.stash[ASKED]
     writer = config.get_terminal_writer()
     width = writer.fullwidth if terminalreporter.isatty or "COLUMNS" in os.environ else None

@@ -1,7 +1,4 @@
-"""What was measured, on the disk while the session goes on, should the process be killed.
-
-Only where the session is to be saved. The file is no session, and goes when the session ends.
-"""
+"""What was measured, on the disk during a session that is to be saved, should it be killed."""
 
 import contextlib
 import faulthandler
@@ -21,8 +18,7 @@ from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.results import results
 
-HUNG = 6
-"""Exit code of a session that hung; pytest's own end at 5."""
+HUNG = 6  # exit code of a session that hung; pytest's own end at 5
 
 _FILE = pytest.StashKey[Path]()
 

@@ -10,16 +10,15 @@ from cnnprec.pytest_plugin.session import (
     NUMERICS,
     SESSION,
     SOAK,
-    VERDICT,
-    is_benchmark,
     is_verdict,
     parameters,
+    selected,
     usage_errors,
 )
 from cnnprec.reports.baseline import describe_baseline
-from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.compare import due_judgements
 from cnnprec.verdicts.judge_numbers import Check, faults
-from cnnprec.verdicts.judge_saved import not_whole
+from cnnprec.verdicts.judge_saved import compare_selected
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS, Comparison, Metric, Verdict
 
 
@@ -27,26 +26,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives a verdict one item for each metric; the precisions come from the benchmarks."""
     if metafunc.definition.get_closest_marker(NUMERICS) and "check" in metafunc.fixturenames:
         metafunc.parametrize("check", list(Check), ids=str)
-    if metafunc.definition.get_closest_marker(VERDICT) and "metric" in metafunc.fixturenames:
+    if is_verdict(metafunc.definition) and "metric" in metafunc.fixturenames:
         of_precision = "precision" in metafunc.fixturenames
-        metafunc.parametrize(
-            "metric", PRECISION_METRICS if of_precision else SESSION_METRICS, ids=str
-        )
+        metrics = PRECISION_METRICS if of_precision else SESSION_METRICS
+        metafunc.parametrize("metric", metrics, ids=str)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the verdicts last, or leaves them out where nothing is compared."""
+    checks = config.stash[SESSION].numerics != "off"
     numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
     soaking = [item for item in items if item.get_closest_marker(SOAK)]
     judging = [item for item in items if is_verdict(item)]
-    if config.option.soak and not soaking and any(map(is_benchmark, items)):
+    if config.option.soak and not soaking and selected(items):
         raise pytest.UsageError("--soak: its tests are not selected; run the folder benchmarks/")
     later = {*numbers, *soaking, *judging}
     items[:] = [item for item in items if item not in later]
     for asked, those in (
-        (config.stash[SESSION].numerics != "off", numbers),
-        (config.option.soak is not None, soaking),
+        (checks, numbers),
+        (config.option.soak, soaking),
         (config.stash[ASKED].comparing, judging),
     ):
         if asked:
@@ -62,24 +61,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     asked, suite = config.stash[ASKED], config.stash[SESSION]
     if not asked.comparing or hasattr(config, "workerinput"):
         return
-    precisions = {
-        parameters(item)["precision"]: None for item in session.items if is_benchmark(item)
-    }
+    precisions = selected(session.items)
     if not precisions:
         raise pytest.UsageError(
             "--benchmark-compare: no benchmark was selected, so nothing would be compared. "
             "Run: pytest benchmarks/ --benchmark-compare"
         )
     prepared = suite.prepare()
-    names = [precision.name for precision in precisions]
-    _keep_due(session, due_judgements(names, prepared.environment.device_kind))
+    due = due_judgements(map(str, precisions), prepared.environment.device_kind)
+    _keep_due(session, due)
     with usage_errors():
         asked.selection, asked.skipped = choose_baseline(asked, suite, prepared, precisions)
 
 
 def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
     """Drops verdicts that are not due here, and refuses to leave out one that is."""
-    judged = {item: _judged(item) for item in session.items if is_verdict(item)}
+    judged = {
+        item: (parameters(item)["metric"], str(parameters(item).get("precision", "")))
+        for item in session.items
+        if is_verdict(item)
+    }
     missing = [what for what in due if what not in judged.values()]
     if missing:
         shown = ", ".join(f"{metric} of {name or 'the session'}" for metric, name in missing[:3])
@@ -91,11 +92,6 @@ def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
     idle = [item for item, what in judged.items() if what not in due]
     session.items[:] = [item for item in session.items if item not in idle]
     session.config.hook.pytest_deselected(items=idle)
-
-
-def _judged(item: pytest.Item) -> tuple[Metric, str]:
-    """The metric and the precision that a verdict is about."""
-    return parameters(item)["metric"], str(parameters(item).get("precision", ""))
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -131,14 +127,10 @@ def comparison(pytestconfig: pytest.Config) -> Comparison:
     if asked.comparison is None:
         if asked.selection is None:
             pytest.fail("there is no baseline: run with --benchmark-compare", pytrace=False)
-        comparison = compare(
-            [session.records for session in asked.selection.sessions],
-            suite.records,
-            limits=asked.limits,
-            changed=asked.selection.changed,
-        )
         # The verdicts come last, so all that can fail has.
-        asked.comparison = not_whole(comparison) if asked.failed else comparison
+        asked.comparison = compare_selected(
+            asked.selection, suite.records, asked.limits, failed=bool(asked.failed)
+        )
     return asked.comparison
 
 

@@ -19,7 +19,7 @@ import msgspec
 from cnnprec.files import read_regular
 from cnnprec.machine.memory import without_collection
 from cnnprec.records.record import SCHEMA_VERSION, Record
-from cnnprec.records.session_files import matching_files, session_name, session_number
+from cnnprec.records.session_files import matching_files, numbered
 from cnnprec.text import printable
 
 _TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
@@ -31,28 +31,18 @@ _AGAIN = "Delete it or move it away; a new one comes from pytest benchmarks/ --b
 
 @dataclasses.dataclass(frozen=True)
 class SavedSession:
-    """One saved session.
-
-    Attributes:
-        name: What was given to ``--benchmark-save``; for a file of another name its stem.
-        number: The number that the file name begins with.
-        saved_at: When it was saved, in UTC.
-        commit: The commit that it was taken at, ``-dirty`` if a file was changed.
-        records: What was measured, by the precision's name, in the order of the file.
-        failed: Whether a test of the session failed.
-        verdict: How the session itself compared with its baseline, if it did.
-        digest: SHA-256 of the file without its white space; empty without a file.
-    """
+    """One saved session."""
 
     path: Path
-    name: str
-    number: int | None
-    saved_at: datetime
-    commit: str | None
-    records: Mapping[str, Record]
-    failed: bool
-    verdict: str | None
+    name: str  # what was given to ``--benchmark-save``; of a file of another name its stem
+    number: int | None  # that the file name begins with
+    saved_at: datetime  # in UTC
+    commit: str | None  # that it was taken at, ``-dirty`` if a file was changed
+    records: Mapping[str, Record]  # by the precision's name, in the order of the file
+    failed: bool  # whether a test of the session failed
+    verdict: str | None  # how the session itself compared with its baseline, if it did
     order_seed: int | None = None
+    # SHA-256 of the file without its white space; empty without a file.
     digest: str = dataclasses.field(default="", compare=False)
 
 
@@ -99,11 +89,7 @@ _RECORD = msgspec.json.Decoder(Record)
 
 
 def read_session(path: Path) -> SavedSession:
-    """Reads one file, of ``--benchmark-save`` or ``--benchmark-json``.
-
-    Raises:
-        ValueError: It is no whole session. The message names the file, the field, the remedy.
-    """
+    """Reads one file; a ValueError that names file, field and remedy if it is no whole session."""
     try:
         return _read(path, {})
     except ValueError as error:
@@ -129,10 +115,11 @@ def _read(path: Path, known: dict[Any, Any]) -> SavedSession:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
     plain = content.isascii() and b"\x7f" not in content and not _ESCAPED.search(content)
     records = _records(file.benchmarks, known, plain_text=plain)
+    number, name = numbered(path)
     return SavedSession(
         path=path,
-        name=session_name(path),
-        number=session_number(path),
+        name=name,
+        number=number,
         saved_at=_utc(file.datetime),
         commit=_commit(records.values(), file.commit_info),
         records=MappingProxyType(records),
@@ -189,7 +176,6 @@ def _records(
 
 
 def _record(raw: bytes, *, plain_text: bool) -> tuple[Record, int]:
-    """A record, and the schema version that it was written in."""
     # At once, in a third of the time, where nothing has to be put into other words.
     if plain_text and b'"schema_version"' in raw:
         with contextlib.suppress(msgspec.DecodeError):
@@ -274,13 +260,11 @@ def read_files(paths: Iterable[Path]) -> tuple[tuple[SavedSession, ...], tuple[S
 def without_copies(
     sessions: Iterable[SavedSession],
 ) -> tuple[tuple[SavedSession, ...], tuple[tuple[SavedSession, str], ...]]:
-    """The sessions, oldest first, without those that hold the same measurement; and these, why.
-
-    A file is kept rather than a link to it, and then the first by age.
-    """
+    """The sessions, oldest first, without those that hold the same measurement; and these, why."""
     kept: list[SavedSession] = []
     copies: list[tuple[SavedSession, str]] = []
     first_of: dict[str, SavedSession] = {}
+    # A file is kept rather than a link to it, and then the first by age.
     for session in sorted(sessions, key=lambda s: (s.path.is_symlink(), age(s))):
         first = first_of.setdefault(session.digest, session) if session.digest else session
         if first is session:

@@ -3,11 +3,8 @@
 Units stand in the field names; NaN and infinity are the words of `cnnprec.records.json_numbers`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -30,8 +27,7 @@ SCHEMA_VERSION = 6
 6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
 """
 
-MOST_SCALE_CHANGES = 64
-"""A scaler gone wrong may change its scale in every step; a record has to stay small."""
+MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
 
 # What reading accepts; msgspec names the field that is outside. A time of more than 30 years or
 # a count beyond 64 bits is a damaged file, and would overflow where it is judged.
@@ -43,18 +39,13 @@ _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 class Outcome(Word):
     """How a training run ended."""
 
-    TRAINED = "trained"
-    """The loss and all weights are finite, and the weights were still moving."""
-    DIVERGED = "diverged"
-    """The last loss or a weight is not finite."""
-    FROZEN = "frozen"
-    """No bit of any weight changed during the last epoch, though gradients are not zero."""
-    NOT_LEARNING = "not_learning"
-    """Finite and moving, but after `LEARNED_BY` steps no better than guessing."""
+    TRAINED = "trained"  # the loss and all weights are finite, and the weights were still moving
+    DIVERGED = "diverged"  # the last loss or a weight is not finite
+    FROZEN = "frozen"  # no bit of any weight changed in the last epoch, though gradients are not 0
+    NOT_LEARNING = "not_learning"  # moving, but after `LEARNED_BY` steps no better than guessing
 
 
-LEARNED_BY = 40
-"""Steps of 32 images, as the quick profile has, after which every sound training beats guessing."""
+LEARNED_BY = 40  # steps of 32 images, as quick has, after which sound training beats guessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,43 +86,26 @@ class TrainingRun:
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """One timed training; None is what was not measured or what the system does not tell.
+    """One timed training; None is what was not measured or what the system does not tell."""
 
-    Attributes:
-        run: What the training computed.
-        seconds: Wall time of the training alone.
-        cpu_seconds: CPU time of all threads of the process over the same span.
-        peak_memory_bytes: Resident in the process on a CPU, allocated on the device on a GPU.
-        state: What the GPU went through, by NVML.
-    """
-
-    run: TrainingRun
-    seconds: _Seconds | None
-    cpu_seconds: _Seconds | None
-    peak_memory_bytes: _Positive | None
-    state: GpuState | None = None
+    run: TrainingRun  # what the training computed
+    seconds: _Seconds | None  # wall time of the training alone
+    cpu_seconds: _Seconds | None  # CPU time of all threads of the process over the same span
+    peak_memory_bytes: _Positive | None  # of the process on a CPU, allocated on the device on a GPU
+    state: GpuState | None = None  # what the GPU went through, by NVML
 
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
-    """The timed turns of one precision: as many short stretches of training.
+    """The timed turns of one precision: as many short stretches of training."""
 
-    Attributes:
-        steps: Training steps in each turn.
-        seconds: Wall time of each turn, in the order in which they ran.
-        calibrators: Name and geometric mean of the seconds of each calibrator that ran between the
-            precisions; the same for all precisions of a session.
-        warm_up: Turns before the first one that counts.
-        steady: Whether the turns had stopped becoming faster by then.
-        state: What the GPU went through, by NVML.
-    """
-
-    steps: _Positive
-    seconds: tuple[_Seconds, ...]
+    steps: _Positive  # of training in each turn
+    seconds: tuple[_Seconds, ...]  # wall time of each turn, in the order in which they ran
+    # Name and geometric mean of the seconds of each; the same for all precisions of a session.
     calibrators: tuple[tuple[str, _Seconds], ...]
-    warm_up: _Count
-    steady: bool
-    state: GpuState | None = None
+    warm_up: _Count  # turns before the first one that counts
+    steady: bool  # whether the turns had stopped becoming faster by then
+    state: GpuState | None = None  # what the GPU went through, by NVML
 
     def __post_init__(self) -> None:
         if not self.seconds:
@@ -229,7 +203,7 @@ class Record:
         config: TrainingConfig,
         data: DataInfo,
         environment: Environment,
-    ) -> Record:
+    ) -> "Record":
         """What is known of a precision among the others before anything is measured."""
         companions = tuple(sorted(p.name for p in precisions if p != precision))
         return cls(precision, config, data, environment, companions, False, None, ())
@@ -253,7 +227,7 @@ class Record:
         return plain
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Record:
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Record":
         """Reads back what `to_dict` wrote; ValueError says what is wrong with it, and where."""
         version: Any = plain.get("schema_version")
         if version not in range(1, SCHEMA_VERSION + 1):
@@ -277,21 +251,22 @@ class Record:
             raise ValueError(f"not a record of schema version {version}: {error}") from error
 
 
-_NEW_IN: Mapping[int, Mapping[str, Any]] = MappingProxyType(
-    {2: {"code": "unknown", "commit": None}, 3: {"cpu_features": None}}
-)
-"""What `Environment` got in versions 2 and 3, with the value that older records have."""
+# What `Environment` got in versions 2 and 3, with the value that older records have.
+_NEW_IN: Mapping[int, Mapping[str, Any]] = {
+    2: {"code": "unknown", "commit": None},
+    3: {"cpu_features": None},
+}
 
 
 def _decode_rows(numerics: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The numerics with their numbers decoded; words in other places stay."""
     if numerics is None:
         return None
-    rows = {key: [[row[0], *map(decode, row[1:])] for row in numerics[key]] for key in _ROWS}
+    rows = {
+        key: [[row[0], *map(decode, row[1:])] for row in numerics[key]]
+        for key in ("probes", "tensors")
+    }
     return {**numerics, **rows, "losses": list(map(decode, numerics["losses"]))}
-
-
-_ROWS = ("probes", "tensors")
 
 
 def _map_losses(run: Mapping[str, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:

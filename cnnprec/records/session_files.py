@@ -35,12 +35,11 @@ def matching_files(folder: Path, pattern: str | None) -> list[Path]:
     if not pattern:
         return session_files(folder)
     if re.fullmatch("[0-9]+", pattern):
-        if len(pattern) > 255:  # more digits than a file name can have
-            return []
+        wanted = pattern.lstrip("0") or "0"  # it may have more digits than int takes
         return [
             path
             for path in session_files(folder)
-            if path.suffix != ".json" or session_number(path) == int(pattern)
+            if path.suffix != ".json" or str(numbered(path)[0]) == wanted
         ]
     with contextlib.suppress(OSError):  # a glob may be longer than a name can be
         if Path(pattern).is_file():
@@ -50,19 +49,13 @@ def matching_files(folder: Path, pattern: str | None) -> list[Path]:
         path
         for path in session_files(folder)
         if path.suffix != ".json"  # a folder that cannot be listed
-        or fnmatch.fnmatchcase(session_name(path), pattern)
+        or fnmatch.fnmatchcase(numbered(path)[1], pattern)
         or fnmatch.fnmatchcase(path.name, glob)
         or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
     ]
 
 
-def session_name(path: Path) -> str:
-    """What was given to ``--benchmark-save``; for a file of another name its stem."""
-    numbered = _NUMBERED.fullmatch(path.stem)
-    return numbered[2] if numbered else path.stem
-
-
-def session_number(path: Path) -> int | None:
-    """The number that a file name begins with."""
-    numbered = _NUMBERED.fullmatch(path.stem)
-    return int(numbered[1]) if numbered else None
+def numbered(path: Path) -> tuple[int | None, str]:
+    """Number and name that ``--benchmark-save`` gave to a file; of any other None and its stem."""
+    found = _NUMBERED.fullmatch(path.stem)
+    return (int(found[1]), found[2]) if found else (None, path.stem)

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnprec.records.session_files import session_files, session_number
+from cnnprec.records.session_files import numbered, session_files
 from cnnprec.records.write_whole import create, written_beside
 from cnnprec.text import printable
 
 _WIDTH = 100  # columns of a saved file, where its values allow it
-
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
 _NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"]')
-
 _LONGEST_NAME = 200  # bytes; with the number and the suffix a file name may have 255
 
 
@@ -30,8 +28,7 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
 
     The text is on the disk, in a hidden file, before it gets its name. The number is claimed with
     a second hidden file, which only one process can create. Numbers in subfolders are taken too.
-    Returns the file, ``NNNN_name.json``. A SaveError says that the name is refused, a number is not
-    finite, or the folder cannot be written.
+    Returns the file, ``NNNN_name.json``, or raises a SaveError.
     """
     check_name(name)
     text = _layout(_slim(output))
@@ -86,7 +83,7 @@ def _publish(hidden: Path, folder: Path, name: str) -> Path:
 
 
 def _numbers(folder: Path) -> set[int]:
-    return {session_number(path) or 0 for path in session_files(folder)}
+    return {numbered(path)[0] or 0 for path in session_files(folder)}
 
 
 def _slim(output: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Writing a file so that it is there whole or not at all."""
 
 import contextlib
+import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 # What a process that was killed leaves, of this module and of `write_session`.
 _LEFT = re.compile(r"\.[0-9a-f]{16}\.tmp|\.[0-9]{4,}\.claim")
@@ -16,6 +18,11 @@ def write_whole(path: Path, text: str) -> None:
     """Writes or replaces a file in one moment; at an OSError what was there is still there."""
     with written_beside(path.parent, text) as hidden:
         hidden.replace(path)
+
+
+def write_json(path: Path, plain: Mapping[str, Any]) -> None:
+    """`write_whole` for JSON types without NaN and infinities."""
+    write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

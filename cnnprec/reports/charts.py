@@ -1,7 +1,4 @@
-"""A chart as inline SVG in the colours of its page, with its figures as a table.
-
-Needs Matplotlib, the extra ``cnnprec[report]``. Its objects are used alone, never pyplot.
-"""
+"""A chart as inline SVG in the colours of its page, with a table. Needs ``cnnprec[report]``."""
 
 import dataclasses
 import io
@@ -41,8 +38,7 @@ class Series(NamedTuple):
     name: str
     colour: int
     points: Sequence[tuple[Any, ...]]
-    style: str = "default"
-    """Matplotlib's draw style of a line, or ``dots``."""
+    style: str = "default"  # Matplotlib's draw style of a line, or ``dots``
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The charts of one session: those that it has figures for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,7 @@ Point = tuple[Any, ...]
 
 
 def charts(
-    records: Sequence[Record], comparison: Comparison | None, history: History | None
+    records: Sequence[Record], comparison: Comparison | None, history: "History | None"
 ) -> list[Chart]:
     """Those of the records, in the order of the tables, of the verdicts and of the history."""
     ranked = in_order(records)
@@ -98,7 +96,7 @@ def _errors(record: Record) -> list[Point]:
     return [(probe.name, probe.error) for probe in probes]
 
 
-def _levels(history: History) -> list[Series]:
+def _levels(history: "History") -> list[Series]:
     """The sessions of each precision whose time changed, and its levels."""
     found = []
     for name, starts in history.starts.items():

@@ -1,12 +1,11 @@
 """A judged fleet as text and as JSON. Nothing is decided here."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnnprec.records.write_whole import write_whole
+from cnnprec.records.write_whole import write_json
 from cnnprec.reports.verdict_json import VERSION, judgements
-from cnnprec.reports.verdicts import remarks_on
+from cnnprec.reports.verdicts import decided, remarks_on
 from cnnprec.text import aligned, printable, wrapped
 from cnnprec.verdicts.decision import Decision
 from cnnprec.verdicts.verdict import Comparison
@@ -27,9 +26,7 @@ def fleet(found: Mapping[str, Comparison], decision: Decision, width: int | None
             said.setdefault(text, []).append(printable(host))
     above = ["", "'before' and 'baseline' mean what most of the hosts have"] if said else []
     lines = [*above, "", *(f"{_named(hosts)}: {text}" for text, hosts in said.items())]
-    lines += [""] if said else []
-    lines += [f"verdict: {decision.verdict}, {decision.action}"]
-    lines += [f"reason:  {decision.reason}", f"next:    {decision.next}"]
+    lines += ["", *decided(decision)] if said else decided(decision)
     return [*aligned(rows, left=3), *(part for line in lines for part in wrapped(line, width))]
 
 
@@ -47,4 +44,4 @@ def write_fleet(path: Path, found: Mapping[str, Comparison], decision: Decision)
         "hosts": {host: one.verdict.value for host, one in found.items()},
         "judgements": [{"host": h, **row} for h, one in found.items() for row in judgements(one)],
     }
-    write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    write_json(path, plain)

@@ -1,7 +1,5 @@
 """A finished history as text and as a figure. Nothing is decided here."""
 
-from __future__ import annotations
-
 import math
 from typing import TYPE_CHECKING
 
@@ -60,12 +58,8 @@ def _sentence(found: History, name: str) -> str:
     )
 
 
-def plot(found: History) -> Figure:
-    """A panel for each precision: sessions, levels and changes.
-
-    Raises:
-        ImportError: Matplotlib, the extra ``cnnprec[plot]``, is not installed.
-    """
+def plot(found: History) -> "Figure":
+    """A panel for each precision: sessions, levels and changes; ImportError without Matplotlib."""
     from matplotlib.figure import Figure
 
     names, last = list(found.times), len(found.sessions) - 1

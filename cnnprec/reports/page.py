@@ -1,9 +1,4 @@
-"""The report of one session: a page for a browser, and Markdown for the summary of a CI job.
-
-Nothing is decided here. The page needs the extra ``cnnprec[report]``.
-"""
-
-from __future__ import annotations
+"""The report of one session: a page, which needs ``cnnprec[report]``, and Markdown for CI jobs."""
 
 import base64
 import dataclasses
@@ -36,7 +31,7 @@ class Report:
 
     records: Sequence[Record]
     comparison: Comparison | None = None
-    history: History | None = None
+    history: "History | None" = None
     saved_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
 
 
@@ -113,7 +108,6 @@ def context(report: Report) -> dict[str, Any]:
 
 
 def _session(report: Report) -> str:
-    """The session as a file that other commands read."""
     rows = [
         {"name": record.precision.name, "extra_info": {"cnnprec": record.to_dict()}}
         for record in report.records

@@ -4,12 +4,12 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from cnnprec.precision.precisions import rank
-from cnnprec.records.record import Outcome, Record, Round
+from cnnprec.records.record import Outcome, Record
 from cnnprec.text import count_of, fitted, wrapped
 from cnnprec.verdicts.disturbance import disturbance
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
 from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
-from cnnprec.verdicts.statistics import faster_half
+from cnnprec.verdicts.statistics import fastest_third
 
 NONE = "-"
 
@@ -17,15 +17,13 @@ NONE = "-"
 def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     """The RESULTS block: what was trained on, why some did not train, a table, what to use.
 
-    Each record has at least one round. Rows lose columns where the terminal's width, None for a
-    file, is too small.
+    Each record has at least one round. The width is the terminal's, None for a file.
     """
     ranked = in_order(records)
     if not ranked:
         return []
     above = [*warning(ranked), *conditions(ranked[0]), "", *notes(ranked), ""]
-    below = answer(recommend(ranked))
-    below = ["", *below] if below else []
+    below = ["", *answered] if (answered := answer(recommend(ranked))) else []
     return [
         *(part for line in above for part in wrapped(line, width)),
         *fitted(table(ranked), width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
@@ -48,7 +46,7 @@ def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
 def step_seconds(record: Record) -> float | None:
     """Wall time of a step in seconds: that of turns is what is compared; None without times."""
     if record.turns is not None:
-        return statistics.geometric_mean(faster_half(record.turns.step_seconds))
+        return statistics.geometric_mean(fastest_third(record.turns.step_seconds))
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     return statistics.fmean(times) / record.config.steps if times else None
 
@@ -60,19 +58,17 @@ def explain(record: Record) -> str | None:
     diverged = [run for run in runs if run.outcome is Outcome.DIVERGED]
     if diverged:
         steps = sorted({run.first_bad_step for run in diverged if run.first_bad_step is not None})
-        where = (
-            f"the loss was first not finite at step {_range(steps, ' to ')} "
-            f"(counted from 0, of {record.config.steps})"
-            if steps
-            else "a weight was not finite at the end"
-        )
+        where = "a weight was not finite at the end"
+        if steps:
+            counted = f"(counted from 0, of {record.config.steps})"
+            where = f"the loss was first not finite at step {_range(steps, ' to ')} {counted}"
         parts.append(f"diverged in {len(diverged)} of {len(runs)} runs: {where}")
     frozen = [run for run in runs if run.outcome is Outcome.FROZEN]
     if frozen:
+        loss = sum(run.losses[-1] for run in frozen) / len(frozen)
         parts.append(
             f"froze in {len(frozen)} of {len(runs)} runs: no bit of any weight changed in the "
-            "last epoch though gradients are not zero; "
-            f"the loss stayed at {sum(run.losses[-1] for run in frozen) / len(frozen):.4f}"
+            f"last epoch though gradients are not zero; the loss stayed at {loss:.4f}"
         )
     guessing = [run for run in runs if run.outcome is Outcome.NOT_LEARNING]
     if guessing:
@@ -101,7 +97,7 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     digits = 1 if config.test_samples <= 1000 else 2
     return (
         record.precision.name,
-        _outcomes(record.rounds),
+        "/".join(dict.fromkeys(entry.run.outcome.value for entry in record.rounds)),
         _spread(times, 2 if not times or max(times) < 100 else 0),
         NONE if seconds is None else f"{seconds * 1e3:.2f}",
         NONE if seconds is None else f"{config.batch_size / seconds:.0f}",
@@ -129,16 +125,12 @@ def warning(records: Iterable[Record]) -> list[str]:
 def conditions(record: Record) -> list[str]:
     """On what was trained, how much and where."""
     config, machine = record.config, record.environment
-    device = (
-        f"{machine.cpu_model}, {machine.usable_cores} cores"
-        if machine.device_kind == "cpu"
-        else f"{machine.device_model}, driver {machine.driver or 'unknown'}"
-    )
-    data = (
-        f"Fashion-MNIST from {record.data.source}"
-        if record.data.name == "fashion-mnist"
-        else "the SYNTHETIC stand-in (not Fashion-MNIST: accuracies do not compare with it)"
-    )
+    device = f"{machine.device_model}, driver {machine.driver or 'unknown'}"
+    if machine.device_kind == "cpu":
+        device = f"{machine.cpu_model}, {machine.usable_cores} cores"
+    data = "the SYNTHETIC stand-in (not Fashion-MNIST: accuracies do not compare with it)"
+    if record.data.name == "fashion-mnist":
+        data = f"Fashion-MNIST from {record.data.source}"
     return [
         f"data:    {data}",
         f"work:    profile {config.profile}: {config.train_samples} images x {config.epochs} "
@@ -158,7 +150,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     )
     if turns := records[0].turns:
         unsteady = "" if turns.steady else ", still becoming faster when they began"
-        note += f" ms/step is from the faster half of {len(turns.seconds)} timed turns{unsteady}."
+        note += f" ms/step is from the fastest third of {len(turns.seconds)} timed turns{unsteady}."
     if records[0].environment.device_kind == "cpu":
         note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
     short = [
@@ -190,7 +182,6 @@ def answer(found: Recommendation | None) -> list[str]:
 
 
 def _gain(chosen: Candidate) -> str:
-    """What the choice saves, and what is known of its accuracy."""
     time, accuracy, dtype = chosen.time, chosen.accuracy, chosen.record.precision.variable_dtype
     memory = {"float64": "twice as much", "float32": "as much"}.get(dtype, "half as much")
     excluded = "" if accuracy.low > -ACCURACY_MARGIN else "not "
@@ -201,10 +192,6 @@ def _gain(chosen: Candidate) -> str:
         f"{accuracy.high * 100:+.1f}, {accuracy.count} paired seeds); a loss of "
         f"{ACCURACY_MARGIN * 100:g} point is {excluded}excluded."
     )
-
-
-def _outcomes(rounds: Sequence[Round]) -> str:
-    return "/".join(dict.fromkeys(entry.run.outcome.value for entry in rounds))
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

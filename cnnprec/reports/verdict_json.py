@@ -7,29 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from cnnprec.records.json_numbers import encode
-from cnnprec.records.write_whole import write_whole
+from cnnprec.records.write_whole import write_json
 from cnnprec.verdicts.verdict import Comparison
 
-VERSION = 1
-"""Version of the layout of the file."""
+VERSION = 1  # version of the layout of the file
 
 
 def judgements(comparison: Comparison) -> list[dict[str, Any]]:
     """All judgements as JSON types, with the figures of those that have some."""
+    words = ("metric", "precision", "verdict", "reason", "quantity")
+    figures = ("ratio", "low", "high", "detectable", "count")
     return [
         {
-            "metric": j.metric.value,
-            "precision": j.precision,
-            "verdict": j.verdict.value,
-            "reason": j.reason,
-            "quantity": j.quantity,
-            **{name: encode(getattr(j.estimate, name, None)) for name in _FIGURES},
+            **{name: str(getattr(j, name)) for name in words},
+            **{name: encode(getattr(j.estimate, name, None)) for name in figures},
         }
         for j in comparison.judgements
     ]
-
-
-_FIGURES = ("ratio", "low", "high", "detectable", "count")
 
 
 def holds_verdict(content: bytes) -> bool:
@@ -38,19 +32,14 @@ def holds_verdict(content: bytes) -> bool:
         found = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.keys() >= _OWN
-
-
-# What no other file of the suite has together.
-_OWN = {"version", "basis", "judgements"}
+    # What no other file of the suite has together.
+    return isinstance(found, dict) and found.keys() >= {"version", "basis", "judgements"}
 
 
 def make_way(path: Path, what: str, is_ours: Callable[[bytes], bool]) -> None:
     """Removes the result of an earlier run, which would say PASS where this run has no verdict.
 
-    Raises:
-        ValueError: The folder cannot be written, or there is something else of this name: a file
-            that is not empty and whose content is not one of ours.
+    ValueError where the folder cannot be written, or something else of this name is there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,4 +72,4 @@ def write_verdict(
         "baseline": [str(other) for other in baseline],
         "session": None if session is None else str(session),
     }
-    write_whole(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    write_json(path, plain)

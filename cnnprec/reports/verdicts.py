@@ -3,26 +3,27 @@
 from cnnprec.precision.precisions import rank
 from cnnprec.reports.results import NONE
 from cnnprec.text import fitted, markdown_table, markdown_text, wrapped
-from cnnprec.verdicts.decision import attribution, decide
+from cnnprec.verdicts.decision import Decision, attribution, decide
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Verdict
 
 
 def verdicts(comparison: Comparison, width: int | None = None) -> list[str]:
-    """The VERDICTS block: what changed, why something did not pass, the table, what to do.
-
-    Rows lose columns where they are wider than the terminal; without a width nothing is lost.
-    """
+    """The VERDICTS block: what changed, why something did not pass, the table, what to do."""
     found = decide(comparison)
     heading, details = what_changed(comparison)
     above = [heading, *(f"  {line}" for line in details), "", *(told := remarks_on(comparison))]
     above += [""] if told else []
-    decided = f"verdict: {found.verdict}, {found.action}"
-    below = ["", decided, f"reason:  {found.reason}", f"next:    {found.next}"]
     return [
         *(part for line in above for part in wrapped(line, width)),
         *fitted(verdict_table(comparison), width, ("sessions", "detectable", "ratio")),
-        *(part for line in below for part in wrapped(line, width)),
+        *(part for line in ("", *decided(found)) for part in wrapped(line, width)),
     ]
+
+
+def decided(found: Decision) -> list[str]:
+    """The last lines of a comparison: what it comes to, why, and what to do next."""
+    verdict = f"verdict: {found.verdict}, {found.action}"
+    return [verdict, f"reason:  {found.reason}", f"next:    {found.next}"]
 
 
 def verdicts_markdown(comparison: Comparison) -> list[str]:
@@ -50,23 +51,19 @@ def annotation(comparison: Comparison) -> str:
     return f"::{levels.get(found.verdict, 'warning')} title={title}::{message}"
 
 
-_SIZES = ("ratio", "95 % bounds", "detectable", "sessions")
-_HEADINGS = ("precision", "what", *_SIZES, "verdict")
-
-
 def measured(comparison: Comparison) -> list[Judgement]:
     """The judgements that the table shows: sizes always, the others where they did not pass."""
     return [j for j in _ranked(comparison) if j.metric in GROWTHS or j.verdict is not Verdict.PASS]
 
 
 def _ranked(comparison: Comparison) -> list[Judgement]:
-    """The judgements in the order of the precisions; those on the session come last."""
     return sorted(comparison.judgements, key=lambda j: (not j.precision, rank(j.precision)))
 
 
 def verdict_table(comparison: Comparison) -> list[tuple[str, ...]]:
     """The headings, and a row for each judgement that is shown."""
-    return [_HEADINGS, *map(_row, measured(comparison))]
+    headings = ("precision", "what", "ratio", "95 % bounds", "detectable", "sessions", "verdict")
+    return [headings, *map(_row, measured(comparison))]
 
 
 def _row(judgement: Judgement) -> tuple[str, ...]:
@@ -82,12 +79,12 @@ def what_changed(comparison: Comparison) -> tuple[str, list[str]]:
     """What was compared with, and then what changed of software and machine."""
     changed = "what changed in the stack:" if comparison.changed else "nothing changed in the stack"
     slower, details = comparison.machine, [str(difference) for difference in comparison.changed]
-    if slower is not None:
-        than = "than in the baseline's sessions, by its calibrators; the verdicts allow for it"
-        word = "slower" if slower > 0 else "faster"
-        alike = "the machine was as fast as in the baseline's sessions, by its calibrators"
-        text = alike if abs(slower) < 0.02 else f"the machine was {abs(slower):.0%} {word} {than}"
-        details.append(text)
+    then = "in the baseline's sessions, by its calibrators"
+    if slower is not None and abs(slower) < 0.02:
+        details.append(f"the machine was as fast as {then}")
+    elif slower is not None:
+        speed = f"{abs(slower):.0%} {'slower' if slower > 0 else 'faster'}"
+        details.append(f"the machine was {speed} than {then}; the verdicts allow for it")
     elif comparison.why_no_machine:
         details.append(f"the calibrators were not used: {comparison.why_no_machine}")
     if found := attribution(comparison):

@@ -9,8 +9,7 @@ import tensorflow as tf
 from cnnprec.workload.dataset import ALIGNMENT, Dataset, aligned_empty
 from cnnprec.workload.profiles import TrainingConfig
 
-# More steps than anyone trains.
-_ENDLESS = 2**62
+_ENDLESS = 2**62  # more steps than anyone trains
 
 
 def check_dataset(config: TrainingConfig, dataset: Dataset) -> None:
@@ -34,9 +33,8 @@ def tensors(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> tup
 def _tensor(array: npt.NDArray[np.uint8]) -> Any:
     """A tensor on the array's own memory, or on a copy of it where that is not aligned.
 
-    The array must not change afterwards. `tf.convert_to_tensor` holds on to twice the memory
-    of a large array (docs/performance.md). DLPack hands over memory as it is; TensorFlow aborts
-    the process where it is not aligned.
+    The array must not change afterwards. `tf.convert_to_tensor` would hold on to twice the memory
+    (docs/performance.md); DLPack's, where it is not aligned, aborts the process.
     """
     owner = array.base
     if (
@@ -58,8 +56,7 @@ def _tensor(array: npt.NDArray[np.uint8]) -> Any:
 def shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int) -> Any:
     """An endless dataset of ``(uint8 [batch, 28, 28, 1], uint8 [batch])``.
 
-    Each epoch is another pseudo-random permutation of the images, computed from the seed
-    and the epoch by a stateless function, so the batches are the same on every machine.
+    Each epoch has a permutation computed from seed and epoch alone, the same on every machine.
     """
     size = config.batch_size
     last = len(labels) - 1
@@ -69,12 +66,9 @@ def shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int
         step = tf.cast(step, tf.int32)
         epoch, place = step // config.steps_per_epoch, step % config.steps_per_epoch
         places = tf.range(size) + place * size
-        chosen = (
-            tf.random.experimental.index_shuffle(places, tf.stack([seed, epoch]), last)
-            if last
-            else places
-        )
-        return tf.gather(images, chosen), tf.gather(labels, chosen)
+        if last:  # there is nothing to shuffle in one image
+            places = tf.random.experimental.index_shuffle(places, tf.stack([seed, epoch]), last)
+        return tf.gather(images, places), tf.gather(labels, places)
 
     options = tf.data.Options()
     # In TensorFlow 2.21 the end of an epoch waits for the tuner's sleeping thread, which rounds

@@ -5,25 +5,23 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from cnnprec.machine.names import DeviceError, check_device_name
+from cnnprec.machine.names import DeviceError, check_device_name, gpu_index
 
-# Compute capability of the first architecture with TF32 tensor cores (Ampere).
-_TF32_CAPABILITY = (8, 0)
+_TF32_CAPABILITY = (8, 0)  # of Ampere, the first with TF32 tensor cores
 
 
 def select_device(name: str) -> str:
     """Makes TensorFlow compute on one device; must come before TensorFlow's first operation.
 
-    The name is ``auto`` (the first GPU if there is one, else the CPU), ``cpu``, ``gpu`` (the first)
-    or ``gpu:N``. Returns ``"cpu"`` or ``"gpu:N"``; a DeviceError says that there is no such device,
-    or that TensorFlow already uses another one.
+    ``auto`` is the first GPU, else the CPU. Returns ``"cpu"`` or ``"gpu:N"``; DeviceError if there
+    is no such device, or if TensorFlow already uses another one.
     """
     check_device_name(name)
     gpus = tf.config.list_physical_devices("GPU")
     if name == "cpu" or (name == "auto" and not gpus):
         _make_visible([])
         return "cpu"
-    index = int(name.partition(":")[2] or 0)
+    index = gpu_index(name)
     if index >= len(gpus):
         known = ", ".join(f"gpu:{number}" for number in range(len(gpus))) or "no GPU"
         raise DeviceError(

@@ -1,7 +1,4 @@
-"""The TensorFlow tutorial CNN for Fashion-MNIST, in any precision.
-
-Dtypes are set layer by layer; the global dtype policy is never touched.
-"""
+"""TensorFlow's tutorial CNN for Fashion-MNIST in any precision; no global dtype policy is set."""
 
 from typing import Any
 
@@ -19,15 +16,11 @@ IMAGE_SHAPE = (SIDE, SIDE, 1)
 
 @keras.saving.register_keras_serializable("cnnprec")
 class PixelsToUnit(keras.layers.Layer):  # type: ignore[misc]
-    """Turns pixels 0..255, uint8 of any shape, into numbers 0..1 of the compute dtype.
-
-    All 256 pixel values and 255 itself are exact in every float dtype, so the quotient is
-    the correctly rounded ``pixel / 255``. Multiplying by a rounded 1/255 would not be.
-    """
+    """Turns pixels 0..255, uint8 of any shape, into numbers 0..1 of the compute dtype."""
 
     def call(self, pixels: Any) -> Any:
-        """Returns ``pixels / 255`` in the compute dtype."""
-        return keras.ops.cast(pixels, self.compute_dtype) / 255
+        """Returns ``pixels / 255`` in the compute dtype, rounded once."""
+        return keras.ops.cast(pixels, self.compute_dtype) / 255  # times 1/255 would round twice
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration; Keras writes it by itself only for a dtype given by name."""
@@ -38,15 +31,12 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     """The tutorial's network, which notes the loss of every training step in `step_log`."""
 
     step_log: StepLog | None = None
+    # Trains for a number of steps (int32 scalar) on an iterator of batches, and returns what the
+    # last step did; it exists once `make_train_function` has run.
     take_steps: Any = None
-    """Takes an iterator of batches and a number of steps (int32 scalar) and trains; the result is
-    that of the last step. It exists once `make_train_function` has run."""
 
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
-        """Has ``fit`` and single turns share one traced function, whatever their number of steps.
-
-        The pipeline is endless, so that no end of the data has to be looked for.
-        """
+        """Has ``fit`` and single turns share one traced function, of any number of steps."""
         known: Any = self.train_function
         if known is not None and not force:
             return known
@@ -165,24 +155,18 @@ def _check_optimizer(precision: Precision, optimizer: keras.optimizers.Optimizer
             "scales the loss twice; wrap a bare optimizer once"
         )
     if wrapped is not precision.loss_scaling:
-        given, remedy = (
-            ("with loss scaling", "pass its inner_optimizer")
-            if wrapped
-            else ("without loss scaling", "wrap it in keras.optimizers.LossScaleOptimizer")
-        )
+        remedy = "without loss scaling; wrap it in keras.optimizers.LossScaleOptimizer"
+        if wrapped:
+            remedy = "with loss scaling; pass its inner_optimizer"
         raise ValueError(
             f"{precision.name} has loss_scaling={precision.loss_scaling}, but its optimizer "
-            f"{type(optimizer).__name__} comes {given}; {remedy}, or change the precision's "
-            "loss_scaling with dataclasses.replace"
+            f"{type(optimizer).__name__} comes {remedy}, or change the precision's loss_scaling "
+            "with dataclasses.replace"
         )
 
 
 def initial_weights(model: keras.Model, seed: int) -> list[npt.NDArray[Any]]:
-    """Draws the starting weights of a run: Glorot uniform kernels, zero biases.
-
-    They are drawn in float32 and rounded to the variable dtype, so that the same seed
-    starts every precision from the same point.
-    """
+    """Draws Glorot uniform kernels and zero biases in float32, and rounds: one start for all."""
     weights = []
     for index, variable in enumerate(model.trainable_variables):
         if variable.name == "bias":

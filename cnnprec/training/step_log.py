@@ -8,11 +8,7 @@ import tensorflow as tf
 
 
 class StepLog:
-    """Loss and loss scale of every step of a run, kept in two device vectors.
-
-    Args:
-        steps: Number of steps that the log holds. Later steps are not noted.
-    """
+    """Loss and loss scale of so many steps of a run, kept on the device; later ones are not."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps

@@ -1,7 +1,4 @@
-"""Trains one precision: seeded, repeatable, and with a harness that costs next to nothing.
-
-The harness is Keras' own ``fit``; docs/performance.md shows what it costs.
-"""
+"""Trains one precision by Keras' own ``fit``; docs/performance.md shows what the harness costs."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,16 +24,13 @@ OnProgress = Callable[[int, int, float], None]
 epoch so far."""
 
 _FIRST_LOSSES = 16
-# Wide enough to be efficient; the activations of the first layer take 17 MB in float64.
-_TEST_BATCH = 100
+_TEST_BATCH = 100  # wide enough; the activations of the first layer take 17 MB in float64
 
 
 class Trainer:
-    """One precision's model with its data, to be trained again and again.
+    """One precision's model with its data, to be trained again and again, traced only once.
 
-    A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed. ``reset``
-    puts the model into the very state of a newly built one, so that later runs need no new
-    tracing or compilation.
+    A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed.
     """
 
     def __init__(self, precision: Precision, config: TrainingConfig, dataset: Dataset) -> None:
@@ -67,12 +61,8 @@ class Trainer:
         """Traces and compiles everything that ``fit`` and ``finish`` call, and runs it once."""
         self.reset(self.config.seed)
         with tensor_float_32(self.precision.tensor_float_32):
-            self.model.fit(
-                self.batches,
-                steps_per_epoch=self.config.steps_per_execution,
-                verbose=0,
-                shuffle=False,
-            )
+            steps = self.config.steps_per_execution
+            self.model.fit(self.batches, steps_per_epoch=steps, verbose=0, shuffle=False)
             self._count_correct(*(tensor[:1] for tensor in self._test))
         tf.test.experimental.sync_devices()
 
@@ -119,10 +109,12 @@ class Trainer:
         losses, scales = self._log.losses(), self._log.scales()
         weights = self.model.get_weights()
         bad = np.flatnonzero(~np.isfinite(losses))
-        accuracy = self._test_accuracy()
+        images = len(self._test[1])
+        accuracy = self.count_correct(images) / images
         changes = np.flatnonzero(np.diff(scales, prepend=np.float32(np.nan)))
         if changes.size > MOST_SCALE_CHANGES:
             changes = np.append(changes[: MOST_SCALE_CHANGES - 1], changes[-1])
+        scaled = self.precision.loss_scaling
         return TrainingRun(
             seed=self._seed,
             outcome=self._outcome(losses, weights, accuracy),
@@ -130,11 +122,7 @@ class Trainer:
             first_losses=tuple(map(float, losses[:_FIRST_LOSSES])),
             test_accuracy=accuracy,
             first_bad_step=int(bad[0]) if bad.size else None,
-            loss_scales=(
-                tuple((int(step), float(scales[step])) for step in changes)
-                if self.precision.loss_scaling
-                else ()
-            ),
+            loss_scales=tuple((int(s), float(scales[s])) for s in changes if scaled),
             weights_sha256=hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest(),
         )
 
@@ -142,8 +130,9 @@ class Trainer:
         self, losses: npt.NDArray[np.float32], weights: list[npt.NDArray[Any]], accuracy: float
     ) -> Outcome:
         # A loss that was infinite once, in a step that the loss scaler skipped, is no
-        # divergence: what counts is how the run ended.
-        if not np.isfinite(losses[-1]) or not all(_all_finite(w) for w in weights):
+        # divergence: what counts is how the run ended. NumPy's isfinite knows float64.
+        finite = all(np.isfinite(w.astype(np.float64)).all() for w in weights)
+        if not (finite and np.isfinite(losses[-1])):
             return Outcome.DIVERGED
         moved = any(
             before.tobytes() != after.tobytes()
@@ -151,15 +140,12 @@ class Trainer:
         )
         if not moved and self._has_gradient():
             return Outcome.FROZEN
-        if self.config.steps >= LEARNED_BY and accuracy <= self._guessing():
-            return Outcome.NOT_LEARNING
-        return Outcome.TRAINED
-
-    def _guessing(self) -> float:
-        """The accuracy that guessing exceeds once in a million times."""
         labels = self._test[1].numpy()
         share = float(np.bincount(labels).max()) / len(labels)  # of the most frequent class
-        return share + 4.75 * float(np.sqrt(share * (1 - share) / len(labels)))
+        # Guessing exceeds it once in a million times.
+        guessing = share + 4.75 * float(np.sqrt(share * (1 - share) / len(labels)))
+        learns = self.config.steps < LEARNED_BY or accuracy > guessing
+        return Outcome.TRAINED if learns else Outcome.NOT_LEARNING
 
     def _has_gradient(self) -> bool:
         images, labels = next(iter(self.batches))
@@ -178,18 +164,12 @@ class Trainer:
         with tensor_float_32(self.precision.tensor_float_32):
             return int(self._count_correct(*self.test_images(most)))
 
-    def _test_accuracy(self) -> float:
-        count = len(self._test[1])
-        return self.count_correct(count) / count
-
     def _count_correct_eagerly(self, images: Any, labels: Any) -> Any:
         correct = tf.zeros([], tf.int64)
         for start in tf.range(0, tf.shape(images)[0], _TEST_BATCH):
             outputs = self.model(images[start : start + _TEST_BATCH], training=False)
-            hits = tf.argmax(outputs, axis=-1) == tf.cast(
-                labels[start : start + _TEST_BATCH], tf.int64
-            )
-            correct += tf.math.count_nonzero(hits)
+            right = tf.cast(labels[start : start + _TEST_BATCH], tf.int64)
+            correct += tf.math.count_nonzero(tf.argmax(outputs, axis=-1) == right)
         return correct
 
 
@@ -246,8 +226,3 @@ class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         if self._on_progress is not None:
             done = self._epoch * self._config.steps_per_epoch + batch + 1
             self._on_progress(self._epoch, done, float(logs["loss"]))
-
-
-def _all_finite(weights: npt.NDArray[Any]) -> bool:
-    # float64 holds every value of the other types, and NumPy's isfinite knows it.
-    return bool(np.isfinite(weights.astype(np.float64)).all())

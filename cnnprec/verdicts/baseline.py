@@ -13,10 +13,8 @@ from cnnprec.verdicts.comparability import Difference, Part, differences, refuse
 class Selection:
     """Which saved sessions to compare with, and why not the others."""
 
-    sessions: tuple[SavedSession, ...]
-    """The baseline, oldest first. Empty if there is none."""
-    changed: tuple[Difference, ...]
-    """What differs in the stack between the baseline and now, each once."""
+    sessions: tuple[SavedSession, ...]  # The baseline, oldest first. Empty if there is none.
+    changed: tuple[Difference, ...]  # what differs in the stack between baseline and now, each once
     refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]
     """Sessions that cannot be compared with the current one."""
     unfit: tuple[tuple[SavedSession, str], ...]
@@ -30,11 +28,10 @@ def select(
 ) -> Selection:
     """Chooses the baseline of a session among the saved ones.
 
-    Unfit is a session in which a test failed or that was itself worse than its baseline: it would
-    make the regression the new normal. So is a copy. The comparable ones are grouped by their
-    stack, the project's own code apart. The newest group with `ENOUGH` sessions is taken; if there
-    is none, the newest. With ``vary``, groups that differ in what is varied come first
-    (docs/comparing.md has the reasons).
+    Unfit is one that would make a regression the new normal, is a copy, or is not whole. The
+    comparable ones are grouped by their stack, the project's own code apart. The newest group
+    with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that differ
+    in what is varied come first (docs/comparing.md has the reasons).
     The records of the current session may have no rounds yet.
     """
     kept, copies = without_copies(sessions)

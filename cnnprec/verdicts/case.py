@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from cnnprec.machine.gpu_state import GPU_CYCLE, GpuState
 from cnnprec.records.record import Record, TrainingRun
 from cnnprec.verdicts.regression import State
-from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
-from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict
+from cnnprec.verdicts.statistics import fastest_third, geometric_mean, standard_error
+from cnnprec.verdicts.verdict import Limits, Metric
 
-Records = Mapping[str, Record]
-"""What one session measured, by the name of the precision."""
+Records = Mapping[str, Record]  # what one session measured, by the name of the precision
 
-ENOUGH = 5
-"""Baseline sessions that a verdict on a size needs."""
+ENOUGH = 5  # baseline sessions that a verdict on a size needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +21,10 @@ class GrowthLimit:
     """A number that every round has and that may grow only so much."""
 
     name: str
-    field: str
-    """``"step_seconds"``, ``"mean_step_seconds"`` or a field of `cnnprec.records.record.Round`."""
-    share: float
-    """Of the error that one comparison may make; all add up to 1, whatever the device."""
+    field: str  # ``"step_seconds"``, ``"mean_step_seconds"`` or a field of `Round`
+    share: float  # of the error that one comparison may make; all add up to 1, whatever the device
     metric: Metric = Metric.SPEED
-    narrowest: Limits | None = None
-    """Limits of its metric that are narrower than this are widened to it."""
+    narrowest: Limits | None = None  # narrower limits of its metric are widened to it
 
     def widened(self, limits: Limits) -> Limits:
         """The limits that hold for this number, from those of its metric."""
@@ -50,12 +45,10 @@ MEMORY = GrowthLimit("peak memory", "peak_memory_bytes", share=0.1, metric=Metri
 
 
 def figure(record: Record, field: str) -> float | None:
-    """The session's one figure: the geometric mean over turns or rounds; None if one lacks it.
+    """The session's one figure (docs/comparing.md); None if a turn or round lacks it.
 
-    Of turns it is that of the faster half, which other work disturbed the least; the mean time is
-    their arithmetic mean, and there is none of whole runs. The median and the minimum of rounds
-    that have two speeds jump from one to the other, which raises false alarms (docs/comparing.md).
-    What a disturbed round does shows in the `standard_error`.
+    The geometric mean over rounds, or over the fastest third of the turns; the mean time is the
+    arithmetic mean of all turns, and there is none of whole runs.
     """
     values = _values(record, field)
     if not values:
@@ -69,7 +62,7 @@ def _values(record: Record, field: str) -> list[float] | None:
         values = [getattr(entry, field) for entry in record.rounds]
     elif record.config.turns:
         values = list(record.turns.step_seconds) if record.turns else []
-        values = faster_half(values) if field == TIME.field else values
+        values = fastest_third(values) if field == TIME.field else values
     elif field == MEAN_TIME.field:
         values = []
     else:
@@ -78,20 +71,13 @@ def _values(record: Record, field: str) -> list[float] | None:
     return None if not values or None in values else values
 
 
-def on_cpu(record: Record) -> bool:
-    """Whether the record was measured on a CPU, where precisions share the process's memory."""
-    return record.environment.device_kind == "cpu"
-
-
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One precision: the sessions before, and the session now or the sessions paired."""
 
-    name: str
-    """Of the precision; empty for the process as a whole."""
+    name: str  # of the precision; empty for the process as a whole
     old: tuple[Record, ...]
-    new: tuple[Record, ...]
-    """The record of the session now; of several, each one is paired with an old one."""
+    new: tuple[Record, ...]  # of the session now; of several, each one is paired with an old one
 
     @property
     def paired(self) -> bool:
@@ -134,8 +120,8 @@ class Case:
     def error(self, size: GrowthLimit) -> float:
         """How well the new session's turns or rounds tell its figure."""
         values = _values(self.new[0], size.field)
-        halved = size.field == TIME.field and self.new[0].config.turns > 0
-        return standard_error(values, 0.5 if halved else 1.0) if values else 0.0
+        fewer = size.field == TIME.field and self.new[0].config.turns > 0
+        return standard_error(values, 1 / 3 if fewer else 1.0) if values else 0.0
 
 
 def machine_state(record: Record) -> State | None:
@@ -160,11 +146,6 @@ def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:
         return max(session.values(), key=lambda record: figure(record, MEMORY.field) or 0.0)
 
     return Case("", tuple(map(largest, old)), tuple(map(largest, new)))
-
-
-def judgement_on(metric: Metric, case: Case, verdict: Verdict, reason: str) -> Judgement:
-    """A judgement without an estimate."""
-    return Judgement(metric, case.name, verdict, reason)
 
 
 def runs_by_seed(record: Record) -> dict[int, TrainingRun]:

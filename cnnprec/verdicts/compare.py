@@ -1,33 +1,14 @@
-"""What records say against a baseline or against each other: all verdicts of one comparison.
-
-The unit of evidence is a session, a process of its own. Its rounds share one memory layout and one
-minute of the machine, so they are reduced to one figure before anything is compared
-(docs/comparing.md). All functions are pure.
-"""
+"""What records say against a baseline or against each other: all verdicts of one comparison."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import (
-    ENOUGH,
-    MEAN_TIME,
-    MEMORY,
-    TIME,
-    Case,
-    Records,
-    on_cpu,
-    process_case,
-)
+from cnnprec.verdicts.case import ENOUGH, MEAN_TIME, MEMORY, TIME, Case, Records, process_case
 from cnnprec.verdicts.comparability import Difference, Part, differences
 from cnnprec.verdicts.judge_growth import judge_all_speeds, judge_growth, judge_speed, tested
-from cnnprec.verdicts.judge_runs import (
-    ACCURACY_SHARE,
-    judge_accuracy,
-    judge_numerics,
-    judge_outcome,
-)
+from cnnprec.verdicts.judge_runs import judge_accuracy, judge_numerics, judge_outcome
 from cnnprec.verdicts.limits import LimitTable, limit_table
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import (
@@ -43,16 +24,13 @@ from cnnprec.verdicts.verdict import (
 
 
 def due_judgements(names: Iterable[str], device_kind: str) -> list[tuple[Metric, str]]:
-    """What is judged: metric and precision, whose name is empty for the session as a whole.
-
-    On the device kind ``"cpu"`` the memory is that of the whole process.
-    """
+    """What is judged: metric and precision, whose name is empty for the session as a whole."""
     names = list(names)
     metrics = [m for m in PRECISION_METRICS if m is not Metric.MEMORY or device_kind != "cpu"]
     due = [(metric, name) for name in names for metric in metrics]
     if len(names) > 1:
         due.append((Metric.SPEED, ""))
-    if device_kind == "cpu":
+    if device_kind == "cpu":  # there the memory is that of the whole process
         due.append((Metric.MEMORY, ""))
     return [*due, (Metric.COMPLETENESS, "")]
 
@@ -64,14 +42,7 @@ def compare(
     limits: Limits | LimitTable | None = None,
     changed: Iterable[Difference] = (),
 ) -> Comparison:
-    """Judges a session by sessions saved before.
-
-    Args:
-        baseline: Comparable sessions; `cnnprec.verdicts.baseline.select` picks them.
-        current: The session to judge.
-        limits: How much growth is too much; `Limits` alone are those of all times.
-        changed: How the stack differs, for the report.
-    """
+    """Judges a session by those that `select` picked; `Limits` alone are those of all times."""
     due = {name for session in baseline for name in session}
     known = [name for name in current if name in due]
     whole = [session for session in baseline if session.keys() >= set(known)]
@@ -81,19 +52,12 @@ def compare(
     )
     process = process_case([s for s in baseline if s], [current]) if known else None
     judgements = _judge(cases, together, process, limit_table(limits), LEVEL)
-    judgements += [
-        Judgement(
-            metric,
-            name,
-            Verdict.NO_BASELINE,
-            f"{name} is in no comparable baseline session; save {ENOUGH} sessions that measure it "
-            "with --benchmark-save",
-        )
-        for name, record in current.items()
-        if name not in known
-        for metric, about in due_judgements([name], record.environment.device_kind)
-        if about == name
-    ]
+    for name in [name for name in current if name not in known]:
+        remedy = f"save {ENOUGH} sessions that measure it with --benchmark-save"
+        reason = f"{name} is in no comparable baseline session; {remedy}"
+        for metric, about in due_judgements([name], current[name].environment.device_kind):
+            if about == name:
+                judgements.append(Judgement(metric, name, Verdict.NO_BASELINE, reason))
     judgements.append(_completeness(due, set(current)))
     states = cases[0].states() if cases else None
     return Comparison(
@@ -154,16 +118,16 @@ def _judge(
     level: float,
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
-    shared = process if process is not None and on_cpu(process.new[0]) else None
+    on_cpu = process is not None and process.new[0].environment.device_kind == "cpu"
+    shared = process if on_cpu else None
     times, means = (tested(size, cases, limits, level) for size in (TIME, MEAN_TIME))
     memory = tested(MEMORY, cases if shared is None else [shared], limits, level)
-    accuracy_level = level * ACCURACY_SHARE / max(len(cases), 1)
     judgements = []
     for case in cases:
         judgements.append(judge_speed(case, times.get(case.name), means.get(case.name)))
         if shared is None:
             judgements.append(judge_growth(case, MEMORY, memory.get(case.name)))
-        accuracy = judge_accuracy(case, accuracy_level)
+        accuracy = judge_accuracy(case, level, len(cases))
         judgements += [judge_outcome(case), accuracy, judge_numerics(case)]
     if len(cases) > 1:
         judgements.append(judge_all_speeds(together, limits, level))
@@ -183,9 +147,6 @@ def _completeness(due: set[str], measured: set[str]) -> Judgement:
     if new:
         problems.append(f"measured now and not in the baseline: {', '.join(new)}")
     verdict = Verdict.NO_BASELINE if new or not due else Verdict.PASS
-    reason = f"{len(due)} precisions, nothing missing, nothing new"
-    if not due:
-        reason = "nothing was compared at all"
-    return Judgement(
-        Metric.COMPLETENESS, "", Verdict.FAIL if missing else verdict, "; ".join(problems) or reason
-    )
+    usual = f"{len(due)} precisions, nothing missing, nothing new"
+    reason = "; ".join(problems) or (usual if due else "nothing was compared at all")
+    return Judgement(Metric.COMPLETENESS, "", Verdict.FAIL if missing else verdict, reason)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.verdicts.baseline import select
 from cnnprec.verdicts.case import Records
-from cnnprec.verdicts.compare import compare
+from cnnprec.verdicts.judge_saved import compare_selected
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison, Limits
 
@@ -33,17 +33,8 @@ def compare_sessions(
     """
     selection = select(baseline, current, vary)
     if not selection.sessions:
-        reasons = [f"{session.path}: {reason}" for session, reason in selection.unfit]
-        reasons += [
-            f"{session.path}: {'; '.join(map(str, found))}" for session, found in selection.refused
-        ]
-        raise ValueError(
-            "none of the saved sessions can be compared with:\n  "
-            + ("\n  ".join(reasons) or "there are none")
-        )
-    return compare(
-        [session.records for session in selection.sessions],
-        current,
-        limits=limits,
-        changed=selection.changed,
-    )
+        reasons = [f"{s.path}: {reason}" for s, reason in selection.unfit]
+        reasons += [f"{s.path}: {'; '.join(map(str, found))}" for s, found in selection.refused]
+        listed = "\n  ".join(reasons) or "there are none"
+        raise ValueError(f"none of the saved sessions can be compared with:\n  {listed}")
+    return compare_selected(selection, current, limits, failed=False)

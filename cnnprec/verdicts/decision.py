@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from cnnprec.verdicts.judge_runs import ENOUGH_SEEDS
-from cnnprec.verdicts.verdict import Comparison, Judgement, Metric, Verdict
+from cnnprec.verdicts.verdict import Comparison, Metric, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +17,7 @@ class Decision:
     next: str
 
 
-SAVE = "pytest benchmarks/ --benchmark-save=baseline"
-"""The command that adds a session to a baseline."""
-
+SAVE = "pytest benchmarks/ --benchmark-save=baseline"  # adds a session to a baseline
 _DO = {
     Verdict.PASS: ("ROLL OUT", f"{SAVE}   (puts this state into the baseline)"),
     Verdict.FAIL: ("ROLL BACK", "cnnprec ab   (tells slower software from a slower machine)"),
@@ -35,7 +33,9 @@ def decide(comparison: Comparison) -> Decision:
     deciding = [j for j in comparison.judgements if j.verdict is verdict]
     reason = f"none of the {len(deciding)} verdicts found a change for the worse"
     if verdict is not Verdict.PASS:
-        worst = max(deciding, key=_weight, default=None)
+        # What has no size, such as an outcome, weighs more than any growth.
+        sizes = [j.estimate.ratio if j.estimate else math.inf for j in deciding]
+        worst = deciding[sizes.index(max(sizes))] if deciding else None
         more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
         named = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}" if worst else ""
         reason = f"{named or 'nothing was compared'}{more}"
@@ -49,18 +49,14 @@ def decide(comparison: Comparison) -> Decision:
 
 
 def attribution(comparison: Comparison) -> str | None:
-    """Whether a slowdown is one of some precisions alone or of everything; None without one.
-
-    It is of everything if each precision grew by at least half as much as the one that grew most,
-    in logarithms.
-    """
+    """Whether a slowdown is one of some precisions alone or of everything; None without one."""
     speeds = [j for j in comparison.judgements if j.metric is Metric.SPEED and j.estimate]
     growths = {j.precision: j.estimate.ratio - 1 for j in speeds if j.precision and j.estimate}
     failed = [j.precision for j in speeds if j.verdict is Verdict.FAIL]
     if not failed or len(growths) < 2:
         return None
     most, least = max(growths.values()), min(growths.values())
-    if 1 + least >= math.sqrt(1 + most):
+    if 1 + least >= math.sqrt(1 + most):  # at least half of it, in logarithms
         return f"everything became slower, by {least:.0%} to {most:.0%}"
     alone = [name for name in failed if name]
     others = [growth for name, growth in growths.items() if name not in alone]
@@ -68,8 +64,3 @@ def attribution(comparison: Comparison) -> str | None:
         return None
     changes = " to ".join(f"{growth:+.0%}" for growth in sorted({min(others), max(others)}))
     return f"{' and '.join(alone)} alone became slower; the others changed by {changes}"
-
-
-def _weight(judgement: Judgement) -> float:
-    """What has no size, such as an outcome, weighs more than any growth."""
-    return math.inf if judgement.estimate is None else judgement.estimate.ratio

@@ -17,16 +17,11 @@ from cnnprec.verdicts.verdict import Metric
 class Reach:
     """What a comparison with a baseline can find."""
 
-    asked: float
-    """The slowdown of one precision that has to be found: 0.1 is 10 %."""
-    count: int
-    """Sessions of the baseline."""
-    effect: float
-    """The slowdown found in 4 of 5 cases, whichever precision has it, in the mean state."""
-    precision: str
-    """The one for which it takes so much; empty for too few sessions."""
-    missing: int | None
-    """How many more sessions of the same noise find what was asked; None if 200 do not."""
+    asked: float  # the slowdown of one precision that has to be found: 0.1 is 10 %
+    count: int  # sessions of the baseline
+    effect: float  # the slowdown found in 4 of 5 cases, whichever precision has it
+    precision: str  # the one for which it takes so much; empty for too few sessions
+    missing: int | None  # more sessions of this noise that find what was asked; None if 200 do not
 
     def __str__(self) -> str:
         have = count_of(self.count, "session")
@@ -39,11 +34,7 @@ class Reach:
 
 
 def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) -> Reach:
-    """What a comparison with these sessions, which can be compared, finds.
-
-    What is asked, a slowdown above the tolerance and up to 1 or else a ValueError, is the margin of
-    speed where it is None.
-    """
+    """What these sessions find; asked is the margin, or a slowdown above the tolerance, up to 1."""
     tolerance = limits.speed.tolerance
     if asked is None:
         asked = limits.speed.margin
@@ -59,20 +50,18 @@ def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) 
 
     def effect(more: int) -> tuple[float, str]:
         """The largest detectable effect with so many more sessions, and its precision."""
-        found = {
-            case.name: predict(
-                dataclasses.replace(line, count=line.count + more),
+        found = []
+        for case, line in zip(cases, known, strict=True):
+            estimate = predict(
+                dataclasses.replace(line, count=line.count + more, freedom=line.freedom + more),
                 line.level,
                 line.state,
-                variance=variance,
-                freedom=freedom + more,
                 tolerance=limits.of(Metric.SPEED, case.name).tolerance,
                 level=LEVEL * TIME.share / len(cases),
                 new_error=case.error(TIME),
-            ).detectable
-            for case, (line, variance, freedom) in zip(cases, known, strict=True)
-        }
-        return max((value, name) for name, value in found.items())
+            )
+            found.append((estimate.detectable, case.name))
+        return max(found)
 
     missing = next((more for more in range(201) if effect(more)[0] <= asked), None)
     return Reach(asked, len(baseline), *effect(0), missing)

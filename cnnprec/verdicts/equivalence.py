@@ -14,18 +14,16 @@ class Equivalence:
     mean: float
     low: float
     high: float
-    equivalent: bool
-    """Whether the interval lies strictly within plus or minus the margin."""
+    equivalent: bool  # whether the interval lies strictly within plus or minus the margin
     count: int
 
 
 def equivalence(differences: Sequence[float], margin: float, level: float = LEVEL) -> Equivalence:
     """Tests whether paired differences are zero but for a margin.
 
-    Two one-sided t tests, one against each end of the margin (Schuirmann, 1987). Both reject at
-    ``level`` exactly if the interval of confidence 1 - 2 level lies within the margin. Too few or
-    too scattered pairs are never equivalent.
-    Differences are new less old, at least 2, of accuracies as fractions of 1, as the margin is.
+    Two one-sided t tests, one against each end of the margin (Schuirmann, 1987), which both reject
+    at ``level`` exactly if the interval of confidence 1 - 2 level lies within it. Differences are
+    at least 2, of accuracies as fractions of 1, new less old.
     """
     count = len(differences)
     mean, deviation = moments(differences)

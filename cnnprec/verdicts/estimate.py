@@ -4,15 +4,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import special
 
 from cnnprec.verdicts.regression import Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
 from cnnprec.verdicts.statistics import LEVEL, ROUNDING, or_infinite, t_quantile
 
-POWER = 0.8
-"""Probability with which a slowdown of `Estimate.detectable` is found."""
+POWER = 0.8  # probability with which a slowdown of `Estimate.detectable` is found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +22,13 @@ class Estimate:
     says the same as ``p_value < level``. A figure too large for float64 is infinite.
     """
 
-    ratio: float
-    """New over old, the exponential of the difference of the logarithms."""
+    ratio: float  # new over old, the exponential of the difference of the logarithms
     low: float
     high: float
-    p_value: float
-    """One-sided, of "the ratio is at most 1 + tolerance"."""
-    detectable: float
-    """Relative slowdown (0.08 is 8 %) that is found with probability `POWER`."""
-    count: int
-    """Baseline sessions, or pairs."""
-    check: float | None = None
-    """p value of the sign-flip test of the same hypothesis; None if not paired."""
+    p_value: float  # one-sided, of "the ratio is at most 1 + tolerance"
+    detectable: float  # relative slowdown (0.08 is 8 %) that is found with probability `POWER`
+    count: int  # baseline sessions, or pairs
+    check: float | None = None  # p value of `sign_flip` of the same; None if not paired
 
 
 def predict(
@@ -43,8 +36,6 @@ def predict(
     new: float,
     state: State | None,
     *,
-    variance: float | None = None,
-    freedom: float | None = None,
     tolerance: float,
     level: float = LEVEL,
     strict: float | None = None,
@@ -52,21 +43,16 @@ def predict(
 ) -> Estimate:
     """Compares one new session with a line through the sessions of a baseline.
 
-    The prediction interval of a regression (docs/comparing.md derives it and its detectable
-    effect). The further the machine's state is from those that the baseline met, the wider it is,
-    and so is it where the new session's own turns disagree more than the sessions do.
-
+    docs/comparing.md derives this prediction interval of a regression and its detectable effect.
     `new` is the logarithm of the new session's time, `new_error` the `standard_error` of its turns,
     `tolerance` the relative slowdown that is accepted, `level` the error probability of each bound
-    and `strict` that of the test whose power `detectable` states, the same unless given. So are
-    variance and degrees of freedom of a session about the line the line's own.
+    and `strict` that of the test whose power `detectable` states, the same unless given.
     """
-    variance = line.variance if variance is None else variance
     return _estimate(
         new - line.at(state),
-        math.sqrt(max(variance, new_error**2) + variance * line.leverage(state)),
+        math.sqrt(max(line.variance, new_error**2) + line.variance * line.leverage(state)),
         line.count,
-        freedom=line.freedom if freedom is None else freedom,
+        freedom=line.freedom,
         limit=math.log(1 + tolerance),
         level=level,
         strict=strict,
@@ -85,8 +71,7 @@ def paired(
 
     The one-sided paired t test, at the point where the machine's state did not differ within the
     pairs; `ratios` are logarithms of new over old, `states` the differences of the states, if they
-    are known. `Estimate.check` tests the same by `sign_flip`, which needs symmetry in place of
-    normality; its p value is at least 2**-n.
+    are known.
     """
     line = fit(ratios, states)
     limit = math.log(1 + tolerance)
@@ -116,7 +101,6 @@ def _estimate(
     freedom: float,
     check: float | None = None,
 ) -> Estimate:
-    """Turns a difference of logarithms and its standard error into an estimate."""
     excess = difference - limit
     if error <= ROUNDING:
         error = 0.0

@@ -1,7 +1,6 @@
 """A fleet: saved sessions of many hosts, each host judged by what most of them have.
 
-There is no baseline. Only hosts of the same work, hardware and software are compared with each
-other (docs/driver-validation.md).
+Only hosts of the same work, hardware and software are compared (docs/driver-validation.md).
 """
 
 import dataclasses
@@ -23,8 +22,7 @@ from cnnprec.verdicts.peers import beside_peers
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Limits, Metric, Verdict, worst
 
-Fleet = Mapping[str, Sequence[SavedSession]]
-"""The sessions of each host, by its name."""
+Fleet = Mapping[str, Sequence[SavedSession]]  # the sessions of each host, by its name
 
 _T = TypeVar("_T")
 
@@ -32,8 +30,7 @@ _T = TypeVar("_T")
 def judge_fleet(fleet: Fleet, limits: Limits) -> dict[str, Comparison]:
     """Judges each host by those like it; `changed` says how these differ from the largest group.
 
-    Raises:
-        ValueError: The sessions of one host are not alike.
+    ValueError where the sessions of one host are not alike.
     """
     settings = {host: _setting(host, sessions) for host, sessions in fleet.items()}
     groups: dict[object, dict[str, Sequence[SavedSession]]] = defaultdict(dict)
@@ -57,9 +54,8 @@ def decide_fleet(found: Mapping[str, Comparison]) -> Decision:
     verdict = worst(one.verdict for one in found.values())
     named = ", ".join(host for host, one in found.items() if one.verdict is verdict)
     if verdict is Verdict.PASS:
-        return Decision(
-            verdict, "KEEP ALL", f"none of {len(found)} hosts stands out", "nothing more"
-        )
+        alike = f"none of {len(found)} hosts stands out"
+        return Decision(verdict, "KEEP ALL", alike, "nothing more")
     if verdict is Verdict.FAIL:
         return Decision(verdict, "TAKE OUT", named, "look at these hosts and measure them again")
     return Decision(verdict, "MEASURE MORE", named, "more hosts or sessions, measured alike")
@@ -130,7 +126,6 @@ def _times(sessions: Sequence[SavedSession], due: Iterable[str]) -> list[float]:
 def _judge_times(
     hosts: Mapping[str, Sequence[float]], due: Sequence[str], limits: Limits
 ) -> Iterator[tuple[str, Judgement]]:
-    """Judges the time of each precision, and where there are several the mean of all."""
     if len(hosts) < ENOUGH:
         reason = f"{ENOUGH} hosts needed that are alike and have all times, {len(hosts)} found"
         yield from ((h, Judgement(Metric.SPEED, "", Verdict.INCONCLUSIVE, reason)) for h in hosts)

@@ -1,8 +1,7 @@
 """All saved sessions of one machine and workload: where their times changed.
 
-`ruptures` finds the places: of all ways to cut a series into levels the one with the least sum of
-squares about them plus a penalty for each cut (PELT, doi:10.1080/01621459.2012.737745).
-docs/history.md has the false alarms and the power that the constants were chosen by.
+`ruptures` finds the places (PELT, doi:10.1080/01621459.2012.737745). docs/history.md has the false
+alarms and the power that the constants were chosen by.
 """
 
 import dataclasses
@@ -14,8 +13,8 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from ruptures import KernelCPD  # type: ignore[import-untyped, unused-ignore]
-from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
+from ruptures import KernelCPD
+from scipy import ndimage
 
 from cnnprec.records.read_sessions import SavedSession, age
 from cnnprec.records.record import Record
@@ -25,8 +24,7 @@ from cnnprec.verdicts.regression import fit
 
 Floats = npt.NDArray[np.float64]
 
-FEWEST = 10
-"""Sessions that are needed to look for a change; a level has at least half as many."""
+FEWEST = 10  # sessions that are needed to look for a change; a level has at least half as many
 
 # What a cut has to gain: first in variances of the noise, then, as the correlation of neighbours is
 # known, in long-run variances.
@@ -41,12 +39,9 @@ class History:
     """The sessions of one machine and workload, oldest first."""
 
     sessions: tuple[SavedSession, ...]
-    times: Mapping[str, Floats]
-    """By precision the logarithms of their times over the median, given the calibrators."""
-    starts: Mapping[str, Sequence[int]]
-    """By precision the places of the sessions that begin a level, the first one included."""
-    left_out: Mapping[str, int]
-    """How the other sessions differ, and how many differ so."""
+    times: Mapping[str, Floats]  # by precision, logarithms over the median, given the calibrators
+    starts: Mapping[str, Sequence[int]]  # by precision, where a level begins, the first included
+    left_out: Mapping[str, int]  # how the other sessions differ, and how many differ so
 
     def levels(self, name: str) -> list[float]:
         """The mean of the times at each level of a precision."""
@@ -55,11 +50,7 @@ class History:
 
 
 def history(sessions: Sequence[SavedSession], like: Records) -> History:
-    """Puts the sessions of the machine and workload of one in a row and finds the changes.
-
-    Sessions that failed or were slower than their baseline are among them: a slowdown that lasts
-    is what this looks for.
-    """
+    """Puts the sessions of the machine and workload of one, failed ones too, in a row."""
     kept, figures, left_out = [], [], Counter[str]()
     for session in sorted(sessions, key=age):
         if differences := unlike(session, like, None):
@@ -98,8 +89,7 @@ def change_points(times: Floats) -> list[int]:
     """The places at which a level begins, 0 included, of logarithms in the order of time.
 
     The noise is read from the differences of neighbours, which a change of the level hardly
-    touches. Sessions resemble their neighbours, which moves the mean of a level by chance; the
-    penalty allows for it as for autoregressive noise of the first order.
+    touches; the penalty allows for autoregressive noise of the first order.
     """
     if len(times) < FEWEST:
         return [0]

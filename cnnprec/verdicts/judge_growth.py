@@ -9,16 +9,7 @@ import numpy as np
 
 from cnnprec.records.record import Record
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import (
-    ALL_TIMES,
-    ENOUGH,
-    MEAN_TIME,
-    TIME,
-    Case,
-    GrowthLimit,
-    gpu_states,
-    judgement_on,
-)
+from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, MEAN_TIME, TIME, Case, GrowthLimit, gpu_states
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
@@ -39,10 +30,7 @@ class Tested:
 def tested(
     size: GrowthLimit, cases: Sequence[Case], limits: LimitTable, level: float
 ) -> dict[str, Tested]:
-    """Tests one size of all precisions, which share its part of the whole comparison's error.
-
-    By the name of the case; those with too few sessions are left out.
-    """
+    """Tests one size of all precisions with enough sessions, which share its part of the error."""
     family = [
         case
         for case in cases
@@ -52,7 +40,15 @@ def tested(
     # Holm's first step: what is found if this precision alone is slower.
     strict = level * size.share / max(len(family), 1)
     allowed = [size.widened(limits.of(size.metric, case.name)) for case in family]
-    estimates = _estimates(size, family, allowed, level, strict)
+    known: Sequence[Regression | None] = [None] * len(family)
+    if not any(case.paired for case in family):
+        known = lines(size, family)
+    estimates = [
+        _compare_logs(
+            case, _states(case, size), *case.logs(size), case.error(size), own, level, strict, line
+        )
+        for case, own, line in zip(family, allowed, known, strict=True)
+    ]
     adjusted = holm([estimate.p_value for estimate in estimates])
     return {
         case.name: _tested(size, own, estimate, p_value, level)
@@ -68,48 +64,21 @@ def _tested(
     return Tested(limits, estimate, p_value <= level * size.share and agreed)
 
 
-def _estimates(
-    size: GrowthLimit, family: Sequence[Case], limits: Sequence[Limits], level: float, strict: float
-) -> list[Estimate]:
-    both = [(case, own.tolerance) for case, own in zip(family, limits, strict=True)]
-    if any(case.paired for case in family):
-        return [
-            _compare_logs(c, _states(c, size), *c.logs(size), 0.0, tolerance, level, strict)
-            for c, tolerance in both
-        ]
-    found = []
-    for (case, tolerance), (line, variance, freedom) in zip(both, lines(size, family), strict=True):
-        states = _states(case, size)
-        estimate = predict(
-            line,
-            case.logs(size)[1][0],
-            states and states[1][0],
-            variance=variance,
-            freedom=freedom,
-            tolerance=tolerance,
-            level=level,
-            strict=strict,
-            new_error=case.error(size),
-        )
-        found.append(estimate)
-    return found
-
-
-def lines(size: GrowthLimit, cases: Sequence[Case]) -> list[tuple[Regression, float, float]]:
-    """The line through the old sessions of each case, its variance and degrees of freedom.
-
-    The variances of times borrow from each other.
-    """
+def lines(size: GrowthLimit, cases: Sequence[Case]) -> list[Regression]:
+    """The line through the old sessions of each case; variances of times borrow from each other."""
     known = [_states(case, size) for case in cases]
     found = [
         fit(case.logs(size)[0], states and states[0])
         for case, states in zip(cases, known, strict=True)
     ]
     if size.metric is not Metric.SPEED or not found:
-        return [(line, line.variance, line.freedom) for line in found]
+        return found
     least = min(line.freedom for line in found)
     variances, freedom = moderate([line.variance for line in found], least)
-    return [(line, variance, freedom) for line, variance in zip(found, variances, strict=True)]
+    return [
+        dataclasses.replace(line, variance=variance, freedom=freedom)
+        for line, variance in zip(found, variances, strict=True)
+    ]
 
 
 def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | None:
@@ -118,10 +87,7 @@ def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | 
 
 
 def judge_speed(case: Case, found: Tested | None, mean: Tested | None) -> Judgement:
-    """Judges the times of a precision by their tests; None if there were too few.
-
-    What only some of the turns lost shows in the mean of all of them alone.
-    """
+    """Judges the times of a precision by their tests; None if there were too few sessions."""
     if hindered := _hindered(case, case.new):
         return hindered
     judged = [judge_growth(case, TIME, found)]
@@ -138,7 +104,7 @@ def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
         done, due = len(record.rounds), record.config.runs
         if done < due:
             problem = f"only {done} of {due} runs were finished; run the session again"
-            return judgement_on(Metric.SPEED, case, Verdict.INVALID, problem)
+            return Judgement(Metric.SPEED, case.name, Verdict.INVALID, problem)
         throttled.update(*(state.throttled for state in gpu_states([record])))
     if not throttled:
         return None
@@ -146,14 +112,11 @@ def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
         f"the GPU was slowed down during the measurement ({', '.join(sorted(throttled))}); "
         "mend its cooling or power supply and measure again"
     )
-    return judgement_on(Metric.SPEED, case, Verdict.INCONCLUSIVE, problem)
+    return Judgement(Metric.SPEED, case.name, Verdict.INCONCLUSIVE, problem)
 
 
 def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
-    """Judges the mean of the logarithms over all precisions: what slows them all is found once.
-
-    Each session has all of them.
-    """
+    """Judges the mean of the logarithms over all precisions, which each session has."""
     logs = [case.logs(TIME) for case in cases]
     sessions = min(len(old) for old, _ in logs)
     together = Case("", cases[0].old, cases[0].new)
@@ -166,9 +129,7 @@ def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) ->
     error = math.sqrt(math.fsum(case.error(TIME) ** 2 for case in cases)) / len(cases)
     allowed = _mean_limits([limits.of(Metric.SPEED, case.name) for case in cases])
     levels = level, level * ALL_TIMES.share
-    estimate = _compare_logs(
-        together, together.states(), old, new, error, allowed.tolerance, *levels
-    )
+    estimate = _compare_logs(together, together.states(), old, new, error, allowed, *levels)
     found = _tested(ALL_TIMES, allowed, estimate, estimate.p_value, level)
     return judge_growth(together, ALL_TIMES, found)
 
@@ -188,16 +149,18 @@ def _compare_logs(
     old: Sequence[float],
     new: Sequence[float],
     error: float,
-    tolerance: float,
+    limits: Limits,
     level: float,
     strict: float,
+    line: Regression | None = None,
 ) -> Estimate:
-    """Compares logarithms of figures, given the machine's state of the sessions if it is known."""
+    """Compares logarithms of figures, given the machine's state and the line if they are known."""
+    tolerance = limits.tolerance
     if case.paired:
         ratios = [b - a for a, b in zip(old, new, strict=True)]
         moved = states and [tuple(np.subtract(b, a).tolist()) for a, b in zip(*states, strict=True)]
         return paired(ratios, moved, tolerance=tolerance, level=level, strict=strict)
-    line, state = fit(old, states and states[0]), states and states[1][0]
+    line, state = line or fit(old, states and states[0]), states and states[1][0]
     levels = {"level": level, "strict": strict}
     return predict(line, new[0], state, tolerance=tolerance, new_error=error, **levels)
 
@@ -238,4 +201,4 @@ def _untested(case: Case, size: GrowthLimit) -> Judgement:
         reason = "the peak memory is not known on this system"
     else:
         verdict, reason = Verdict.INVALID, f"{size.name} was not taken: timing was disabled"
-    return judgement_on(size.metric, case, verdict, reason)
+    return Judgement(size.metric, case.name, verdict, reason)

@@ -17,25 +17,16 @@ from cnnprec.workload.reference import reference
 class Check(Word):
     """What is asked of the numbers of one precision."""
 
-    OPERATIONS = "operations"
-    """Does every operation stay within its bound?"""
-    FIRST_STEPS = "first_steps"
-    """Are the first compiled steps those of float64?"""
-    LEARNING = "learning"
-    """Does the training end as this precision's should?"""
+    OPERATIONS = "operations"  # does every operation stay within its bound?
+    FIRST_STEPS = "first_steps"  # are the first compiled steps those of float64?
+    LEARNING = "learning"  # does the training end as this precision's should?
 
 
-LEAST_SHARE = 0.5
-"""A precision has to lower its loss by this share of what the reference precision does."""
+LEAST_SHARE = 0.5  # a precision has to lower its loss by this share of what the reference does
 
 
 def faults(record: Record, beside: Mapping[str, Record]) -> dict[Check, list[str]]:
-    """What is wrong with the numbers of a record, one sentence each, by what was asked.
-
-    Args:
-        record: The record.
-        beside: The records of its session, for a reference precision that was measured too.
-    """
+    """What is wrong with the numbers of a record, beside those of its session, in sentences."""
     known = record.numerics
     return {
         Check.OPERATIONS: [] if known is None else _operations(record, known),
@@ -71,10 +62,8 @@ def _first_steps(record: Record, found: Numerics) -> list[str]:
     for row in found.tensors:
         for kind, value, most in zip(row._fields[1:], row[1:], tensors[row.tensor], strict=True):
             if not abs(value) <= most:
-                wrong.append(
-                    f"{row.tensor}: {kind} {abs(value):.2g} from float64's, at most {most:.2g} "
-                    "is harmless"
-                )
+                off = f"{abs(value):.2g} from float64's, at most {most:.2g} is harmless"
+                wrong.append(f"{row.tensor}: {kind} {off}")
     most = max(most_of("miscounted"), 1)
     if abs(found.miscounted) > most:
         wrong.append(
@@ -116,10 +105,9 @@ def _trajectories(record: Record) -> list[str]:
         if not (math.isinf(final_most) or apart <= final_most):
             wrong.append(f"seed {run.seed}: last loss is {apart:.2g} from float64's")
         accuracy = right["test_accuracy"]
-        if doomed:
-            continue
         # However wide the limit, a loss of a quarter of the images is gross.
-        if accuracy - run.test_accuracy > min(max(accuracy_most, 0.01), 0.25):
+        most = min(max(accuracy_most, 0.01), 0.25)
+        if not doomed and accuracy - run.test_accuracy > most:
             found = f"accuracy {run.test_accuracy:.1%}, float64 has {accuracy:.1%}"
             wrong.append(f"seed {run.seed}: {found}")
     return wrong
@@ -157,8 +145,6 @@ def moved(case: Case) -> list[str]:
         ]
         if over and None not in over:  # the nearest of them decides
             step, apart = min((o for o in over if o is not None), key=lambda o: o[1])
-            wrong[
-                f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, harmless is "
-                f"{most[step]:.2g} at most"
-            ] = None
+            harmless = f"harmless is {most[step]:.2g} at most"
+            wrong[f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, {harmless}"] = None
     return list(wrong)

@@ -1,31 +1,26 @@
 """Judges what the trainings computed: outcome, accuracy and bits."""
 
-import dataclasses
 import functools
+import itertools
 import statistics
 from collections.abc import Iterable
 
 from cnnprec.records.record import Outcome, Record
-from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, judgement_on, runs_by_seed
+from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, runs_by_seed
 from cnnprec.verdicts.comparability import stack
 from cnnprec.verdicts.equivalence import equivalence
 from cnnprec.verdicts.judge_numbers import faults, moved
 from cnnprec.verdicts.numeric_limits import distances
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
-ENOUGH_SEEDS = 10
-"""Paired seeds that a claim on accuracy needs where the weights are not bitwise the same."""
-
-ACCURACY_MARGIN = 0.01
-"""Loss of accuracy, as a fraction of the test images, that has to be excluded for a PASS."""
-
-ACCURACY_SHARE = 0.1
-"""The accuracies' share of the error that one comparison may make."""
+ENOUGH_SEEDS = 10  # paired seeds that a claim on accuracy needs where the weights differ
+ACCURACY_MARGIN = 0.01  # loss, as a fraction of the test images, to be excluded for a PASS
+ACCURACY_SHARE = 0.1  # the accuracies' share of the error that one comparison may make
 
 
 def judge_outcome(case: Case) -> Judgement:
     """Judges how the runs ended, and whether the hardware reported errors meanwhile."""
-    say = functools.partial(judgement_on, Metric.OUTCOME, case)
+    say = functools.partial(Judgement, Metric.OUTCOME, case.name)
     if faulty := [state for state in gpu_states(case.new) if state.faulty]:
         xids = sorted({number for state in faulty for number in state.xid_errors})
         memory = sum(state.new_ecc_errors or 0 for state in faulty)
@@ -50,9 +45,10 @@ def judge_outcome(case: Case) -> Judgement:
     return say(Verdict.PASS, f"{_either({run.outcome for run in now})}, as before")
 
 
-def judge_accuracy(case: Case, level: float) -> Judgement:
-    """Judges the accuracy, seed by seed: one seed gives the same images in the same order."""
-    say = functools.partial(judgement_on, Metric.ACCURACY, case)
+def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
+    """Judges the accuracy, seed by seed; so many cases share its part of the error."""
+    say = functools.partial(Judgement, Metric.ACCURACY, case.name)
+    level = level * ACCURACY_SHARE / cases
     before = all_runs_by_seed(case.old)
     runs = [entry.run for record in case.new for entry in record.rounds]
     now = runs_by_seed(case.new[0])
@@ -62,12 +58,9 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
     for run in runs:
         same = [r for r in before.get(run.seed, []) if r.weights_sha256 == run.weights_sha256]
         if same and run.test_accuracy not in {r.test_accuracy for r in same}:
-            return say(
-                Verdict.FAIL,
-                f"seed {run.seed}: bitwise the same weights, but accuracy "
-                f"{same[0].test_accuracy:.2%} -> {run.test_accuracy:.2%}: the evaluation computes "
-                "something else",
-            )
+            change = f"accuracy {same[0].test_accuracy:.2%} -> {run.test_accuracy:.2%}"
+            text = f"seed {run.seed}: bitwise the same weights, but {change}"
+            return say(Verdict.FAIL, f"{text}: the evaluation computes something else")
     if all(run.weights_sha256 in {r.weights_sha256 for r in old} for old, run in pairs):
         return say(Verdict.PASS, "the same weights and accuracy as before")
     if lost := _lost_everywhere(case, level / 2):
@@ -80,10 +73,8 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
     if not changes:
         return say(Verdict.PASS, "no run trained, before or now; see outcome")
     if len(changes) < 2:
-        return say(
-            Verdict.INCONCLUSIVE,
-            f"other weights than before and one seed only; run --runs {ENOUGH_SEEDS}",
-        )
+        text = f"other weights than before and one seed only; run --runs {ENOUGH_SEEDS}"
+        return say(Verdict.INCONCLUSIVE, text)
     shown = equivalence(changes, ACCURACY_MARGIN)
     text = (
         f"accuracy changed by {shown.mean * 100:+.2f} percentage points "
@@ -92,25 +83,18 @@ def judge_accuracy(case: Case, level: float) -> Judgement:
     if equivalence(changes, ACCURACY_MARGIN, level=level / 2).high < -ACCURACY_MARGIN:
         return say(Verdict.FAIL, text)
     if len(changes) < ENOUGH_SEEDS:
-        return say(
-            Verdict.INCONCLUSIVE,
-            f"{text}; a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now",
-        )
+        need = f"a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now"
+        return say(Verdict.INCONCLUSIVE, f"{text}; {need}")
     if shown.low > -ACCURACY_MARGIN:
         return say(Verdict.PASS, text)
-    return say(
-        Verdict.INCONCLUSIVE, f"{text}; a loss of {ACCURACY_MARGIN * 100:g} point is not excluded"
-    )
+    text += f"; a loss of {ACCURACY_MARGIN * 100:g} point is not excluded"
+    return say(Verdict.INCONCLUSIVE, text)
 
 
 def _lost_everywhere(case: Case, level: float) -> str | None:
-    """What is lost where every run is worse than the worst one before; None otherwise.
-
-    Fisher's exact test of each run against the worst of the baseline's, less the margin. All of
-    them have to reject, so the error is at most that of one test (docs/comparing.md).
-    """
+    """What is lost where every run is worse than the worst before, by Fisher's exact test."""
     # Half a second, and seldom needed.
-    from scipy.stats import hypergeom  # type: ignore[import-untyped, unused-ignore]
+    from scipy.stats import hypergeom
 
     runs = [entry.run for record in case.new for entry in record.rounds]
     trained = [
@@ -136,10 +120,9 @@ def _lost_everywhere(case: Case, level: float) -> str | None:
 def judge_numerics(case: Case) -> Judgement:
     """Judges the numbers: what is graded under any stack, the bits where nothing changed.
 
-    Only a baseline that repeats its bits can show that they are still the same; a seed that does
-    not repeat is left out alone.
+    Only seeds that repeat in the baseline can show that the bits are still the same.
     """
-    say = functools.partial(judgement_on, Metric.NUMERICS, case)
+    say = functools.partial(Judgement, Metric.NUMERICS, case.name)
     graded = [r for r in case.new if r.numerics is not None]
     wrong = [text for r in graded for texts in faults(r, {}).values() for text in texts]
     if wrong := list(dict.fromkeys([*wrong, *moved(case)])):
@@ -157,29 +140,26 @@ def judge_numerics(case: Case) -> Judgement:
     shaky = {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
     names = f"seed {', '.join(map(str, sorted(shaky)))}"
     if shaky.issuperset(known):
-        return say(
-            Verdict.INCONCLUSIVE,
-            f"the baseline itself does not repeat bitwise ({names}), so it cannot show whether "
-            f"the bits changed; {_steady_baseline(new)}",
-        )
+        remedy = "save a new baseline with --benchmark-save=NAME"
+        if not new.environment.op_determinism:
+            remedy = f"set TF_DETERMINISTIC_OPS=1 in the environment and {remedy}"
+        text = f"the baseline itself does not repeat bitwise ({names})"
+        unknown = "so it cannot show whether the bits changed"
+        return say(Verdict.INCONCLUSIVE, f"{text}, {unknown}; {remedy}")
     steady, other = ([s for s in seeds if s not in shaky] for seeds in (known, changed))
     aside = f"; not judged, because the baseline does not repeat it: {names}" if shaky else ""
     if not other and (probes := _other_probes(new, same_stack)):
         return say(Verdict.FAIL, f"other bits of {probes} though nothing in the stack changed")
     if other and (same_stack or any(len(hashes_now[seed]) > 1 for seed in other)):
-        return say(
-            Verdict.FAIL,
-            f"other weights than before (seed {', '.join(map(str, other))}) though "
-            f"nothing in the stack changed: results no longer repeat{aside}",
-        )
-    reason = (
-        f"other bits than before ({len(other)} of {len(steady)} seeds; the first losses "
-        f"differ by at most {_largest_loss_difference(case, other):.1e}), and so is the stack"
-        if other
-        else f"weights bitwise as before ({len(steady)} seeds)"
-    )
-    notice = bool(other or shaky)
-    return dataclasses.replace(say(Verdict.PASS, reason + aside), notice=notice)
+        seeds = ", ".join(map(str, other))
+        text = f"other weights than before (seed {seeds}) though nothing in the stack changed"
+        return say(Verdict.FAIL, f"{text}: results no longer repeat{aside}")
+    reason = f"weights bitwise as before ({len(steady)} seeds)"
+    if other:
+        most = f"the first losses differ by at most {_largest_loss_difference(case, other):.1e}"
+        known_as = f"({len(other)} of {len(steady)} seeds; {most})"
+        reason = f"other bits than before {known_as}, and so is the stack"
+    return say(Verdict.PASS, reason + aside, notice=bool(other or shaky))
 
 
 def _by_stack(case: Case) -> dict[object, list[Record]]:
@@ -208,26 +188,12 @@ def _other_probes(new: Record, same_stack: Iterable[Record]) -> str:
     )
 
 
-def _steady_baseline(record: Record) -> str:
-    """What to do where a baseline does not repeat."""
-    save = "save a new baseline with --benchmark-save=NAME"
-    if record.environment.op_determinism:
-        return save
-    return f"set TF_DETERMINISTIC_OPS=1 in the environment and {save}"
-
-
 def _largest_loss_difference(case: Case, seeds: Iterable[int]) -> float:
     """Largest relative difference of a seed's first losses; infinite if one is not finite."""
     before, now = runs_by_seed(case.old[-1]), runs_by_seed(case.new[0])
-    return max(
-        (
-            apart
-            for seed in seeds
-            if seed in before
-            for apart in distances(before[seed].first_losses, now[seed].first_losses)
-        ),
-        default=0.0,
-    )
+    pairs = [(before[seed], now[seed]) for seed in seeds if seed in before]
+    found = (distances(old.first_losses, new.first_losses) for old, new in pairs)
+    return max(itertools.chain(*found), default=0.0)
 
 
 def _hashes(records: Iterable[Record]) -> dict[int, set[str]]:

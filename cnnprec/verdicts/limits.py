@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from cnnprec.precision.precisions import get_precision
 from cnnprec.text import did_you_mean
 from cnnprec.verdicts.verdict import GROWTHS, Limits, Metric, parse_share
 
-DEFAULT_MEMORY = Limits(0.10, 0.25)
-"""A session's peak depends on the order of its benchmarks, by about 5 % from session to session."""
+DEFAULT_MEMORY = Limits(0.10, 0.25)  # the order of the benchmarks moves a peak by about 5 %
 
 _METRICS = {metric.value: metric for metric in GROWTHS}
 _FIELDS = tuple(field.name for field in dataclasses.fields(Limits))
@@ -20,19 +20,17 @@ class LimitTable:
 
     speed: Limits = dataclasses.field(default_factory=Limits)
     memory: Limits = DEFAULT_MEMORY
-    own: tuple[tuple[Metric, str, Limits], ...] = ()
+    own: Mapping[tuple[Metric, str], Limits] = dataclasses.field(default_factory=dict)
 
     def of(self, metric: Metric, precision: str) -> Limits:
         """The limits of a metric of a precision, whose name is empty for the process."""
-        for row_metric, name, limits in self.own:
-            if (row_metric, name) == (metric, precision):
-                return limits
-        return self.memory if metric is Metric.MEMORY else self.speed
+        usual = self.memory if metric is Metric.MEMORY else self.speed
+        return self.own.get((metric, precision), usual)
 
     def __str__(self) -> str:
         """All rows, such as ``"speed 3% to 10%; memory 10% to 25%; speed.half 5% to 15%"``."""
         rows = [("speed", self.speed), ("memory", self.memory)]
-        rows += [(f"{metric}.{name}", limits) for metric, name, limits in self.own]
+        rows += [(f"{metric}.{name}", limits) for (metric, name), limits in self.own.items()]
         return "; ".join(
             f"{key} {limits.tolerance * 100:g}% to {limits.margin * 100:g}%" for key, limits in rows
         )
@@ -48,11 +46,8 @@ def limit_table(limits: Limits | LimitTable | None) -> LimitTable:
 def parse_limits(plain: object, default: Limits) -> LimitTable:
     """Reads a table such as ``{"speed": {"margin": "15%"}, "speed.half": {"tolerance": 0.05}}``.
 
-    A key is a metric that can grow, or that, a dot and the name or alias of a precision. What a row
-    leaves out is that of its metric; what the row of a metric leaves out is the default.
-
-    Raises:
-        ValueError: A key or a value is not as said, or two rows are about the same.
+    What a row of a precision leaves out is that of its metric; what the row of a metric leaves out
+    is the default. ValueError for any other key or value, or two rows about the same.
     """
     if not isinstance(plain, Mapping):
         raise ValueError(f'{plain!r} is no table; write rows such as speed = {{margin = "15%"}}')
@@ -65,12 +60,9 @@ def parse_limits(plain: object, default: Limits) -> LimitTable:
     # The metrics first: their precisions start from them.
     for key, (metric, name) in sorted(rows.items(), key=lambda item: item[1][1] != ""):
         limits = _row(key, plain[key], table.of(metric, ""))
-        if name:
-            table = dataclasses.replace(table, own=(*table.own, (metric, name, limits)))
-        elif metric is Metric.MEMORY:
-            table = dataclasses.replace(table, memory=limits)
-        else:
-            table = dataclasses.replace(table, speed=limits)
+        own = {"own": {**table.own, (metric, name): limits}}
+        changed: dict[str, Any] = own if name else {metric.value: limits}
+        table = dataclasses.replace(table, **changed)
     return table
 
 

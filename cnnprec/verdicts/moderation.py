@@ -1,31 +1,27 @@
 """Variances of several precisions that borrow from each other (limma's empirical Bayes).
 
-With few sessions each variance is uncertain, and Student's t with few degrees of freedom needs a
-large distance. Where the variances of the precisions resemble each other, a weighted mean of a
-precision's own and the common one is worth more degrees of freedom. G. K. Smyth, "Linear models and
-empirical Bayes methods", Statistical Applications in Genetics and Molecular Biology 3 (2004).
+Where they resemble each other, a weighted mean of a precision's own and the common one is worth
+more degrees of freedom. G. K. Smyth, "Linear models and empirical Bayes methods", Statistical
+Applications in Genetics and Molecular Biology 3 (2004).
 """
 
 import math
 import statistics
 from collections.abc import Sequence
 
-# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import special
 
-# Sessions that agree to the last digit have no variance, and zero has no logarithm.
-_TINY = 1e-18
+_TINY = 1e-18  # of sessions that agree to the last digit, because zero has no logarithm
 
 
-def moderate(variances: Sequence[float], freedom: int) -> tuple[tuple[float, ...], float]:
-    """Draws variances, each with so many degrees of freedom, towards their common value.
+def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, ...], float]:
+    """Draws variances, of so many degrees of freedom, towards their common value; returns both.
 
     The residuals of precisions in one session are correlated, so the variances are worth less than
     independent ones: the degrees of freedom that are borrowed are at most twice a precision's own.
-    Returned are the moderated variances and their degrees of freedom.
     """
     if len(variances) < 3:
-        return tuple(variances), float(freedom)
+        return tuple(variances), freedom
     logs = [
         math.log(max(v, _TINY)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
         for v in variances

@@ -12,16 +12,13 @@ from typing import Any
 
 from cnnprec.records.record import Environment
 
-TIMES = 10
-"""A limit is so many times the largest harmless value, where harmless values were recorded."""
+TIMES = 10  # a limit is so many times the largest harmless value, where such were recorded
 
+# Limits are so many times wider where other kernels compute than those that were recorded, which
+# are TensorFlow's own on a CPU (docs/driver-validation.md). Only gross faults are above these.
 ELSEWHERE = 100
-"""Limits are so many times wider where other kernels compute than those that were recorded, which
-are TensorFlow's own on a CPU. oneDNN's moved losses of float32 by 1.9e-5 and the last by 0.6 %
-(docs/driver-validation.md); GPUs were not recorded at all. Only gross faults are above these."""
-
+# Losses are kept in float32, so less is luck; over 16 steps other processors moved 1.2e-6.
 _FLOORS = {"losses": 1e-6, "float64": 1e-6, "steps": 2.0**-23}
-"""Losses are kept in float32, so less is luck; over 16 steps other processors moved 1.2e-6."""
 
 
 @functools.cache
@@ -32,16 +29,9 @@ def _table() -> dict[str, Any]:
 
 
 def limits(kind: str, precision: str, environment: Environment) -> Any:
-    """The row of a precision, times ten or more; infinite where a harmless run was not finite.
-
-    Args:
-        kind: A table of the file, such as ``"losses"``.
-        precision: Its name. One without a row has that of ``mixed_half``, whose 11 significand bits
-            TF32 has too.
-        environment: Where it ran.
-    """
+    """A precision's row of limits, such as ``"losses"``; infinite where a harmless run was."""
     rows = _table()[kind]
-    row = rows.get(precision, rows.get("mixed_half"))
+    row = rows.get(precision, rows.get("mixed_half"))  # TF32 has as many significand bits
     return _times(row, _FLOORS.get(kind, 0.0), _factor(environment))
 
 
@@ -73,10 +63,7 @@ def _times(row: Any, floor: float, factor: float) -> Any:
 
 
 def distances(right: Sequence[float], losses: Sequence[float]) -> Iterator[float]:
-    """By step how far a loss is from the right one, relatively.
-
-    It is infinite where only one of the two is finite, and 0 where neither is a number.
-    """
+    """By step, relative distances: infinite where one alone is finite, 0 where neither is."""
     for a, b in zip(right, losses, strict=False):
         if repr(a) == repr(b):  # also two NaN
             yield 0.0

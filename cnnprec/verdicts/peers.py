@@ -20,9 +20,8 @@ _FAR = 3.0 * 1.4826  # median deviations: three deviations of a normal distribut
 def beside_peers(logs: Sequence[float], *, tolerance: float, strict: float) -> list[Estimate]:
     """Compares each of at least 3 logarithms of times with the mean of those near the median.
 
-    p values are of "the ratio is at most 1 + tolerance" and hold for all peers together: what the
-    slowest of equal peers differs by is drawn from the normal distribution. Each bound holds for
-    one peer with confidence 1 - `LEVEL`; `detectable` is found with p below `strict`.
+    p values, of "the ratio is at most 1 + tolerance", hold for all peers together; each bound for
+    one peer, with confidence 1 - `LEVEL`; `detectable` is found with p below `strict`.
     """
     values = np.array(logs)
     (mean,), (error,) = _usual(values[np.newaxis])

@@ -11,8 +11,7 @@ from cnnprec.verdicts.estimate import Estimate, paired
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, ENOUGH_SEEDS
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE
 
-REFERENCE = "single"
-"""The precision that the others are measured by."""
+REFERENCE = "single"  # the precision that the others are measured by
 
 _FASTER = 1 / (1 + DEFAULT_TOLERANCE)
 _NO_TIME = Estimate(math.inf, 0.0, math.inf, 1.0, math.inf, count=0)
@@ -25,26 +24,19 @@ class Candidate:
 
     name: str
     record: Record
-    time: Estimate
-    """Its time over the reference's, by turns or else runs; of fewer than two a count of 0."""
-    accuracy: Equivalence
-    """Its test accuracy less the reference's, seed by seed; likewise."""
-    objection: str = ""
-    """Why it is not the answer; empty if it is, or if there is no answer."""
+    time: Estimate  # over the reference's, by turns or else runs; of fewer than two a count of 0
+    accuracy: Equivalence  # its test accuracy less the reference's, seed by seed; likewise
+    objection: str = ""  # why it is not the answer; empty if it is, or if there is no answer
 
 
 @dataclasses.dataclass(frozen=True)
 class Recommendation:
     """Which precision to use on the machine that was measured."""
 
-    precision: str
-    """The answer; empty if there is not enough evidence for one."""
-    reason: str = ""
-    """Why there is no answer, or why it is provisional; empty if it is shown."""
-    candidates: tuple[Candidate, ...] = ()
-    """All precisions but the reference, in the order of the tables."""
-    next: str = ""
-    """The command that should decide what is open; empty if there is none."""
+    precision: str  # the answer; empty if there is not enough evidence for one
+    reason: str = ""  # why there is no answer, or why it is provisional; empty if it is shown
+    candidates: tuple[Candidate, ...] = ()  # all but the reference, in the order of the tables
+    next: str = ""  # the command that should decide what is open; empty if there is none
 
 
 def recommend(records: Iterable[Record]) -> Recommendation | None:

@@ -1,8 +1,4 @@
-"""A time given the state of the machine: Bayesian linear regression.
-
-The slopes have a prior, because a few sessions that met one state of the machine say nothing about
-them. docs/comparing.md derives the prediction and has the source.
-"""
+"""A time given the state of the machine: Bayesian linear regression (docs/comparing.md)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,15 +8,13 @@ import numpy.typing as npt
 
 from cnnprec.verdicts.statistics import moments
 
-State = Sequence[float]
-"""How slow the machine was: one or more logarithms of times."""
+State = Sequence[float]  # how slow the machine was: one or more logarithms of times
 
-SLOPE = 0.8
-"""Prior mean of a slope: how much slower a training is where the calibrators are slower."""
+SLOPE = 0.8  # prior mean of a slope: how much slower a training is where the calibrators are slower
 
+# Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
+# the prior standard deviation is 0.03 / sqrt(0.004), about 0.5.
 WEIGHT = 0.004
-"""Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
-the prior standard deviation is 0.03 / sqrt(0.004), about 0.5."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,26 +22,13 @@ class Regression:
     """A line through n sessions, or their mean where the machine's state is not known."""
 
     count: int
-    level: float
-    """Mean of the logarithms of their times."""
-    state: tuple[float, ...]
-    """Means of their states; empty where these are not used."""
-    slopes: tuple[float, ...]
-    """Posterior means of the slopes, one for each number of a state."""
+    level: float  # mean of the logarithms of their times
+    state: tuple[float, ...]  # means of their states; empty where these are not used
+    slopes: tuple[float, ...]  # posterior means of the slopes, one for each number of a state
     spread: npt.NDArray[np.float64]
     """Sums of products of the states about their means, with the prior's, by state and state."""
-    residuals: float
-    """Sum of squares of what the line leaves, with the prior's."""
-
-    @property
-    def freedom(self) -> int:
-        """Degrees of freedom of the noise."""
-        return self.count - 1
-
-    @property
-    def variance(self) -> float:
-        """Estimated variance of a session about the line."""
-        return self.residuals / self.freedom
+    variance: float  # estimated, of a session about the line, with the prior's
+    freedom: float  # degrees of freedom of the variance
 
     def at(self, state: State | None) -> float:
         """The expected logarithm of the time in this state of the machine."""
@@ -66,17 +47,16 @@ class Regression:
 
 def fit(times: Sequence[float], states: Sequence[State] | None) -> Regression:
     """Fits the line to the logarithms of at least 2 times; None does without the states."""
-    count = len(times)
+    count, freedom = len(times), len(times) - 1
     level, deviation = moments(times)
     if not states:
-        rest = deviation * deviation * (count - 1)
-        return Regression(count, level, (), (), np.zeros((0, 0)), rest)
+        squares = deviation * deviation * freedom
+        return Regression(count, level, (), (), np.zeros((0, 0)), squares / freedom, freedom)
     apart = np.subtract(times, level)
     means = tuple(moments(column)[0] for column in zip(*states, strict=True))
     away = np.subtract(states, means)
-    prior = WEIGHT * np.eye(len(means))
-    spread = away.T @ away + prior
+    spread = away.T @ away + WEIGHT * np.eye(len(means))
     slopes = np.linalg.solve(spread, away.T @ apart + WEIGHT * SLOPE)
     left = apart - away @ slopes
-    residuals = float(left @ left + WEIGHT * np.sum((slopes - SLOPE) ** 2))
-    return Regression(count, level, means, tuple(slopes.tolist()), spread, residuals)
+    variance = float(left @ left + WEIGHT * np.sum((slopes - SLOPE) ** 2)) / freedom
+    return Regression(count, level, means, tuple(slopes.tolist()), spread, variance, freedom)

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-EXACT_PAIRS = 12
-"""Up to so many pairs `sign_flip` goes through all 2**n assignments: at most 4,096 of them."""
-
-FLIPS = 9_999
-"""Random assignments drawn by `sign_flip` above `EXACT_PAIRS`. The standard error of a p value of
-0.05 is then 0.0022: enough to check a t test."""
+EXACT_PAIRS = 12  # up to so many pairs `sign_flip` goes through all 2**n assignments
+FLIPS = 9_999  # random ones above: a p value of 0.05 has a standard error of 0.0022
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -44,9 +40,8 @@ def sign_flip(differences: Sequence[float]) -> float:
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """The p values adjusted for being k at once, in the order given.
 
-    Rejecting what is below a level after this has a family-wise error of at most that level,
-    however the tests depend on each other (Holm, "A Simple Sequentially Rejective Multiple
-    Test Procedure", 1979).
+    Rejecting what is below a level then has a family-wise error of at most that level (Holm, "A
+    Simple Sequentially Rejective Multiple Test Procedure", 1979).
     """
     ranking = np.argsort(p_values)
     counts = np.arange(len(p_values), 0, -1)

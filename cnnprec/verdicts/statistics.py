@@ -1,21 +1,16 @@
 """The statistics of times that everything else rests on.
 
-The unit is one session, a fresh process. Rounds of one process share its memory layout and its
-neighbours on the machine, so they repeat each other; sessions are what varies. The figure of a
-session is the logarithm of the `geometric_mean` of its rounds, or of the `faster_half` of its
-turns: times are compared by their ratio, and the spread of machines is a share of the time. Times
-may be in any one unit.
+The unit is one session, a fresh process (docs/comparing.md). Its figure is the logarithm of the
+`geometric_mean` of its rounds, or of the `fastest_third` of its turns, in any one unit of time.
 """
 
 import functools
 import math
 from collections.abc import Callable, Sequence
 
-# scipy ships no types. The second code keeps mypy quiet where stubs are installed.
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import special
 
-LEVEL = 0.05
-"""Family-wise error of one comparison."""
+LEVEL = 0.05  # family-wise error of one comparison
 
 # Below this a difference of logarithms is rounding, not time. Logarithms of float64 are below 746,
 # so their error is below 2**-43. A difference of two ratios is made of four of them: 2**-41.
@@ -29,9 +24,9 @@ def geometric_mean(values: Sequence[float]) -> float:
     return min(max(ordered[0], or_infinite(math.exp, mean)), ordered[-1])
 
 
-def faster_half(values: Sequence[float]) -> list[float]:
-    """The smaller half of one or more times, rounded up: what other work disturbed the least."""
-    return sorted(values)[: (len(values) + 1) // 2]
+def fastest_third(values: Sequence[float]) -> list[float]:
+    """The smallest third of one or more times, rounded up: what other work disturbed the least."""
+    return sorted(values)[: (len(values) + 2) // 3]
 
 
 def standard_error(values: Sequence[float], share: float = 1.0) -> float:
@@ -55,10 +50,9 @@ def t_quantile(probability: float, freedom: float) -> float:
 
 
 def moments(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (divisor n - 1) of at least 2 values.
+    """Mean and standard deviation (divisor n - 1) of at least 2 values, in any order.
 
-    Taken from the smallest value, in order: equal values have themselves as mean and exactly 0 as
-    deviation, the mean is never below the smallest, and the order given does not matter.
+    Equal values have themselves as mean and exactly 0 as deviation.
     """
     ordered = sorted(values)
     above = [value - ordered[0] for value in ordered]

@@ -8,26 +8,18 @@ from cnnprec.text import Word
 from cnnprec.verdicts.comparability import Difference
 from cnnprec.verdicts.estimate import Estimate
 
-DEFAULT_TOLERANCE = 0.03
-"""A slowdown up to this is no failure, however surely it is there."""
-
-DEFAULT_MARGIN = 0.10
-"""A slowdown of this or more has to be excluded for a PASS."""
+DEFAULT_TOLERANCE = 0.03  # a slowdown up to this is no failure, however surely it is there
+DEFAULT_MARGIN = 0.10  # a slowdown of this or more has to be excluded for a PASS
 
 
 class Verdict(Word):
     """What a comparison came to; of several parts it is the first of these that one part has."""
 
-    FAIL = "FAIL"
-    """A change for the worse is there."""
-    INVALID = "INVALID"
-    """What was measured cannot be judged: a run or a time is missing."""
-    INCOMPARABLE = "INCOMPARABLE"
-    """The baseline is another machine's or another workload's."""
-    NO_BASELINE = "NO_BASELINE"
-    """There is nothing to compare with."""
-    INCONCLUSIVE = "INCONCLUSIVE"
-    """The noise, or too few sessions, allow neither."""
+    FAIL = "FAIL"  # a change for the worse is there
+    INVALID = "INVALID"  # what was measured cannot be judged: a run or a time is missing
+    INCOMPARABLE = "INCOMPARABLE"  # the baseline is another machine's or another workload's
+    NO_BASELINE = "NO_BASELINE"  # there is nothing to compare with
+    INCONCLUSIVE = "INCONCLUSIVE"  # the noise, or too few sessions, allow neither
     PASS = "PASS"  # noqa: S105 - no password
     """A change as large as the margin is excluded."""
 
@@ -48,8 +40,7 @@ class Metric(Word):
     COMPLETENESS = "completeness"
 
 
-GROWTHS = (Metric.SPEED, Metric.MEMORY)
-"""The metrics that are sizes with a ratio to the baseline."""
+GROWTHS = (Metric.SPEED, Metric.MEMORY)  # the metrics that are sizes with a ratio to the baseline
 
 PRECISION_METRICS = (Metric.SPEED, Metric.MEMORY, Metric.OUTCOME, Metric.ACCURACY, Metric.NUMERICS)
 """What can be judged of a precision. Its memory is its own on a GPU alone."""
@@ -63,10 +54,8 @@ the memory of the whole process, on a CPU; and that nothing is missing."""
 class Limits:
     """How much slower is too slow; ValueError for not ``0 <= tolerance < margin``."""
 
-    tolerance: float = DEFAULT_TOLERANCE
-    """Relative slowdown up to which no failure is called."""
-    margin: float = DEFAULT_MARGIN
-    """Relative slowdown that must be excluded for a PASS."""
+    tolerance: float = DEFAULT_TOLERANCE  # relative slowdown up to which no failure is called
+    margin: float = DEFAULT_MARGIN  # relative slowdown that must be excluded for a PASS
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < self.margin < float("inf"):
@@ -95,35 +84,24 @@ class Judgement:
     """One verdict and why."""
 
     metric: Metric
-    precision: str
-    """Name of the precision; empty for the session as a whole."""
+    precision: str  # name of the precision; empty for the session as a whole
     verdict: Verdict
-    reason: str
-    """One sentence, with the figures and, where there is one, the remedy."""
+    reason: str  # one sentence, with the figures and, where there is one, the remedy
     estimate: Estimate | None = None
-    quantity: str = ""
-    """What the estimate is about, such as ``"time per step"``; empty without one."""
-    notice: bool = False
-    """Whether a PASS is worth a sentence all the same."""
+    quantity: str = ""  # what the estimate is about, such as ``"time per step"``; empty without one
+    notice: bool = False  # whether a PASS is worth a sentence all the same
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """All verdicts of one comparison."""
 
-    judgements: tuple[Judgement, ...]
-    """By precision, in the order of `PRECISION_METRICS`; the session's come last."""
-    changed: tuple[Difference, ...]
-    """How the stack differs between the baseline and now."""
-    basis: str
-    """What was compared with, for people, such as ``"7 saved sessions"``."""
-    paired: bool = False
-    """Whether both sides ran next to each other, so that the machine's drift cancels."""
-    machine: float | None = None
-    """How much slower the machine itself was than in the baseline, by its calibrators: 0.14 is
-    14 %. None where they were not used."""
-    why_no_machine: str = ""
-    """Why the calibrators there are were not used; empty otherwise."""
+    judgements: tuple[Judgement, ...]  # by precision, as in `PRECISION_METRICS`; the session's last
+    changed: tuple[Difference, ...]  # how the stack differs between the baseline and now
+    basis: str  # what was compared with, for people, such as ``"7 saved sessions"``
+    paired: bool = False  # whether both sides ran next to each other: the machine's drift cancels
+    machine: float | None = None  # how much slower it was, by calibrators (0.14: 14 %), if used
+    why_no_machine: str = ""  # why the calibrators there are were not used; empty otherwise
 
     @property
     def verdict(self) -> Verdict:

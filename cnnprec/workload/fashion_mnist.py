@@ -1,7 +1,6 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747): finding and reading its files.
 
-Every file is verified. A source that is there but damaged is an error; no other is taken in its
-place.
+Every file is verified. A source that is there but damaged is an error; no other is taken then.
 """
 
 import dataclasses
@@ -165,10 +164,7 @@ def _read_split(
 
 
 def _read_intact(folder: Path, file: _IdxFile) -> UInt8Array:
-    """Reads a gzipped IDX file of unsigned bytes and verifies its content.
-
-    Memory stays close to the size of the result, whatever the file holds.
-    """
+    """Reads and verifies a gzipped IDX file of unsigned bytes, in memory close to its size."""
     path = folder / file.name
     array = aligned_empty(file.shape)
     view = array.reshape(-1).data

@@ -35,8 +35,6 @@ def predict(
         line,
         math.log(new),
         None,
-        variance=line.variance,
-        freedom=line.freedom,
         tolerance=tolerance,
         level=level,
         new_error=new_error,

@@ -43,15 +43,10 @@ def test_of_twenty_good_hosts_none_is_named(seed):
     assert decide_fleet(found).action == "KEEP ALL"
 
 
-def test_in_thirteen_fleets_of_ten_recorded_sessions_one_is_named():
+def test_in_thirteen_fleets_of_ten_recorded_sessions_nobody_is_named():
     sessions = recording.read().sessions
-    named = {}
     for first in range(0, 39, 3):
-        hosts = {str(n): [saved(n, sessions[n])] for n in range(first, first + 10)}
-        for name in failing(hosts):
-            named[first, name] = judge_fleet(hosts, LIMITS)[name].of("speed", "").estimate.ratio
-    # The error of one fleet is 5 %, of 13 together 0.65; they share sessions.
-    assert {place: round(ratio, 2) for place, ratio in named.items()} == {(21, "22"): 1.1}
+        assert not failing({str(n): [saved(n, sessions[n])] for n in range(first, first + 10)})
 
 
 def test_two_recorded_sessions_made_bad_are_named():

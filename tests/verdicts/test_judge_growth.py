@@ -62,7 +62,7 @@ def test_stalls_of_some_turns_fail_by_the_mean_of_all():
     assert judgement.estimate.ratio == pytest.approx(1 + 4 * 7 / 20, rel=0.02)  # 7 of 20 turns
 
 
-def test_turns_disturbed_by_little_pass_by_their_faster_half():
+def test_turns_disturbed_by_little_pass_by_their_fastest_third():
     disturbed = {"single": with_turns([1.2 if turn % 3 == 0 else 1.0 for turn in range(20)])}
     judgement = compare(STEADY, disturbed).of("speed", "single")
     assert judgement.verdict is Verdict.PASS

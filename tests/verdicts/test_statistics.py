@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnprec.verdicts.statistics import faster_half, geometric_mean, standard_error
+from cnnprec.verdicts.statistics import fastest_third, geometric_mean, standard_error
 from tests.support.times import FACTORS, MOVED, TIMES, close, exps
 
 
@@ -54,23 +54,23 @@ class TestStandardError:
         # sqrt(2), then is divided by sqrt(n), at least sqrt(2).
         assert abs(one - other) <= MOVED
 
-    def test_of_a_faster_half_equals_the_hand_computation(self):
+    def test_of_the_fastest_half_equals_the_hand_computation(self):
         # Logarithms 0, 1 and then 1, 1 in place of the slower half: sd 0.5, over 0.5 * sqrt(4).
         assert standard_error([1.0, math.e], 0.5) == pytest.approx(0.5)
 
-    def test_of_a_faster_half_is_the_spread_of_its_mean(self):
+    def test_of_the_fastest_third_is_the_spread_of_its_mean(self):
         random = np.random.default_rng(1)
         trials = np.exp(random.normal(0, 0.2, (2000, 60))).tolist()
-        halves = [faster_half(trial) for trial in trials]
-        spread = np.std([math.log(geometric_mean(half)) for half in halves])
-        told = np.mean([standard_error(half, 0.5) for half in halves])
+        thirds = [fastest_third(trial) for trial in trials]
+        spread = np.std([math.log(geometric_mean(third)) for third in thirds])
+        told = np.mean([standard_error(third, 1 / 3) for third in thirds])
         # 2,000 trials tell the spread to 1.6 %; Wilcox' error is right for many values alone.
         assert told == pytest.approx(spread, rel=0.08)
 
 
-class TestFasterHalf:
-    def test_of_an_odd_number_has_the_middle_value(self):
-        assert faster_half([3.0, 1.0, 2.0]) == [1.0, 2.0]
+class TestFastestThird:
+    def test_is_rounded_up(self):
+        assert fastest_third([3.0, 1.0, 4.0, 2.0]) == [1.0, 2.0]
 
     def test_of_one_value_is_that_value(self):
-        assert faster_half([3.0]) == [3.0]
+        assert fastest_third([3.0]) == [3.0]
