@@ -31,21 +31,14 @@ _ENOUGH = 10  # differences, after which nothing new is learned
 
 @dataclasses.dataclass
 class Soak:
-    """What was compared of one precision; it grows as the soak goes on.
-
-    Attributes:
-        steps: Steps compared with the same step of the first pass, in so many seconds.
-        differences: A sentence on the first difference of each pass that has one.
-        repeats: Whether the second pass was as the first one; None until it has ended.
-        state: What the GPU went through, by NVML.
-    """
+    """What was compared of one precision; it grows as the soak goes on."""
 
     precision: Precision
-    steps: int = 0
+    steps: int = 0  # compared with the same step of the first pass
     seconds: float = 0.0
-    differences: list[str] = dataclasses.field(default_factory=list)
-    repeats: bool | None = None
-    state: GpuState | None = None
+    differences: list[str] = dataclasses.field(default_factory=list)  # the first of each pass
+    repeats: bool | None = None  # whether the second pass was as the first; None before its end
+    state: GpuState | None = None  # what the GPU went through, by NVML
 
     def __str__(self) -> str:
         found = count_of(len(self.differences), "difference")

@@ -196,15 +196,10 @@ def soak(
     def run(precision: Precision) -> None:
         config = request.config
         sharing = [item for item in request.session.items if item.get_closest_marker(SOAK)]
+        seconds, gpu = config.option.soak / len(sharing), gpu_index(suite.device_choice)
+        watching: dict[str, Any] = {"gpu": gpu, "show": show_progress}
         suite.soaks.append(found := Soak(precision))
-        found.run(
-            suite.config,
-            prepared,
-            config.option.soak / len(sharing),
-            gpu=gpu_index(suite.device_choice),
-            show=show_progress,
-            watchdog=_watchdog(config),
-        )
+        found.run(suite.config, prepared, seconds, watchdog=_watchdog(config), **watching)
         if found.wrong:
             pytest.fail(found.wrong, pytrace=False)
 
