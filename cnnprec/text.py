@@ -98,6 +98,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
+def parse_time(text: str) -> float:
+    """A time such as ``90s``, ``10m``, ``30min`` or ``2h``, in seconds; else a ValueError."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)(s|m|min|h)", text)
+    if found is None or not float(found[1]):
+        raise ValueError(f"{text!r} is not a time above 0: give one such as 90s, 30min or 2h")
+    return float(found[1]) * {"s": 1, "h": 3600}.get(found[2], 60)
+
+
 def count_of(number: int, what: str) -> str:
     """A number of things, such as ``"1 session"`` or ``"2 sessions"``."""
     return f"{number} {what}{'' if number == 1 else 's'}"

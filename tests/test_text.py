@@ -12,6 +12,7 @@ from cnnprec.text import (
     duration,
     fitted,
     markdown_table,
+    parse_time,
     reported,
     wrapped,
 )
@@ -65,6 +66,19 @@ def test_markdown_has_a_line_below_the_headings():
 )
 def test_durations_are_shown_in_a_fitting_unit(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5min", 90), ("2h", 7200)]
+)
+def test_times_have_a_unit(text, seconds):
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "0.0h", "2", "-1h", "1 h", "1d", "1e9s", "9999999999h"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="is not a time above 0: give one such as 90s"):
+        parse_time(text)
 
 
 def test_things_are_counted_in_singular_and_plural():

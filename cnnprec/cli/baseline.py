@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import math
-import re
 import statistics
 import subprocess
 import sys
@@ -16,21 +15,13 @@ from cnnprec.cli.compare import limits_here
 from cnnprec.cli.console import Commands, note, say
 from cnnprec.records.read_sessions import read_sessions
 from cnnprec.records.session_files import matching_files
-from cnnprec.text import duration, reported
+from cnnprec.text import duration, parse_time, reported
 from cnnprec.verdicts.baseline import select
 from cnnprec.verdicts.detect import Reach, reach
 from cnnprec.verdicts.verdict import Limits, parse_share
 
 PYTEST = (sys.executable, "-m", "pytest", "benchmarks/")
 _TIME_IS_UP = 6
-
-
-def _time(text: str) -> float:
-    """A time such as ``90s``, ``30min`` or ``2h``, in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
-    if found is None or not float(found[1]):
-        raise ValueError(f"{text!r} is not a time above 0: give one such as 90s, 30min or 2h")
-    return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
 
 
 def add_baseline(commands: Commands) -> None:
@@ -46,7 +37,7 @@ def add_baseline(commands: Commands) -> None:
         "session failed, 6 the next one would end after --time-budget, 130 interrupted. "
         "Example: cnnprec baseline --name before --time-budget 30min",
     )
-    span = reported(_time)
+    span = reported(parse_time)
     for name, parse, default, what in (
         ("detect", reported(parse_share), 0.1, "slowdown to find"),
         ("spread-over", span, 0.0, "spread the sessions over this time, such as 2h"),

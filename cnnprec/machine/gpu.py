@@ -18,6 +18,7 @@ class Gpu:
     vbios: str | None
     power_limit_watts: float | None
     mig_mode: str | None
+    uuid: str | None = None
 
 
 def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
@@ -73,6 +74,7 @@ def _describe(nvml: Any, handle: Any) -> Gpu:
         vbios=ask(nvml, nvml.nvmlDeviceGetVbiosVersion, handle),
         power_limit_watts=None if milliwatts is None else milliwatts / 1000,
         mig_mode=None if mig is None else ("on" if mig[0] else "off"),
+        uuid=ask(nvml, nvml.nvmlDeviceGetUUID, handle),
     )
 
 

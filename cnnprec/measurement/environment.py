@@ -1,6 +1,9 @@
 """What this machine and its software are, as far as results can depend on it."""
 
+import os
 import platform
+import re
+from hashlib import sha256
 
 import keras
 import numpy as np
@@ -12,6 +15,19 @@ from cnnprec.machine.cpu import cpu_features, cpu_model, usable_cores
 from cnnprec.machine.gpu import Gpu, query_gpus
 from cnnprec.numerics.onednn import onednn_enabled
 from cnnprec.records.record import Environment
+from cnnprec.text import printable
+
+# Beginnings of the names of variables that decide which kernels compute, and how.
+_VARIABLES = (
+    *("CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "KERAS_BACKEND", "NVIDIA_TF32_OVERRIDE"),
+    *("OMP_", "ONEDNN_", "TF_", "XLA_FLAGS"),
+)
+# What only says which GPU is used, where files are, what is printed; Terraform's; secrets.
+_LEFT_OUT = re.compile(
+    "CUDA_(CACHE_PATH|MPS_(LOG|PIPE)_DIRECTORY|VISIBLE_DEVICES)|TF_CPP_MIN_LOG_LEVEL|"
+    "TF_(CLI|CLOUD|DATA_DIR|IN_AUTO|INPUT|LOG|PLUGIN|VAR|WORKSPACE).*|.*(KEY|PASSWORD|SECRET|TOKEN).*"
+)
+_LONGEST = 300
 
 
 def describe_environment(device: str) -> Environment:
@@ -40,11 +56,14 @@ def describe_environment(device: str) -> Environment:
         power_limit_watts=gpu.power_limit_watts if gpu else None,
         mig_mode=gpu.mig_mode if gpu else None,
         onednn=onednn_enabled(),
-        intra_op_threads=tf.config.threading.get_intra_op_parallelism_threads(),
-        inter_op_threads=tf.config.threading.get_inter_op_parallelism_threads(),
+        intra_op_threads=_threads("intra"),
+        inter_op_threads=_threads("inter"),
         op_determinism=bool(is_op_determinism_enabled()),
         code=code_digest(),
         commit=commit(),
+        variables=_variables(),
+        host=printable(platform.node())[:_LONGEST],
+        gpu_uuid=gpu.uuid if gpu else None,
     )
 
 
@@ -58,3 +77,24 @@ def _gpu(device: str) -> Gpu | None:
     # TensorFlow sees a GPU that NVML does not (another vendor's): keep what it tells.
     details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
     return Gpu(details.get("device_name", "unknown GPU"), *[None] * 6)
+
+
+def _threads(kind: str) -> int:
+    """Threads of TensorFlow's pool: as the program sets, or a variable, or one a core."""
+    asked = getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")()
+    variable = os.environ.get(f"TF_NUM_{kind.upper()}OP_THREADS", "").strip()
+    # TensorFlow passes over what is no 32-bit number.
+    return int(asked or (re.fullmatch("[0-9]{1,9}", variable) and variable) or 0) or usable_cores()
+
+
+def _variables() -> tuple[str, ...]:
+    """Those of `_VARIABLES` that are set, ``"NAME=value"``; a digest tells long ones apart."""
+    texts = (
+        printable(f"{name}={value}")
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_VARIABLES) and not _LEFT_OUT.fullmatch(name)
+    )
+    return tuple(
+        text if len(text) <= _LONGEST else text[:_LONGEST] + sha256(text.encode()).hexdigest()[:12]
+        for text in texts
+    )

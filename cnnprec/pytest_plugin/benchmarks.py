@@ -19,6 +19,7 @@ from cnnprec.pytest_plugin.session import (
     BENCHMARK,
     MARKS,
     SESSION,
+    SOAK,
     Session,
     is_benchmark,
     selected,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
     from cnnprec.measurement.progress import Show
     from cnnprec.measurement.session import MeasuredSession, Series
+    from cnnprec.measurement.watchdog import Watchdog
 
 _REPLAY = pytest.StashKey["Replay"]()
 
@@ -135,7 +137,6 @@ def measured_session(
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
-    from cnnprec.measurement.watchdog import Watchdog
 
     config = request.config
     return MeasuredSession(
@@ -146,7 +147,7 @@ def measured_session(
         gpu=gpu_index(suite.device_choice),
         on_record=keep(config),
         show=show_progress,
-        watchdog=None if config.option.usepdb else Watchdog(functools.partial(end_hung, config)),
+        watchdog=_watchdog(config),
         numerics=suite.numerics,
     )
 
@@ -183,6 +184,32 @@ def measure(
         return series.record
 
     return run
+
+
+@pytest.fixture
+def soak(
+    request: pytest.FixtureRequest, suite: Session, prepared: Prepared, show_progress: Show | None
+) -> Callable[[Precision], None]:
+    """Fails a test where a precision does not repeat its bits for its share of ``--soak``."""
+    from cnnprec.measurement.soak import Soak
+
+    def run(precision: Precision) -> None:
+        config = request.config
+        sharing = [item for item in request.session.items if item.get_closest_marker(SOAK)]
+        seconds, gpu = config.option.soak / len(sharing), gpu_index(suite.device_choice)
+        watching: dict[str, Any] = {"gpu": gpu, "show": show_progress}
+        suite.soaks.append(found := Soak(precision))
+        found.run(suite.config, prepared, seconds, watchdog=_watchdog(config), **watching)
+        if found.wrong:
+            pytest.fail(found.wrong, pytrace=False)
+
+    return run
+
+
+def _watchdog(config: pytest.Config) -> Watchdog | None:
+    from cnnprec.measurement.watchdog import Watchdog
+
+    return None if config.option.usepdb else Watchdog(functools.partial(end_hung, config))
 
 
 def _raise(benchmark: BenchmarkFixture, series: Series) -> None:

@@ -15,10 +15,11 @@ from cnnprec.measurement.supported import LEVELS, check_batch, supported_precisi
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
+from cnnprec.pytest_plugin.levels import ROWS, apply_level, level_help
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session, usage_errors
 from cnnprec.pytest_plugin.settings import checked, read
-from cnnprec.text import count_of, reported
+from cnnprec.text import count_of, parse_time, reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
@@ -53,12 +54,8 @@ def _add_measuring(add: Callable[..., None]) -> None:
         f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
         for name, p in PROFILES.items()
     ]
-    add(
-        "--precision",
-        type=reported(parse_precisions),
-        metavar="NAMES",
-        help=f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)",
-    )
+    text = f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)"
+    add("--precision", type=reported(parse_precisions), metavar="NAMES", help=text)
     add(
         "--profile",
         choices=list(PROFILES),
@@ -73,37 +70,31 @@ def _add_measuring(add: Callable[..., None]) -> None:
         ("turns", "short timed turns that are compared, 0 to compare whole runs"),
     ):
         add(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
-    add(
-        "--dataset",
-        choices=DATASET_CHOICES,
-        default="auto",
-        help="auto: Fashion-MNIST if it can be had, else synthetic (default); "
-        "fashion-mnist: an error if it cannot be had",
-    )
+    text = "auto: Fashion-MNIST if it can be had, else synthetic (default); fashion-mnist: or fail"
+    add("--dataset", choices=DATASET_CHOICES, default="auto", help=text)
     text = "folder with Fashion-MNIST's four IDX .gz files"
     add("--data-dir", type=Path, metavar="DIR", help=text)
-    add(
-        "--device",
-        type=reported(check_device_name),
-        default="auto",
-        help="auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N, an error if "
-        "it is not there",
-    )
+    text = "auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N: that one or an error"
+    add("--device", type=reported(check_device_name), default="auto", help=text)
     add("--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)")
     add(
         "--numerics",
         choices=LEVELS,
-        default="quick",
         help="what is asked of the numbers themselves: every operation and the first steps, in a "
         "few seconds (quick, default), with the long sums too (full, to accept a machine), nothing "
         "(off)",
     )
     add(
-        "--order-seed",
-        type=int,
-        metavar="N",
-        help="seed of the order of the benchmarks (default: a new one, shown in the header)",
+        "--soak",
+        type=reported(parse_time),
+        metavar="TIME",
+        help="take the same steps again and again for TIME, such as 10m or 8h, shared by the "
+        "precisions, and compare every bit",
     )
+    text = f"how thorough, where these are not given: {level_help()}"
+    add("--level", choices=list(ROWS), help=text)
+    text = "seed of the order of the benchmarks (default: a new one, shown in the header)"
+    add("--order-seed", type=int, metavar="N", help=text)
 
 
 def _add_comparing(add: Callable[..., None]) -> None:
@@ -136,6 +127,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Checks the options; runs before pytest-benchmark reads its own."""
     for mark, what in MARKS.items():
         config.addinivalue_line("markers", f"{mark}: {what}")
+    apply_level(config.option)
     config.stash[SESSION] = _session(config)
     asked = config.stash[ASKED] = _asked(config)
     if config.pluginmanager.hasplugin("benchmark"):
@@ -146,6 +138,8 @@ def pytest_configure(config: pytest.Config) -> None:
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
+    if config.option.soak and getattr(config.option, "benchmark_only", False):
+        raise pytest.UsageError("--benchmark-only would skip what --soak asks for; leave it out")
     if not asked.comparing:
         for name in ("vary", "require-verdict", "verdict-json"):
             given = getattr(config.option, name.replace("-", "_")) not in (None, False)
@@ -182,7 +176,7 @@ def _session(config: pytest.Config) -> Session:
         data_dir=option.data_dir,
         device_choice=option.device,
         order_seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311
-        numerics=option.numerics,
+        numerics=option.numerics or "quick",
     )
 
 

@@ -21,14 +21,16 @@ from cnnprec.workload.profiles import TrainingConfig
 
 if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
+    from cnnprec.measurement.soak import Soak
     from cnnprec.verdicts.history import History
 
 BENCHMARK, VERDICT = "precision_benchmark", "precision_verdict"
-NUMERICS, EACH = "precision_numerics", "each_precision"
+NUMERICS, SOAK, EACH = "precision_numerics", "precision_soak", "each_precision"
 MARKS: Mapping[str, str] = {
     BENCHMARK: "times the training of one precision: takes the fixtures `precision` and `measure`",
     VERDICT: "judges one metric against the baseline: takes the fixtures `metric` and `judge`",
     NUMERICS: "judges the numbers of a precision: takes `precision`, `check` and `numbers`",
+    SOAK: "compares a precision with itself again and again: takes `precision` and `soak`",
     EACH: "runs once for each precision chosen: takes the fixture `precision`",
 }
 """The marks of tests, and what such a test does."""
@@ -46,6 +48,7 @@ class Session:
     order_seed: int
     numerics: str = "off"
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
+    soaks: "list[Soak]" = dataclasses.field(default_factory=list)
     prepared: "Prepared | None" = None
 
     def load(self, config: TrainingConfig) -> Dataset:

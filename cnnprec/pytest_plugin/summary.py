@@ -60,7 +60,8 @@ def _show(terminalreporter: "TerminalReporter", exitstatus: int, config: pytest.
         from cnnprec.reports.history import summary
 
         judged = [*verdicts(asked.comparison, width), *summary(found_history(asked, session))]
-    shown = {"RESULTS": results(session.records.values(), width), "VERDICTS": judged}
+    found, soaks = results(session.records.values(), width), list(map(str, session.soaks))
+    shown = {"RESULTS": found, "SOAK": soaks, "VERDICTS": judged}
     for title, lines in shown.items():
         if lines:
             terminalreporter.section(title)

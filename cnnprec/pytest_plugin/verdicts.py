@@ -9,6 +9,7 @@ from cnnprec.pytest_plugin.session import (
     ASKED,
     NUMERICS,
     SESSION,
+    SOAK,
     is_verdict,
     parameters,
     selected,
@@ -36,10 +37,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Puts the verdicts last, or leaves them out where nothing is compared."""
     checks = config.stash[SESSION].numerics != "off"
     numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
+    soaking = [item for item in items if item.get_closest_marker(SOAK)]
     judging = [item for item in items if is_verdict(item)]
-    later = {*numbers, *judging}
+    if config.option.soak and not soaking and selected(items):
+        raise pytest.UsageError("--soak: its tests are not selected; run the folder benchmarks/")
+    later = {*numbers, *soaking, *judging}
     items[:] = [item for item in items if item not in later]
-    for asked, those in ((checks, numbers), (config.stash[ASKED].comparing, judging)):
+    for asked, those in (
+        (checks, numbers),
+        (config.option.soak, soaking),
+        (config.stash[ASKED].comparing, judging),
+    ):
         if asked:
             items.extend(those)
         elif those:

@@ -1,7 +1,6 @@
 """What is kept of a measurement: frozen values and their JSON form.
 
-Units stand in the field names. The lists of a diverged run, which may hold NaN and infinity,
-are written with the words of `cnnprec.records.json_numbers`.
+Units stand in the field names; NaN and infinity are the words of `cnnprec.records.json_numbers`.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ SCHEMA_VERSION = 6
 3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
 4. `Record.companions`.
 5. `TrainingConfig.turns`; `Record.turns`.
-6. `Record.numerics`; the outcome ``not_learning``.
+6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
@@ -131,8 +130,9 @@ class DataInfo:
 class Environment:
     """The machine and the software that a measurement was taken with.
 
-    None is what does not apply (a driver without a GPU) or what the system does not tell. ``code``
-    is a digest of this project's source files; ``commit`` names where they came from, for people.
+    None is what does not apply (a driver without a GPU) or is not told, as the ``variables`` of
+    older records; their 0 threads are the choice of TensorFlow, one a core. ``code`` is a digest of
+    this project's source files; ``commit``, ``host`` and ``gpu_uuid`` are names for people.
     """
 
     device_kind: str
@@ -161,6 +161,9 @@ class Environment:
     op_determinism: bool
     code: str
     commit: str | None
+    variables: tuple[str, ...] | None = None
+    host: str | None = None
+    gpu_uuid: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

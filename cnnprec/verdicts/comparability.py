@@ -33,6 +33,8 @@ class Field:
     read: Callable[[Record], object]
     show: Callable[[Record], str] | None = None
     """The value for people, where it is not simply the text of it."""
+    optional: bool = False
+    """Whether a value that is not known (None) agrees with any other."""
 
     def text(self, record: Record) -> str:
         """The value of this field in a record, for people."""
@@ -50,14 +52,25 @@ def _rows(part: Part, owner: str, names: str) -> tuple[Field, ...]:
     return tuple(Field(name, part, attrgetter(f"{owner}.{name}")) for name in names.split())
 
 
-def _features(record: Record) -> str:
-    names = record.environment.cpu_features
-    return "unknown" if names is None else " ".join(names) or "none"
+def _words(name: str, part: Part, *, optional: bool = False) -> Field:
+    read = attrgetter(f"environment.{name}")
+
+    def show(record: Record) -> str:
+        words = read(record)
+        return "unknown" if words is None else " ".join(words) or "none"
+
+    return Field(name, part, read, show, optional)
 
 
 def _code(record: Record) -> str:
     environment = record.environment
     return f"{environment.code} (commit {environment.commit or 'unknown'})"
+
+
+def _threads(name: str) -> Field:
+    """Older records have 0 for TensorFlow's own choice, which is a thread for each core."""
+    read = attrgetter(f"environment.{name}", "environment.usable_cores")
+    return Field(name, Part.WORKLOAD, lambda record: read(record)[0] or read(record)[1])
 
 
 def _precisions(record: Record) -> frozenset[str]:
@@ -69,12 +82,12 @@ _DEVICE = "device_kind device_model device_count device_memory_bytes mig_mode po
 _WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns"
 _DTYPES = "variable_dtype compute_dtype loss_scaling tensor_float_32 optimizer_overrides"
 # Switches of TensorFlow, not versions: they decide what is computed and by how many threads.
-_SWITCHES = "op_determinism onednn intra_op_threads inter_op_threads"
+_SWITCHES = "op_determinism onednn"
 _SOFTWARE = "driver cuda cudnn vbios tensorflow keras numpy python kernel"
 
 FIELDS: tuple[Field, ...] = (
     *_rows(Part.MACHINE, "environment", f"{_DEVICE} cpu_model"),
-    Field("cpu_features", Part.MACHINE, attrgetter("environment.cpu_features"), _features),
+    _words("cpu_features", Part.MACHINE),
     *_rows(Part.MACHINE, "environment", "usable_cores system architecture"),
     Field("data", Part.WORKLOAD, attrgetter("data.name")),
     Field("data_digest", Part.WORKLOAD, attrgetter("data.digest"), lambda r: r.data.digest[:12]),
@@ -83,7 +96,9 @@ FIELDS: tuple[Field, ...] = (
     Field("precisions", Part.WORKLOAD, _precisions, lambda r: ", ".join(sorted(_precisions(r)))),
     *_rows(Part.WORKLOAD, "precision", _DTYPES),
     *_rows(Part.WORKLOAD, "environment", _SWITCHES),
+    *map(_threads, ("intra_op_threads", "inter_op_threads")),
     *_rows(Part.STACK, "environment", _SOFTWARE),
+    _words("variables", Part.STACK, optional=True),
     Field("code", Part.STACK, attrgetter("environment.code"), _code),
 )
 """Everything that two records are compared in, in the order in which it is listed."""
@@ -115,14 +130,15 @@ def differences(baseline: Record, current: Record) -> tuple[Difference, ...]:
 
     Only what the records say of machine, work and software is read, never their rounds:
     ``current`` may have none yet. A value that one of them does not know (``None``, or the
-    code of records of schema version 1) differs from every known one.
+    code of records of schema version 1) differs from every known one, unless it is `optional`.
     """
     if _WHOLE(baseline) == _WHOLE(current):
         return ()  # the usual case, and a tenth of the time of the fields one by one
     return tuple(
         Difference(field.part, field.name, field.text(baseline), field.text(current))
         for field in FIELDS
-        if field.read(baseline) != field.read(current)
+        if (before := field.read(baseline)) != (now := field.read(current))
+        and not (field.optional and None in (before, now))
     )
 
 

@@ -185,11 +185,6 @@ def test_bad_options_are_refused_before_any_session(place, arguments, message):
     assert place.calls() == []
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5min", 90), ("2h", 7200)])
-def test_times_have_a_unit(text, seconds):
-    assert baseline._time(text) == seconds
-
-
 def test_ctrl_c_stops_the_session_and_keeps_what_is_saved(place, usual_signals):
     # Too noisy to be done before the signal comes, however busy the machine.
     place.plan(noise=0.3, seconds=0.3)

@@ -19,6 +19,7 @@ def test_every_field_is_read_in_the_unit_of_its_name():
         vbios="96.00.A0.00.01",
         power_limit_watts=700.0,
         mig_mode="off",
+        uuid="GPU-aaaa",
     )
 
 
@@ -39,6 +40,7 @@ def test_nvml_is_shut_down_again():
     ("function", "field"),
     [
         ("nvmlDeviceGetMigMode", "mig_mode"),
+        ("nvmlDeviceGetUUID", "uuid"),
         ("nvmlDeviceGetVbiosVersion", "vbios"),
         ("nvmlDeviceGetEnforcedPowerLimit", "power_limit_watts"),
         ("nvmlDeviceGetMemoryInfo", "memory_bytes"),

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import platform
 import subprocess
@@ -93,3 +94,84 @@ def test_code_and_commit_are_those_of_the_whole_package():
     assert here.code == code.code_digest()
     git = Path(cnnprec.__file__).parents[1] / ".git"
     assert (here.commit is not None) == git.exists()
+
+
+def test_variables_that_decide_on_kernels_are_recorded_and_no_others(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(environment._VARIABLES)]:
+        monkeypatch.delenv(name)
+    kept = {
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+        "KERAS_BACKEND": "tensorflow",
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "OMP_NUM_THREADS": "2",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "XLA_FLAGS": "--xla_gpu_autotune_level=0",
+    }
+    left_out = {
+        "CUDA_VISIBLE_DEVICES": "0",  # the GPU's model and UUID are recorded
+        "CUDA_CACHE_PATH": "job-17",  # another one in every job
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # set by the suite
+        "TF_CLI_CONFIG_FILE": "of Terraform",
+        "TF_VAR_db": "likewise, often secret",
+        "TF_TOKEN_app_terraform_io": "secret",
+        "TF_API_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "MY_TF_FLAG": "1",
+    }
+    for name, value in {**left_out, **kept}.items():
+        monkeypatch.setenv(name, value)
+    found = environment.describe_environment("cpu").variables
+    assert found == tuple(f"{name}={value}" for name, value in kept.items())
+
+
+def test_values_are_one_printable_line_of_limited_length(monkeypatch):
+    def recorded(value):
+        monkeypatch.setenv("TF_X", value)
+        found = environment.describe_environment("cpu").variables
+        return next(text for text in found if text.startswith("TF_X="))
+
+    assert recorded("a\x1b[2J\nb\udc80") == "TF_X=a\\x1b[2J\\nb\\udc80"
+    long, other = recorded("x" * 10_000), recorded("x" * 9_999 + "y")
+    assert len(long) == len(other) == 312
+    assert long != other
+
+
+@pytest.mark.parametrize(
+    ("set_to", "threads"),
+    [("3", 3), (" 4 ", 4), ("", None), ("0", None), ("many", None), ("99999999999", None)],
+)
+def test_threads_are_those_of_the_variable_or_one_a_core(monkeypatch, set_to, threads):
+    usual = environment.usable_cores()
+    for name, field in (("INTRA", "intra_op_threads"), ("INTER", "inter_op_threads")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"TF_NUM_{name}OP_THREADS", set_to)
+            here = environment.describe_environment("cpu")
+            assert getattr(here, field) == (threads or usual)
+            assert {here.intra_op_threads, here.inter_op_threads} == {threads or usual, usual}
+
+
+def test_threads_that_the_program_sets_count_more_than_the_variable():
+    code = (
+        "import os, tensorflow as tf;"
+        "tf.config.threading.set_intra_op_parallelism_threads(1);"
+        "from cnnprec.measurement.environment import describe_environment as d;"
+        "tf.linalg.matmul(tf.ones([999, 999]), tf.ones([999, 999]));"
+        "print(d('cpu').intra_op_threads, d('cpu').inter_op_threads)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TF_NUM_INTRAOP_THREADS": "3", "TF_NUM_INTEROP_THREADS": "5"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "5"]
+
+
+def test_host_and_gpu_are_named(monkeypatch):
+    monkeypatch.setattr(environment, "query_gpus", lambda: (dataclasses.replace(GPU, uuid="G-1"),))
+    here = environment.describe_environment("gpu:0")
+    assert (here.host, here.gpu_uuid) == (platform.node(), "G-1")
+    assert environment.describe_environment("cpu").gpu_uuid is None

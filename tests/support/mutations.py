@@ -22,6 +22,8 @@ NOT_COMPARED = {
     "data.source": "a folder; the digest says whether the images are the same",
     "environment.commit": "shown beside the code's digest; a commit that touches only documents "
     "changes nothing that is measured",
+    "environment.host": "a name for people; another machine of the same kind is as good",
+    "environment.gpu_uuid": "likewise",
 }
 """The fields that the comparison leaves out on purpose, each with the reason."""
 
@@ -37,7 +39,7 @@ def other(value: Any, annotation: str) -> Any:
     if isinstance(value, int):
         return value + 30  # turns may be 0, or 10 and more; a batch of 62 fits 64 images
     if isinstance(value, tuple):
-        return (*value, "avx11" if value and isinstance(value[0], str) else ("epsilon", 0.5))
+        return (*value, "avx11" if annotation.startswith("tuple[str") else ("epsilon", 0.5))
     return "off" if value == "auto" else f"other {value}"
 
 

@@ -98,6 +98,8 @@ def test_another_machine_is_refused_with_every_reason_once():
     assert [str(reason) for reason in reasons] == [
         "cpu_model: other -> AMD EPYC family 25 model 1",
         "usable_cores: 64 -> 2",
+        "intra_op_threads: 64 -> 2",
+        "inter_op_threads: 64 -> 2",
     ]
 
 

@@ -17,7 +17,10 @@ from cnnprec.verdicts.comparability import (
 from tests.support.mutations import NOT_COMPARED, PATHS, changed
 
 SAVED = json.loads((Path(__file__).parents[1] / "data/session-schema-5.json").read_text())
-RECORD = Record.from_dict(SAVED["benchmarks"][0]["extra_info"]["cnnprec"])
+OLD = Record.from_dict(SAVED["benchmarks"][0]["extra_info"]["cnnprec"])
+# What older records do not hold.
+NEW = {"intra_op_threads": 2, "inter_op_threads": 2, "variables": ("TF_ENABLE_ONEDNN_OPTS=0",)}
+RECORD = dataclasses.replace(OLD, environment=dataclasses.replace(OLD.environment, **NEW))
 
 NAMES = {
     Part.MACHINE: [
@@ -67,6 +70,7 @@ NAMES = {
         "numpy",
         "python",
         "kernel",
+        "variables",
         "code",
     ],
 }
@@ -160,6 +164,11 @@ def on(**fields) -> Record:
     [
         (on(tensorflow="2.20.0"), on(tensorflow="2.21.0"), "tensorflow: 2.20.0 -> 2.21.0"),
         (on(driver=None), on(driver="570.1"), "driver: none -> 570.1"),
+        (
+            on(variables=()),
+            on(variables=("OMP_NUM_THREADS=1", "TF_X=2")),
+            "variables: none -> OMP_NUM_THREADS=1 TF_X=2",
+        ),
         (on(onednn=True), on(onednn=False), "onednn: on -> off"),
         (
             on(code="0123456789ab", commit="fedcba987654"),
@@ -222,3 +231,17 @@ def test_every_unknown_name_is_reported_with_the_nearest_known_one():
     with pytest.raises(ValueError, match=r"'kerass'. Did you mean 'keras'.*'zzz'. Known") as caught:
         parse_vary("kerass,zzz")
     assert ", ".join(STACK_NAMES) in str(caught.value)
+
+
+def test_variables_that_one_side_does_not_know_are_not_compared():
+    for before, now in ((None, ()), ((), None), (None, ("TF_X=1",)), (None, None)):
+        assert differences(on(variables=before), on(variables=now)) == ()
+    assert differences(on(variables=()), on(variables=("TF_X=1",))) != ()
+
+
+def test_0_threads_of_older_records_are_one_a_core():
+    older, cores = on(intra_op_threads=0, inter_op_threads=0), RECORD.environment.usable_cores
+    assert differences(older, on(intra_op_threads=cores, inter_op_threads=cores)) == ()
+    (difference,) = differences(older, on(intra_op_threads=cores + 1, inter_op_threads=cores))
+    assert str(difference) == f"intra_op_threads: {cores} -> {cores + 1}"
+    assert refused((difference,)) == (difference,)
