@@ -129,7 +129,8 @@ class TestTheFile:
                 *("schema_version", "config", "data", "environment", "jit_compiled"),
                 *("precisions", "runs", "columns", "sessions"),
             }
-            assert set(stretch["environment"]) == {f.name for f in dataclasses.fields(Environment)}
+            known = {field.name for field in dataclasses.fields(Environment)}
+            assert set(stretch["environment"]) <= known - {"host", "gpu_uuid"}
             assert {key for session in stretch["sessions"] for key in session} == {
                 *("saved_at", "rounds", "turns", "calibrators", "warm_up"),
             }
@@ -290,14 +291,14 @@ class TestThePage:
     @pytest.mark.parametrize(
         ("right", "wrong"),
         [
-            ("m = 8: 0 of 40", "m = 8: 1 of 40"),
-            ("upper bound 7.2 %", "upper bound 7.0 %"),
-            ("random, 0.6 % to", "random, 0.4 % to"),
+            ("m = 8: 0 of 62", "m = 8: 1 of 62"),
+            ("upper bound 4.7 %", "upper bound 4.8 %"),
+            ("0.8 % to 1.0 %", "0.4 % to 1.0 %"),
             ("at most 0.0 %", "at most 0.1 %"),
-            ("is found in 38 %", "is found in 28 %"),
+            ("is found in 35 %", "is found in 28 %"),
             ("with m = 8 it is +13 %", "with m = 8 it is +12 %"),
-            ("79 % to 87 %", "79 % to 88 %"),
-            ("6 pairs detect +10 %", "6 pairs detect +11 %"),
+            ("79 % to 86 %", "79 % to 88 %"),
+            ("6 pairs detect +8 %", "6 pairs detect +7 %"),
             ("11 raise false alarms", "10 raise false alarms"),
         ],
     )

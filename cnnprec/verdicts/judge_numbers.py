@@ -10,7 +10,7 @@ from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import LEARNED_BY, Outcome, Record
 from cnnprec.text import Word
 from cnnprec.verdicts.case import Case
-from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits
+from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits, seeds
 from cnnprec.workload.reference import reference
 
 
@@ -133,11 +133,12 @@ def _learned(record: Record) -> float | None:
 
 
 def moved(case: Case) -> list[str]:
-    """Seeds whose first losses are farther from the baseline's than any harmless change."""
+    """Recorded seeds whose losses are farther from the baseline's than any harmless change."""
     most = limits("losses", case.name, case.new[0].environment)
     old = [entry.run for record in case.old for entry in record.rounds]
     wrong: dict[str, None] = {}
-    for run in (entry.run for record in case.new for entry in record.rounds):
+    runs = [entry.run for record in case.new for entry in record.rounds]
+    for run in (run for run in runs if run.seed in seeds()):
         over = [
             first_over(run.first_losses, before.first_losses, most)
             for before in old

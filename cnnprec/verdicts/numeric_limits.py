@@ -28,6 +28,12 @@ def _table() -> dict[str, Any]:
     return table
 
 
+def seeds() -> list[int]:
+    """The seeds of the recorded trainings: how far harmless changes move others is not known."""
+    found: list[int] = _table()["seeds"]
+    return found
+
+
 def limits(kind: str, precision: str, environment: Environment) -> Any:
     """A precision's row of limits, such as ``"losses"``; infinite where a harmless run was."""
     rows = _table()[kind]

@@ -20,7 +20,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (12, 13, 14)
-REFERENCE_SEEDS = range(12, 22)
 PRECISIONS = (
     *("double", "single", "half", "mixed_half", "bfloat16", "mixed_bfloat16"),
     *("half_stable", "bfloat16_stable"),
@@ -56,11 +55,10 @@ def child(variant: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     defects: dict[str, float | None] = {}
     for name in PRECISIONS:
-        seeds = REFERENCE_SEEDS if (variant, name) == ("default", "double") else SEEDS
         runs, probed = {}, {}
-        for seed in seeds:
+        for seed in SEEDS:
             config = dataclasses.replace(PROFILES["quick"], jit=jit, seed=seed)
-            if seed == seeds[0]:
+            if seed == SEEDS[0]:
                 dataset = load_dataset(
                     "fashion-mnist",
                     train_samples=config.train_samples,
@@ -71,9 +69,8 @@ def child(variant: str) -> dict[str, Any]:
             trainer.reset(seed)
             trainer.fit()
             runs[seed] = msgspec.to_builtins(trainer.finish())
-            if seed in SEEDS:
-                trainer.config = config  # the replay starts from this seed
-                probed[seed] = msgspec.to_builtins(examine(trainer, "full"))
+            trainer.config = config  # the replay starts from this seed
+            probed[seed] = msgspec.to_builtins(examine(trainer, "full"))
         found[name] = {"runs": runs, "numerics": probed, "dtype": ROWS[name].compute_dtype}
         for result in probe(ROWS[name].compute_dtype, "full", False):
             if result.known_defect:
@@ -103,6 +100,7 @@ def write(folder: Path) -> None:
     table: dict[str, Any] = {
         "made_by": "docs/evidence/harmless.py",
         "tensorflow": found["default"]["tensorflow"],
+        "seeds": list(SEEDS),
         "variants": list(found),
         "losses": {},
         "float64": {},

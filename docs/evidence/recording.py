@@ -92,6 +92,8 @@ def compact(sessions: Sequence[SavedSession]) -> dict[str, Any]:
     plain = {name: record.to_dict() for name, record in first.items()}
     shared = next(iter(plain.values()))
     shared["data"]["source"] = ""
+    for name in ("host", "gpu_uuid"):
+        shared["environment"].pop(name, None)
     return {
         **{key: shared[key] for key in SHARED},
         "precisions": {name: record["precision"] for name, record in plain.items()},

@@ -57,12 +57,13 @@ def recording_table(recording: Recording) -> str:
             {
                 "sessions": str(len(sessions)),
                 "from, to (UTC)": f"{saved_at[0][:16]}, {saved_at[-1][:16]}",
-                "machine": f"{e.cpu_model}, {e.usable_cores} cores, {e.system} {e.kernel}",
+                "processor": f"{e.cpu_model}, {e.usable_cores} cores",
+                "system": f"{e.system} {e.kernel}",
                 "instruction sets": " ".join(e.cpu_features or ("unknown",)),
-                "software": f"TensorFlow {e.tensorflow} (oneDNN {'on' if e.onednn else 'off'}), "
-                f"Keras {e.keras}, Python {e.python}",
-                "work": f"profile {c.profile}: {c.turns} turns after {c.runs} runs of "
-                f"{c.train_samples} images x {c.epochs} epochs",
+                "TensorFlow": f"{e.tensorflow} (oneDNN {'on' if e.onednn else 'off'})",
+                "Keras, Python": f"{e.keras}, {e.python}",
+                "profile": f"{c.profile}, {c.turns} turns",
+                "runs": f"{c.runs} of {c.train_samples} images x {c.epochs} epochs",
                 "calibrators": ", ".join(name for name, _ in turns.calibrators),
                 "precisions": ", ".join(recording.precisions),
             }

@@ -8,7 +8,7 @@ from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import Outcome
 from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.judge_numbers import Check, faults
-from cnnprec.verdicts.numeric_limits import first_over, limits
+from cnnprec.verdicts.numeric_limits import first_over, limits, seeds
 from cnnprec.verdicts.verdict import Verdict
 from cnnprec.workload.profiles import PROFILES
 from cnnprec.workload.reference import reference
@@ -131,6 +131,11 @@ def test_too_short_a_work_need_not_fail():
 def test_run_far_from_the_shipped_reference_is_wrong(change, named):
     assert wrong(of_seed_12()) == {}
     assert named in wrong(of_seed_12(**change))[Check.LEARNING][0]
+
+
+def test_reference_and_limits_are_of_the_same_seeds():
+    have = [seed for seed in range(100) if reference(QUICK, "fashion-mnist", seed)]
+    assert have == seeds() == [12, 13, 14]
 
 
 def test_other_work_has_no_shipped_reference_and_is_held_to_double():

@@ -208,6 +208,26 @@ def test_first_losses_may_move_by_what_is_harmless_under_any_stack(loss, expecte
         assert "loss of step 1 moved by 4.3e-05, harmless is 1e-05 at most" in judgement.reason
 
 
+def test_seeds_that_harmless_changes_were_not_recorded_with_are_not_held_to_them():
+    def later_seed(side: dict[str, Record]) -> dict[str, Record]:
+        return {
+            name: dataclasses.replace(
+                record,
+                rounds=tuple(
+                    dataclasses.replace(e, run=dataclasses.replace(e.run, seed=e.run.seed + 3))
+                    for e in record.rounds
+                ),
+            )
+            for name, record in side.items()
+        }
+
+    before = [later_seed(side) for side in history(first_losses=(2.3, 2.3))]
+    now = later_seed(with_stack(session(weights_sha256="b" * 64, first_losses=(2.3, 2.31))))
+    judgement = compare(before, now).of("numerics", "single")
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.notice
+
+
 def test_seed_that_does_not_repeat_is_exempt_alone():
     def sides(steady: str) -> dict[str, Record]:
         return session(weights_sha256=lambda place: (steady if place else next(shaky)) * 64)
