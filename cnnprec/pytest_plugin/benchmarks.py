@@ -17,6 +17,7 @@ from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
+    EACH,
     MARKS,
     SESSION,
     SOAK,
@@ -66,6 +67,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Shuffles the benchmarks among their places, and has them read the times of the turns."""
     config.stash[_REPLAY] = Replay()
+    if any(map(is_benchmark, items)) and config.getoption("benchmark_cprofile", None):
+        raise pytest.UsageError(
+            "--benchmark-cprofile: the benchmarks read times that were taken before, so there is "
+            "nothing to profile. Leave it out; python -m cProfile -m pytest profiles the session."
+        )
+    if hasattr(config, "workerinput"):  # one error says for all that they cannot run here
+        needing = MARKS.keys() - {EACH}
+        marked = [item for item in items if any(map(item.get_closest_marker, needing))]
+        dropped = sorted(marked, key=is_benchmark)[:-1]
+        items[:] = [item for item in items if item not in dropped]
     places = [place for place, item in enumerate(items) if is_benchmark(item)]
     shuffled = [items[place] for place in places]
     random.Random(config.stash[SESSION].order_seed).shuffle(shuffled)  # noqa: S311

@@ -250,9 +250,16 @@ def test_skipped_benchmarks_print_no_results(project):
     result.stdout.no_fnmatch_line("*RESULTS*")
 
 
-def test_parallel_benchmarks_fail_instead_of_passing_untimed(project):
+def test_profile_of_a_replay_is_refused(project):
+    result = run(project, *SMALL, "--precision=single", "--benchmark-cprofile=cumtime")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --benchmark-cprofile: *python -m cProfile -m pytest*"])
+
+
+def test_parallel_benchmarks_fail_at_once_instead_of_passing_untimed(project):
     result = project.runpytest_subprocess("benchmarks", "-p", "no:cacheprovider", *SMALL, "-n2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*Benchmarks need the machine for themselves*-n*"])
 
 
