@@ -382,7 +382,8 @@ def muon_step_is_taken(dtype: str) -> bool:
     weight = keras.Variable(np.eye(2), dtype=dtype)
     try:
         keras.optimizers.Muon().apply([tf.ones((2, 2), dtype)], [weight])
-    except tf.errors.InvalidArgumentError:  # Mul of a double and a float tensor
+    # Mul of a double and a float tensor; Keras 3.12 reads a path that TensorFlow's has not.
+    except (tf.errors.InvalidArgumentError, AttributeError):
         return False
     return True
 
@@ -392,5 +393,11 @@ def test_muon_steps_a_float64_matrix() -> None:
     assert muon_step_is_taken("float64")
 
 
+@pytest.mark.xfail(
+    keras.__version__.startswith("3.12."),
+    strict=True,
+    raises=AssertionError,
+    reason=f"muon-rejects-float64: Keras 3.12 steps no matrix at all ({VERSIONS})",
+)
 def test_muon_steps_a_float32_matrix() -> None:
     assert muon_step_is_taken("float32")
