@@ -138,6 +138,13 @@ def test_reference_and_limits_are_of_the_same_seeds():
     assert have == seeds() == [12, 13, 14]
 
 
+@pytest.mark.parametrize(("moved", "expected"), [(1.005, {}), (1.02, "0.02 from float64's")])
+def test_last_loss_may_be_off_by_one_percent(moved, expected):
+    last = reference(QUICK, "fashion-mnist", 12)["losses"][-1]
+    found = wrong(of_seed_12(loss=moved * last))
+    assert expected in found[Check.LEARNING][0] if expected else found == {}
+
+
 def test_other_work_has_no_shipped_reference_and_is_held_to_double():
     assert reference(QUICK.override(epochs=3), "fashion-mnist", 12) is None
     assert reference(QUICK, "synthetic", 12) is None
