@@ -22,6 +22,9 @@ class Check(Word):
     LEARNING = "learning"  # does the training end as this precision's should?
 
 
+# What the last loss may be off by in any case: after 40 steps harmless changes moved that of single
+# by 5e-4, and another processor by 6e-3.
+_LAST_LOSS = 0.01
 LEAST_SHARE = 0.5  # a precision has to lower its loss by this share of what the reference does
 
 
@@ -102,7 +105,7 @@ def _trajectories(record: Record) -> list[str]:
         if over is not None:
             wrong.append(f"seed {run.seed}: loss of step {over[0]} is {over[1]:.2g} from float64's")
         apart = abs(run.losses[-1] / right["losses"][-1] - 1)
-        if not (math.isinf(final_most) or apart <= final_most):
+        if not (math.isinf(final_most) or apart <= max(final_most, _LAST_LOSS)):
             wrong.append(f"seed {run.seed}: last loss is {apart:.2g} from float64's")
         accuracy = right["test_accuracy"]
         # However wide the limit, a loss of a quarter of the images is gross.

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from cnnprec.precision.precisions import get_precision
 from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import Outcome
 from cnnprec.verdicts.compare import compare
@@ -143,6 +144,15 @@ def test_last_loss_may_be_off_by_one_percent(moved, expected):
     last = reference(QUICK, "fashion-mnist", 12)["losses"][-1]
     found = wrong(of_seed_12(loss=moved * last))
     assert expected in found[Check.LEARNING][0] if expected else found == {}
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+def test_what_the_last_loss_may_be_off_by_says_nothing_of_the_accuracy(onednn):
+    accuracy = reference(QUICK, "fashion-mnist", 12)["test_accuracy"]
+    made = of_seed_12(accuracy=accuracy - 0.02)
+    double = dataclasses.replace(made, precision=get_precision("double"))
+    there = dataclasses.replace(double, environment=dataclasses.replace(HERE, onednn=onednn))
+    assert "accuracy 50.4%, float64 has 52.4%" in wrong(there)[Check.LEARNING][0]
 
 
 def test_other_work_has_no_shipped_reference_and_is_held_to_double():
