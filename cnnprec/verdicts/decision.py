@@ -50,17 +50,19 @@ def decide(comparison: Comparison) -> Decision:
 
 def attribution(comparison: Comparison) -> str | None:
     """Whether a slowdown is one of some precisions alone or of everything; None without one."""
-    speeds = [j for j in comparison.judgements if j.metric is Metric.SPEED and j.estimate]
-    growths = {j.precision: j.estimate.ratio - 1 for j in speeds if j.precision and j.estimate}
-    failed = [j.precision for j in speeds if j.verdict is Verdict.FAIL]
-    if not failed or len(growths) < 2:
-        return None
-    most, least = max(growths.values()), min(growths.values())
-    if 1 + least >= math.sqrt(1 + most):  # at least half of it, in logarithms
-        return f"everything became slower, by {least:.0%} to {most:.0%}"
+    speeds = [j for j in comparison.judgements if j.metric is Metric.SPEED]
+    ratios = {j.precision: j.estimate.ratio for j in speeds if j.estimate}
+    logs = {name: math.log(ratio) for name, ratio in ratios.items() if 0 < ratio < math.inf}
+    failed = [j.precision for j in speeds if j.verdict is Verdict.FAIL and j.precision in logs]
     alone = [name for name in failed if name]
-    others = [growth for name, growth in growths.items() if name not in alone]
+    others = [log for name, log in logs.items() if name and name not in alone]
+    # The time of all is a mean: what those that failed alone add to it is no slowdown of all.
+    added = math.fsum(logs[name] for name in alone) / (len(alone) + len(others) or 1)
+    if "" in failed and (not others or added < logs[""] / 2):
+        return f"everything became slower, by {math.expm1(logs['']):.0%} in the mean"
     if not (alone and others):
         return None
-    changes = " to ".join(f"{growth:+.0%}" for growth in sorted({min(others), max(others)}))
-    return f"{' and '.join(alone)} alone became slower; the others changed by {changes}"
+    changes = (f"{math.expm1(log):+.0%}" for log in sorted({min(others), max(others)}))
+    return (
+        f"{' and '.join(alone)} alone became slower; the others changed by {' to '.join(changes)}"
+    )

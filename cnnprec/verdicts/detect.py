@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cnnprec.text import count_of
 from cnnprec.verdicts.case import ENOUGH, TIME, Case, Records
 from cnnprec.verdicts.estimate import predict
-from cnnprec.verdicts.judge_growth import lines
+from cnnprec.verdicts.judge_growth import lines, tests
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.statistics import LEVEL
 from cnnprec.verdicts.verdict import Metric
@@ -46,21 +46,25 @@ def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) 
         return Reach(asked, len(baseline), math.inf, "", ENOUGH - len(baseline))
     olds = {name: tuple(session[name] for session in baseline) for name in baseline[0]}
     cases = [Case(name, old, old[-1:]) for name, old in olds.items()]
-    known = lines(TIME, cases)
+    by_test = [
+        (error, lines(TIME, cases, known))
+        for error, known in tests(TIME, cases, LEVEL * TIME.share / len(cases))
+    ]
 
     def effect(more: int) -> tuple[float, str]:
         """The largest detectable effect with so many more sessions, and its precision."""
         found = []
-        for case, line in zip(cases, known, strict=True):
-            estimate = predict(
-                dataclasses.replace(line, count=line.count + more, freedom=line.freedom + more),
-                line.level,
-                line.state,
-                tolerance=limits.of(Metric.SPEED, case.name).tolerance,
-                level=LEVEL * TIME.share / len(cases),
-                new_error=case.error(TIME),
-            )
-            found.append((estimate.detectable, case.name))
+        for error, known in by_test:
+            for case, line in zip(cases, known, strict=True):
+                estimate = predict(
+                    dataclasses.replace(line, count=line.count + more, freedom=line.freedom + more),
+                    line.level,
+                    line.state,
+                    tolerance=limits.of(Metric.SPEED, case.name).tolerance,
+                    level=error,
+                    new_error=case.error(TIME),
+                )
+                found.append((estimate.detectable, case.name))
         return max(found)
 
     missing = next((more for more in range(201) if effect(more)[0] <= asked), None)

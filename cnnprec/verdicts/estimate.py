@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from scipy import special
 
-from cnnprec.verdicts.regression import Regression, State, fit
+from cnnprec.verdicts.regression import NOISE, Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
 from cnnprec.verdicts.statistics import LEVEL, ROUNDING, or_infinite, t_quantile
 
@@ -48,9 +48,14 @@ def predict(
     `tolerance` the relative slowdown that is accepted, `level` the error probability of each bound
     and `strict` that of the test whose power `detectable` states, the same unless given.
     """
+    leverage = line.leverage(state)
     return _estimate(
         new - line.at(state),
-        math.sqrt(max(line.variance, new_error**2) + line.variance * line.leverage(state)),
+        math.sqrt(
+            max(line.variance, new_error**2)
+            + line.variance / line.count
+            + max(line.variance, NOISE**2 * min(leverage, 1)) * leverage
+        ),
         line.count,
         freedom=line.freedom,
         limit=math.log(1 + tolerance),
@@ -80,7 +85,7 @@ def paired(
     excesses = [ratio - move - limit for ratio, move in zip(ratios, moved, strict=True)]
     return _estimate(
         line.at(still),
-        math.sqrt(line.variance * line.leverage(still)),
+        math.sqrt(line.variance * (1 / line.count + line.leverage(still))),
         len(ratios),
         freedom=line.freedom,
         limit=limit,

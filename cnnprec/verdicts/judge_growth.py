@@ -13,9 +13,12 @@ from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, MEAN_TIME, TIME, Case, Grow
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
-from cnnprec.verdicts.regression import Regression, State, fit
+from cnnprec.verdicts.others import States, beside_others
+from cnnprec.verdicts.regression import Regression, fit
 from cnnprec.verdicts.significance import holm
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict, worst
+
+ALONE = 0.2  # error with which a precision has to look slower without the others as well
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,20 +43,48 @@ def tested(
     # Holm's first step: what is found if this precision alone is slower.
     strict = level * size.share / max(len(family), 1)
     allowed = [size.widened(limits.of(size.metric, case.name)) for case in family]
-    known: Sequence[Regression | None] = [None] * len(family)
-    if not any(case.paired for case in family):
-        known = lines(size, family)
-    estimates = [
-        _compare_logs(
-            case, _states(case, size), *case.logs(size), case.error(size), own, level, strict, line
-        )
-        for case, own, line in zip(family, allowed, known, strict=True)
-    ]
+    estimates: list[Estimate] = []
+    for needed, known in tests(size, family, strict):
+        knowns: Sequence[Regression | None] = [None] * len(family)
+        if not any(case.paired for case in family):
+            knowns = lines(size, family, known)
+        found = [
+            _compare_logs(
+                case, states, *case.logs(size), case.error(size), own, level, needed, line
+            )
+            for case, states, own, line in zip(family, known, allowed, knowns, strict=True)
+        ]
+        estimates = list(map(_both, estimates, found)) if estimates else found
     adjusted = holm([estimate.p_value for estimate in estimates])
     return {
         case.name: _tested(size, own, estimate, p_value, level)
         for case, own, estimate, p_value in zip(family, allowed, estimates, adjusted, strict=True)
     }
+
+
+def tests(
+    size: GrowthLimit, cases: Sequence[Case], strict: float
+) -> list[tuple[float, list[States | None]]]:
+    """The tests that have to reject all: the error of each, and the machine's states for each case.
+
+    The time of a precision has two where there are others, of which the last one keeps the error
+    `strict`: given how slow the others were. Where all others became faster, an unchanged precision
+    is slower beside them, so it has to look slower by itself as well.
+    """
+    speed = size.metric is Metric.SPEED
+    alone: list[States | None] = [case.states() if speed else None for case in cases]
+    others = beside_others(cases) if size == TIME else None
+    return [(strict, alone)] if others is None else [(ALONE, alone), (strict, [*others])]
+
+
+def _both(alone: Estimate, beside: Estimate) -> Estimate:
+    """Beside the others, with the larger upper bound: only what neither allows is excluded."""
+    return dataclasses.replace(
+        beside,
+        high=max(alone.high, beside.high),
+        p_value=beside.p_value if alone.p_value <= ALONE else 1.0,
+        detectable=max(alone.detectable, beside.detectable),
+    )
 
 
 def _tested(
@@ -64,9 +95,10 @@ def _tested(
     return Tested(limits, estimate, p_value <= level * size.share and agreed)
 
 
-def lines(size: GrowthLimit, cases: Sequence[Case]) -> list[Regression]:
+def lines(
+    size: GrowthLimit, cases: Sequence[Case], known: Sequence[States | None]
+) -> list[Regression]:
     """The line through the old sessions of each case; variances of times borrow from each other."""
-    known = [_states(case, size) for case in cases]
     found = [
         fit(case.logs(size)[0], states and states[0])
         for case, states in zip(cases, known, strict=True)
@@ -79,11 +111,6 @@ def lines(size: GrowthLimit, cases: Sequence[Case]) -> list[Regression]:
         dataclasses.replace(line, variance=variance, freedom=freedom)
         for line, variance in zip(found, variances, strict=True)
     ]
-
-
-def _states(case: Case, size: GrowthLimit) -> tuple[list[State], list[State]] | None:
-    """The machine's states, where the size depends on them: memory does not."""
-    return case.states() if size.metric is Metric.SPEED else None
 
 
 def judge_speed(case: Case, found: Tested | None, mean: Tested | None) -> Judgement:
@@ -145,7 +172,7 @@ def _mean_limits(rows: Sequence[Limits]) -> Limits:
 
 def _compare_logs(
     case: Case,
-    states: tuple[list[State], list[State]] | None,
+    states: States | None,
     old: Sequence[float],
     new: Sequence[float],
     error: float,

@@ -12,9 +12,10 @@ State = Sequence[float]  # how slow the machine was: one or more logarithms of t
 
 SLOPE = 0.8  # prior mean of a slope: how much slower a training is where the calibrators are slower
 
-# Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with noise of 3 %
-# the prior standard deviation is 0.03 / sqrt(0.004), about 0.5.
-WEIGHT = 0.004
+# Prior weight of a slope, as a sum of squares of the calibrators' logarithms: with this noise the
+# prior standard deviation is 0.03 / sqrt(0.004), about 0.5. Far from the baseline's states,
+# less noise makes no slope surer.
+WEIGHT, NOISE = 0.004, 0.03
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Regression:
         return self.level + float(self._away(state) @ np.asarray(self.slopes))
 
     def leverage(self, state: State | None) -> float:
-        """Variance of `at` in this state, in units of the noise's."""
+        """Variance of `at` in this state without that of the level, in units of the noise's."""
         away = self._away(state)
-        return 1 / self.count + float(away @ np.linalg.solve(self.spread, away))
+        return float(away @ np.linalg.solve(self.spread, away))
 
     def _away(self, state: State | None) -> npt.NDArray[np.float64]:
         if not self.state or state is None:

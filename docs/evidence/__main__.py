@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python docs/evidence", description=__doc__)
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--table", choices=list(TABLES), help="print this one, not all")
+    parser.add_argument("--stretch", type=int, help="take the sessions of this stretch alone: 1, 2")
     wanted.add_argument("--write", action="store_true", help="renew README.md and evidence.png")
     commands = parser.add_subparsers(dest="command")
     collector = commands.add_parser("collect", help="write sessions.json from saved sessions")
@@ -30,6 +31,11 @@ def main() -> None:
         sys.stdout.write(f"{DATA.name}: {count} sessions, {DATA.stat().st_size} bytes\n")
         return
     recording = read()
+    if given.stretch is not None:
+        if given.write or not 1 <= given.stretch <= len(recording.stretches):
+            known = f"give one of 1 to {len(recording.stretches)}, without --write"
+            parser.error(f"--stretch {given.stretch}: {known}")
+        recording = recording.stretch(given.stretch)
     page = (HERE / "README.md").read_text(encoding="utf-8")
     for name in [given.table] if given.table else TABLES:
         text = TABLES[name](recording)

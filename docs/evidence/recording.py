@@ -56,6 +56,11 @@ class Recording:
         """The sessions of all stretches."""
         return tuple(itertools.chain.from_iterable(self.stretches))
 
+    def stretch(self, number: int) -> Recording:
+        """The sessions of one stretch, counted from 1."""
+        here = slice(number - 1, number)
+        return Recording(self.stretches[here], self.saved_at[here])
+
     @property
     def precisions(self) -> tuple[str, ...]:
         """The names of the precisions, in the order of the file."""

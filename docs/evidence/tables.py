@@ -51,7 +51,7 @@ def recording_table(recording: Recording) -> str:
     """What was recorded, where and when, by stretch."""
     columns = []
     for sessions, saved_at in zip(recording.stretches, recording.saved_at, strict=True):
-        record = sessions[0][recording.precisions[0]]
+        record = next(iter(sessions[0].values()))
         e, c, turns = record.environment, record.config, turns_of(record)
         columns.append(
             {
@@ -65,7 +65,7 @@ def recording_table(recording: Recording) -> str:
                 "profile": f"{c.profile}, {c.turns} turns",
                 "runs": f"{c.runs} of {c.train_samples} images x {c.epochs} epochs",
                 "calibrators": ", ".join(name for name, _ in turns.calibrators),
-                "precisions": ", ".join(recording.precisions),
+                "precisions": ", ".join(sessions[0]),
             }
         )
     names = (f"stretch {number}" for number in range(1, len(columns) + 1))

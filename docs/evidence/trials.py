@@ -223,7 +223,7 @@ def power(recording: Recording, count: int) -> Mapping[str, Mapping[float, float
             found[f"{name} alone"][slowdown].append(hit)
             found[ONE][slowdown].append(hit)
         for slowdown in TOGETHER:
-            hits, mean = trial.finds_all(slowdown, names)
+            hits, mean = trial.finds_all(slowdown, list(trial.current))
             found[EACH][slowdown].append(sum(hits) / len(hits))
             found[ALL][slowdown].append(mean)
     return {row: {s: sum(v) / len(v) for s, v in rates.items()} for row, rates in found.items()}

@@ -39,7 +39,8 @@ def test_it_is_what_the_comparison_says_of_a_session_in_the_mean_state():
     said = {
         name: compare(sessions, now).of(Metric.SPEED, name).estimate.detectable for name in NAMES
     }
-    assert found.effect == pytest.approx(max(said.values()), rel=1e-9)
+    # How slow the others were is a median, so no session meets its mean exactly.
+    assert found.effect == pytest.approx(max(said.values()), rel=1e-3)
     assert found.precision == max(said, key=said.__getitem__)
     assert found.count == 8
 
@@ -89,11 +90,11 @@ def test_few_sessions_find_nothing_and_miss_those_to_five(count, missing):
 
 
 def test_sessions_without_calibrators_are_judged_by_their_times_alone():
-    with_states = baseline(8, noise=0.01)
+    with_states = baseline(8, noise=0.01, names=("single",))
     unlike = [
         {
             n: r
-            for name in NAMES
+            for name in s
             for n, r in turned(math.log(s[name].turns.seconds[0]), i, name, numpy=f"2.{i}").items()
         }
         for i, s in enumerate(with_states)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cnnprec.records.record import Record
 from cnnprec.verdicts.case import ENOUGH
-from cnnprec.verdicts.compare import compare, due_judgements
+from cnnprec.verdicts.compare import compare, compare_pairs, due_judgements
 from cnnprec.verdicts.verdict import Comparison, Limits, Metric, Verdict
 from tests.support.histories import QUIET, history, on_gpu, session, timed, verdict, with_turns
 from tests.support.records import record as make_record
@@ -50,20 +50,20 @@ def test_noise_that_hides_the_margin_is_inconclusive():
 
 
 STEADY = [
-    {"single": with_turns([factor * (1 + turn / 1000) for turn in range(20)])} for factor in QUIET
+    {"single": with_turns([factor * (1 + turn / 3000) for turn in range(60)])} for factor in QUIET
 ]
 
 
 def test_stalls_of_some_turns_fail_by_the_mean_of_all():
-    stalls = {"single": with_turns([5.0 if turn % 3 == 0 else 1.0 for turn in range(20)])}
+    stalls = {"single": with_turns([5.0 if turn % 3 == 0 else 1.0 for turn in range(60)])}
     judgement = compare(STEADY, stalls).of("speed", "single")
     assert judgement.verdict is Verdict.FAIL
     assert judgement.quantity == "mean time per step"
-    assert judgement.estimate.ratio == pytest.approx(1 + 4 * 7 / 20, rel=0.02)  # 7 of 20 turns
+    assert judgement.estimate.ratio == pytest.approx(1 + 4 / 3, rel=0.02)  # a third of the turns
 
 
 def test_turns_disturbed_by_little_pass_by_their_fastest_third():
-    disturbed = {"single": with_turns([1.2 if turn % 3 == 0 else 1.0 for turn in range(20)])}
+    disturbed = {"single": with_turns([1.2 if turn % 3 == 0 else 1.0 for turn in range(60)])}
     judgement = compare(STEADY, disturbed).of("speed", "single")
     assert judgement.verdict is Verdict.PASS
     assert judgement.quantity == "time per step"
@@ -71,10 +71,10 @@ def test_turns_disturbed_by_little_pass_by_their_fastest_third():
 
 def test_stalls_that_cannot_be_excluded_do_not_pass():
     stalling = [
-        {"single": with_turns([1 + (share if turn % 3 == 0 else 0) for turn in range(20)])}
+        {"single": with_turns([1 + (share if turn % 3 == 0 else 0) for turn in range(60)])}
         for share in (0.1, 3.0, 0.2, 2.5, 0.1, 1.5)
     ]
-    judgement = compare(stalling, {"single": with_turns([1.0] * 20)}).of("speed", "single")
+    judgement = compare(stalling, {"single": with_turns([1.0] * 60)}).of("speed", "single")
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.quantity == "mean time per step"
 
@@ -165,12 +165,13 @@ def mix(values: list[float], order: random.Random, shuffled: bool) -> list[float
 def test_more_precisions_make_each_test_stricter():
     def many(count):
         names = ["single", "double", "half", "mixed_half", "bfloat16"][:count]
-        sessions = [{name: timed(make_record(name), [f] * 3) for name in names} for f in QUIET]
-        current = {name: timed(make_record(name), [1.0] * 3) for name in names}
-        return compare(sessions, current).of("speed", "single").estimate.detectable
+        pairs = [
+            tuple({n: timed(make_record(n), [time] * 3) for n in names} for time in (1.0, f))
+            for f in QUIET
+        ]
+        return compare_pairs(pairs).of("speed", "single").estimate.detectable
 
-    assert many(1) < many(2)
-    assert many(3) < many(5)  # from three on their variances borrow from each other
+    assert many(1) < many(2) < many(3) < many(5)
 
 
 # Memory.

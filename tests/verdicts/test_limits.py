@@ -101,11 +101,14 @@ def test_table_as_text_has_every_row():
 def test_each_precision_is_judged_by_its_own_row():
     baseline = [both(factor) for factor in QUIET]
     table = parse_limits({"speed.half": {"tolerance": "30%", "margin": "50%"}}, NARROW)
-    found = compare(baseline, both(1.2), limits=table)
-    assert verdict(found, "speed", "single") is Verdict.FAIL
-    assert verdict(found, "speed", "half") is Verdict.PASS
-    assert "growth of 50% or more is excluded" in found.of("speed", "half").reason
-    assert verdict(compare(baseline, both(1.2)), "speed", "half") is Verdict.FAIL
+    slow, usual = both(1.2), both(1.0)
+    single = compare(baseline, {**usual, "single": slow["single"]}, limits=table)
+    assert verdict(single, "speed", "single") is Verdict.FAIL
+    half = compare(baseline, {**usual, "half": slow["half"]}, limits=table)
+    assert verdict(half, "speed", "half") is Verdict.PASS
+    assert "growth of 50% or more is excluded" in half.of("speed", "half").reason
+    half = compare(baseline, {**usual, "half": slow["half"]})
+    assert verdict(half, "speed", "half") is Verdict.FAIL
 
 
 def test_memory_is_judged_by_its_own_row():

@@ -22,7 +22,7 @@ def test_line_equals_the_hand_computation():
     assert line.slopes == pytest.approx((slope,))
     assert (line.level, line.state, line.count, line.freedom) == (3.0, (11.0,), 3, 2)
     assert line.at((13.0,)) == pytest.approx(3 + 2 * slope)
-    assert line.leverage((13.0,)) == pytest.approx(1 / 3 + 4 / spread)
+    assert line.leverage((13.0,)) == pytest.approx(4 / spread)
     left = 2 * (2 - slope) ** 2 + WEIGHT * (slope - SLOPE) ** 2
     assert line.variance == pytest.approx(left / 2)
 
@@ -33,13 +33,13 @@ def test_two_numbers_of_a_state_have_a_slope_each():
     line = fit([5 * a + 3 * b for a, b in states], states)
     # About their means both have a sum of squares of 1 and no sum of products.
     assert line.slopes == pytest.approx([(x + WEIGHT * SLOPE) / (1 + WEIGHT) for x in (5, 3)])
-    assert line.leverage((1.5, 0.5)) == pytest.approx(1 / 4 + 1 / (1 + WEIGHT))
+    assert line.leverage((1.5, 0.5)) == pytest.approx(1 / (1 + WEIGHT))
 
 
 def test_sessions_that_met_one_state_leave_the_slope_to_the_prior():
     line = fit([1.0, 1.1, 0.9, 1.0], [(5.0,)] * 4)
     assert line.slopes == pytest.approx((SLOPE,))
-    assert line.leverage((5.3,)) == pytest.approx(1 / 4 + 0.3**2 / WEIGHT)
+    assert line.leverage((5.3,)) == pytest.approx(0.3**2 / WEIGHT)
 
 
 @given(LOGS, st.randoms())
