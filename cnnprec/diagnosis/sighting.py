@@ -6,18 +6,6 @@ from cnnprec.precision.hyperparameters import Finding
 from cnnprec.text import Word
 
 
-class Cause(Word):
-    """Why a training went wrong."""
-
-    SECOND_MOMENT_UNDERFLOW = "the optimizer's second moment underflowed to zero"
-    HYPERPARAMETER = "a hyper-parameter is not representable in the dtype that holds it"
-    UPDATES_VANISH = "every update is zero although gradients are not"
-    OUTSIDE = "the state was bad before the step, so it came in from outside"
-    OVERFLOW = "finite numbers overflowed"
-    INVALID = "a NaN arose"
-    ALWAYS_SKIPPED = "the loss scaler skipped every step"
-
-
 class Phase(Word):
     """Parts of a training step in the order in which it computes them."""
 
