@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.sighting import Phase, StepReport
+from cnnprec.diagnosis.replay import Phase, StepReport, replay
 from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.trainer import Trainer

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from cnnprec.diagnosis.causes import diagnose
-from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.sighting import Phase, StepReport
+from cnnprec.diagnosis.replay import Phase, StepReport, replay
 from tests.support.plants import Plant, batches
 
 REPORT = StepReport(0, (), False, 0.0, 1.0, 1.0, 1.0)

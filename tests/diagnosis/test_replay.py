@@ -11,8 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnnprec.diagnosis.causes import diagnose
-from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.sighting import Sighting
+from cnnprec.diagnosis.replay import Sighting, replay
 from cnnprec.precision.precisions import PRECISIONS
 from tests.support.plants import LAYERS, Plant, batches
 from tests.training.test_trainer import TRAINABLE

@@ -22,8 +22,7 @@ import tensorflow as tf
 from keras import ops
 
 from cnnprec.diagnosis.causes import diagnose
-from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.sighting import Phase
+from cnnprec.diagnosis.replay import Phase, replay
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.training.model import CLASSES, build_model, build_optimizer, initial_weights
 
