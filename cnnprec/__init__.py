@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cnnprec.records.read_sessions import read_sessions
     from cnnprec.training.model import build_model
     from cnnprec.training.trainer import train
-    from cnnprec.verdicts.compare_sessions import compare_sessions as compare
+    from cnnprec.verdicts.judge_saved import compare_sessions as compare
     from cnnprec.workload.load_dataset import load_dataset
 
 __version__ = "0.1.0"
@@ -41,7 +41,7 @@ _HOMES = {
     "PRECISIONS": "precision.precisions",
     "Precision": "precision.precisions",
     "build_model": "training.model",
-    "compare": "verdicts.compare_sessions",
+    "compare": "verdicts.judge_saved",
     "get_precision": "precision.precisions",
     "load_dataset": "workload.load_dataset",
     "measure": "measurement.measure",

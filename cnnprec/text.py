@@ -5,7 +5,7 @@ import difflib
 import enum
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -127,3 +127,27 @@ def reported(parse: Callable[[str], _T]) -> Callable[[str], _T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return parse_option
+
+
+def find_name(word: str, known: Iterable[str], aliases: Mapping[str, str], what: str) -> str:
+    """One of the known names; case and ``-``/``_`` do not matter, a ValueError lists them."""
+    key = word.strip().lower().replace("-", "_")
+    names, key = list(known), aliases.get(key, key)
+    if key in names:
+        return key
+    problem = f"unknown {what} {word.strip()!r}." if key else f"empty name of a {what}."
+    hint = did_you_mean(key, [*names, *aliases])
+    raise ValueError(f"{problem}{hint} Known names: {', '.join(names)}.")
+
+
+def comma_list(text: str, parse: Callable[[str], _T]) -> tuple[_T, ...]:
+    """The parts of a comma list, each once; a ValueError has every part that is refused."""
+    found, problems = dict[_T, None](), list[str]()
+    for part in text.split(","):
+        try:
+            found[parse(part)] = None
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError(" ".join(problems))
+    return tuple(found)

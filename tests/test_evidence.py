@@ -77,9 +77,7 @@ def _saved(records, name="0001_aa.json"):
     return SavedSession(
         path=Path(name),
         name="aa",
-        number=1,
         saved_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
-        commit=None,
         records=records,
         failed=False,
         verdict=None,

@@ -57,9 +57,9 @@ class Ratio:
 
 @pytest.mark.usefixtures("prepared")
 def test_step_of_the_suite_costs_what_a_bare_loop_costs(
-    benchmark, suite: Session, record_property, capsys
+    benchmark, suite: Session, load, record_property, capsys
 ) -> None:
-    dataset = suite.load(_WORK)
+    dataset = load(_WORK)
     ways: dict[str, Callable[[], None]] = {
         "suite": _suite(dataset),
         "bare": _bare(dataset),

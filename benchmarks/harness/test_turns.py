@@ -33,12 +33,12 @@ _MOST = 0.02
 @pytest.mark.usefixtures("prepared")
 @pytest.mark.parametrize("name", ["single", "mixed_half"])
 def test_step_of_a_turn_costs_what_a_step_of_a_long_run_costs(
-    name: str, benchmark, suite: Session, record_property, capsys
+    name: str, benchmark, suite: Session, load, record_property, capsys
 ) -> None:
     from cnnprec.measurement.turns import steps_for
     from cnnprec.training.trainer import Trainer
 
-    trainer = Trainer(PRECISIONS[name], _WORK, suite.load(_WORK))
+    trainer = Trainer(PRECISIONS[name], _WORK, load(_WORK))
     trainer.warm_up()
     trainer.start_turns()
     start = time.perf_counter()

@@ -36,11 +36,11 @@ _MOST = 1.03
 @pytest.mark.usefixtures("prepared")
 @pytest.mark.parametrize("name", ["single", "mixed_half"])
 def test_step_that_is_watched_costs_what_an_unwatched_one_costs(
-    name: str, benchmark, suite: Session, record_property, capsys
+    name: str, benchmark, suite: Session, load, record_property, capsys
 ) -> None:
     from cnnprec.training.trainer import Trainer
 
-    dataset = suite.load(_WORK)
+    dataset = load(_WORK)
     trainers = {way: Trainer(PRECISIONS[name], _WORK, dataset) for way in ("watched", "unwatched")}
     # Before the step is traced: the trace holds the note, or does not.
     trainers["unwatched"].model.step_log = None

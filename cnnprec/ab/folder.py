@@ -7,13 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
-from cnnprec.ab.plan import LAYOUT_VERSION, AbError, Exit, Job, Plan, schedule
+from cnnprec.ab.plan import AbError, Exit, Job, Plan, schedule
 from cnnprec.files import read_regular
 from cnnprec.records.read_sessions import SavedSession, read_session, without_copies
 from cnnprec.text import printable
 
+PLAN = "plan.txt"  # the options that ask for what is compared
 _MOST_BYTES = 1_000_000  # a plan takes less than 1,000
 _AGAIN = "If it is lost, delete it and the same command measures it again."
 
@@ -25,10 +24,10 @@ def locked(folder: Path) -> Iterator[int]:
         folder.mkdir(parents=True, exist_ok=True)
         # Without a plan nothing but the lock is ours; with one, all is (see `same_plan`).
         names = {entry.name for entry in folder.iterdir()}
-        if "plan.json" not in names and names - {"lock"}:
+        if PLAN not in names and names - {"lock"}:
             raise AbError(
-                f"--out {folder}: is not empty and holds no plan.json, so it is none of cnnprec "
-                "ab. Choose another folder with --out."
+                f"--out {folder}: is not empty and holds no {PLAN}, so it is none of cnnprec ab. "
+                "Choose another folder with --out."
             )
         tempfile.TemporaryFile(dir=folder).close()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -51,37 +50,18 @@ def locked(folder: Path) -> Iterator[int]:
 
 def same_plan(plan: Plan, folder: Path) -> bool:
     """Whether the folder holds this plan already; refuses a folder with any other."""
-    path = folder / "plan.json"
+    path = folder / PLAN
     remedy = "Choose another folder with --out."
     try:
-        text = read_regular(path, _MOST_BYTES)
+        found = read_regular(path, _MOST_BYTES).decode(errors="replace").strip()
     except FileNotFoundError:
         return False
     except OSError as error:
         raise AbError(f"{path}: cannot be read: {error.strerror}. {remedy}") from error
-    try:
-        plain = msgspec.json.decode(text)
-        version = plain.get("version") if isinstance(plain, dict) else None
-        if version != LAYOUT_VERSION:
-            raise AbError(
-                f"{path}: layout version {version!r}; this cnnprec knows {LAYOUT_VERSION}. {remedy}"
-            )
-        found = msgspec.convert(plain, Plan)
-        before = found.arguments()
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError) as error:
-        wrong = printable(str(error))
-        raise AbError(f"{path}: not a plan of cnnprec ab ({wrong}). {remedy}") from error
-    now = plan.arguments()
-    changed = [
-        f"  {name} {printable(before[name]) or '(none)'}, now {now[name] or '(none)'}"
-        for name in now
-        if before[name] != now[name]
-    ]
-    if changed:
+    if found != str(plan):
         raise AbError(
-            f"--out {folder}: holds a comparison with other arguments:\n"
-            + "\n".join(changed)
-            + f"\n{remedy} Or go on with that one:\n  {printable(found.command(folder))}"
+            f"--out {folder}: holds a comparison with other options. {remedy} Or go on with that "
+            f"one, whose options are:\n  {printable(found)}"
         )
     return True
 

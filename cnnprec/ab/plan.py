@@ -14,7 +14,6 @@ from cnnprec.text import count_of
 from cnnprec.verdicts.compare import fewest_pairs
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
 
-LAYOUT_VERSION = 1  # of plan.json and ab.json
 DEFAULT_LOOKS = (6, 12, 24)  # pairs after which the figures are looked at
 FEWEST_PAIRS = 3  # that the first look needs: two say next to nothing about the noise
 BENCHMARKS = "benchmarks/test_training.py"  # what both sides run, relative to the checkout
@@ -75,28 +74,21 @@ class Plan:
     tolerance: float
     margin: float
     options: tuple[str, ...]  # pytest's, the same on both sides
-    version: int = LAYOUT_VERSION
 
-    def arguments(self) -> dict[str, str]:
-        """The options of ``cnnprec ab`` that ask for this plan, by name."""
-        return {
-            "--a-python": self.sides["A"].python,
-            "--a-checkout": self.sides["A"].checkout,
-            "--b-python": self.sides["B"].python,
-            "--b-checkout": self.sides["B"].checkout,
-            "--looks": ",".join(map(str, self.looks)),
-            "--tolerance": str(self.tolerance),
-            "--margin": str(self.margin),
-            "--": shlex.join(self.options),
-        }
+    def __str__(self) -> str:
+        """The options of ``cnnprec ab`` that ask for this plan, for a shell."""
+        a, b = self.sides["A"], self.sides["B"]
+        words = ["--a-python", a.python, "--a-checkout", a.checkout]
+        words += ["--b-python", b.python, "--b-checkout", b.checkout]
+        words += ["--looks", ",".join(map(str, self.looks))]
+        words += ["--tolerance", str(self.tolerance), "--margin", str(self.margin)]
+        words += ["--aa"] if a == b else []
+        words += ["--", *self.options] if self.options else []
+        return shlex.join(words)
 
     def command(self, folder: Path) -> str:
         """The whole command, for a shell."""
-        own = {name: value for name, value in self.arguments().items() if name != "--"}
-        words = [word for pair in own.items() for word in pair]
-        after = ["--", *self.options] if self.options else []
-        words += ["--aa"] if self.sides["A"] == self.sides["B"] else []
-        return shlex.join(["cnnprec", "ab", *words, "--out", str(folder), *after])
+        return f"cnnprec ab --out {shlex.quote(str(folder))} {self}"
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -14,39 +14,27 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from cnnprec.ab.plan import BENCHMARKS, AbError, Plan, Side
+from cnnprec.ab.plan import BENCHMARKS, AbError, Plan
 from cnnprec.text import duration, printable
 
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
 _LINES_SHOWN = 15  # of the output of a process that failed
 _PROBE_MARK = "cnnprec-ab-probe "
-_PROBE = f"import cnnprec; print({_PROBE_MARK!r} + cnnprec.__file__)"
+_PROBE = (
+    "import sys, cnnprec, pytest; "
+    f"print({_PROBE_MARK!r} + cnnprec.__file__, flush=True); "
+    "sys.exit(pytest.main(sys.argv[1:]))"
+)
 
 
 def probe_side(name: str, plan: Plan, children: "Children") -> set[str]:
     """Tries a side without measuring; returns the names of its benchmarks."""
     side = plan.sides[name]
-    failure = f"{name}: {side.python} cannot import cnnprec from {side.checkout}"
-    at = _try(children, side, ("-c", _PROBE), f"{_PROBE_MARK}(.+)", failure)[0]
-    if not Path(at).resolve().is_relative_to(Path(side.checkout).resolve() / "cnnprec"):
-        raise AbError(
-            f"{name}: {side.python} imports {at}, not the package of {side.checkout}. Give an "
-            "interpreter that heeds PYTHONPATH."
-        )
     # --verbosity comes last and overrules any -v or -q among the options: the names are read.
-    collect = (
-        *("-m", "pytest", BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
+    command = [
+        *(side.python, "-c", _PROBE, BENCHMARKS, "--order-seed=1", "-p", "no:cacheprovider"),
         *(*plan.options, "--collect-only", "--verbosity=-1"),
-    )
-    failure = f"{name}: {side.python} collects no benchmarks in {side.checkout}"
-    return set(_try(children, side, collect, r"(\S+\.py::\S.*?)\s*", failure))
-
-
-def _try(
-    children: "Children", side: Side, words: Sequence[str], wanted: str, failure: str
-) -> list[str]:
-    """What the lines of the output hold that match `wanted`; without any, AbError."""
-    command = [side.python, *words]
+    ]
     with tempfile.TemporaryFile() as output:
         try:
             status = children.run(command, side.checkout, output, _PROBE_SECONDS)
@@ -55,9 +43,19 @@ def _try(
             raise AbError(f"{shlex.join(command)} did not end within {limit}") from error
         output.seek(0)
         lines = output.read().decode(errors="replace").splitlines()
-    found = [match[1] for line in lines if (match := re.fullmatch(wanted, line))]
+    for line in lines:
+        at = line.removeprefix(_PROBE_MARK)
+        if at != line and not Path(at).resolve().is_relative_to(Path(side.checkout) / "cnnprec"):
+            raise AbError(
+                f"{name}: {side.python} imports {at}, not the package of {side.checkout}. Give an "
+                "interpreter that heeds PYTHONPATH."
+            )
+    found = {match[1] for line in lines if (match := re.fullmatch(r"(\S+\.py::\S.*?)\s*", line))}
     if status or not found:
-        raise AbError(f"{failure} ({status_text(status)}). Its last lines:\n{indented(lines)}")
+        raise AbError(
+            f"{name}: {side.python} collects no benchmarks in {side.checkout} "
+            f"({status_text(status)}). Its last lines:\n{indented(lines)}"
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 Pair 1 runs A then B, pair 2 B then A, and so on. The pairs are judged at looks planned beforehand,
 which share the error of 5 % evenly (Bonferroni). Everything lies in one folder::
 
-    plan.json             what is compared; a second start must ask for the same
+    plan.txt              what is compared; a second start must ask for the same
     sessions/0001-A.json  one session, complete: its process ended with code 0
     logs/0001-A.log       all that its process printed
     ab.md, ab.json        the result, written again at every look
@@ -14,25 +14,21 @@ import shlex
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
-from cnnprec.ab.folder import check_place, kept_sessions, locked, same_plan, session_path
+from cnnprec.ab.folder import PLAN, check_place, kept_sessions, locked, same_plan, session_path
 from cnnprec.ab.plan import BENCHMARKS, EXIT_OF, AbError, Exit, Job, Plan, schedule
 from cnnprec.ab.processes import Children, InterruptError, indented, probe_side, status_text
-from cnnprec.ab.result import as_json, as_markdown
-from cnnprec.precision.precisions import rank
 from cnnprec.records.read_sessions import SavedSession, read_session
-from cnnprec.records.record import Record
-from cnnprec.records.write_whole import write_json, write_whole
+from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.github import tell_github
-from cnnprec.reports.verdicts import verdicts
-from cnnprec.text import count_of, duration
-from cnnprec.verdicts.comparability import Difference, differences, refused
+from cnnprec.reports.verdict_json import write_verdict
+from cnnprec.reports.verdicts import verdicts, verdicts_markdown
+from cnnprec.text import count_of, duration, markdown_table, markdown_text, printable
+from cnnprec.verdicts.baseline import unlike
 from cnnprec.verdicts.compare import compare_pairs
-from cnnprec.verdicts.verdict import Verdict
+from cnnprec.verdicts.verdict import Comparison, Verdict
 
 
 def run(
@@ -78,7 +74,7 @@ class _Work:
     session_seconds: float | None = None
     width: int | None = None
     done: dict[Job, SavedSession] = dataclasses.field(default_factory=dict)
-    seconds: dict[str, list[float]] = dataclasses.field(default_factory=lambda: {"A": [], "B": []})
+    seconds: list[float] = dataclasses.field(default_factory=list)
 
     def looks(self, say: Callable[[str], None], *, begun: bool) -> Exit:
         """Measures from look to look until nothing is left open; returns the exit code."""
@@ -93,15 +89,13 @@ class _Work:
             for place, job in enumerate(due):
                 self.children.check()
                 took = self._measure(job)
-                left = self._estimate(due[place + 1 :])
+                left = statistics.fmean(self.seconds) * len(due[place + 1 :])
                 then = f"; about {duration(left)} to the look" if left else ""
                 where = f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), {job.side}"
                 self.note(f"{where}: {duration(took)}{then}")
-            sessions = [
-                (self.done[Job(p, "A")], self.done[Job(p, "B")]) for p in range(1, pairs + 1)
-            ]
+            numbers = range(1, pairs + 1)
             comparison = compare_pairs(
-                [(_in_order(a.records), _in_order(b.records)) for a, b in sessions],
+                [(self.done[Job(p, "A")].records, self.done[Job(p, "B")].records) for p in numbers],
                 tolerance=self.plan.tolerance,
                 margin=self.plan.margin,
                 looks=len(looks),
@@ -117,8 +111,9 @@ class _Work:
             heading = f"look {number} of {len(looks)}, {pairs} pairs: {state}"
             for line in ("", heading, *verdicts(comparison, self.width)):
                 say(line)
-            write_json(self.folder / "ab.json", as_json(self.plan, number, sessions, comparison))
-            page = as_markdown(self.plan, number, sessions, comparison, self.folder)
+            paths = [session_path(self.folder, job) for job in sorted(schedule(pairs))]
+            write_verdict(self.folder / "ab.json", comparison, paths, None)
+            page = self._page(number, pairs, comparison)
             write_whole(self.folder / "ab.md", "\n".join(page))
             if not going_on:
                 break
@@ -126,6 +121,28 @@ class _Work:
         tell_github(comparison, page, say)
         say(f"kept in {self.folder / 'ab.md'} and {self.folder / 'ab.json'}")
         return EXIT_OF[comparison.verdict]
+
+    def _page(self, look: int, pairs: int, comparison: Comparison) -> list[str]:
+        """The result as Markdown: sides, verdicts, and the command for it in a new folder."""
+        rows = []
+        for name, side in self.plan.sides.items():
+            machine = next(iter(self.done[Job(1, name)].records.values())).environment
+            described = (machine.commit or machine.code, machine.python, machine.tensorflow)
+            paths = (f"`{printable(path)}`" for path in (side.python, side.checkout))
+            rows.append((name, *paths, *map(markdown_text, described)))
+        looks = self.plan.looks
+        headings = ("", "interpreter", "checkout", "commit", "Python", "TensorFlow")
+        return [
+            *("# cnnprec ab: B against A", ""),
+            *(*markdown_table(headings, rows), ""),
+            f"{pairs} pairs of processes, look {look} of {len(looks)} (planned at "
+            f"{', '.join(map(str, looks))} pairs). Ratios are B over A: above 1, B is slower or "
+            "larger.",
+            *("", *verdicts_markdown(comparison), ""),
+            *("Reproduce with", "", "```sh"),
+            self.plan.command(self.folder.with_name(self.folder.name + "-again")),
+            *("```", ""),
+        ]
 
     def _prepare(self, begun: bool) -> None:
         """Checks all that can be checked before long work, and only then keeps the plan."""
@@ -138,8 +155,7 @@ class _Work:
                 "Name those that both have, such as -- --precision single,half"
             )
         if not begun:
-            text = msgspec.json.format(msgspec.json.encode(self.plan), indent=1).decode()
-            write_whole(self.folder / "plan.json", text + "\n")
+            write_whole(self.folder / PLAN, f"{self.plan}\n")
         for name in ("sessions", "logs"):
             (self.folder / name).mkdir(exist_ok=True)
         for job in schedule(self.plan.looks[-1]):
@@ -191,7 +207,7 @@ class _Work:
                 Exit.INVALID,
             )
         partial.replace(session_path(self.folder, job))
-        self.seconds[job.side].append(took)
+        self.seconds.append(took)
         self.admit(job, session)
         return took
 
@@ -203,11 +219,6 @@ class _Work:
                 _check_comparable(first, self.done[first], job, session)
         self.done[job] = session
 
-    def _estimate(self, jobs: Iterable[Job]) -> float:
-        every = [seconds for side in self.seconds.values() for seconds in side]
-        means = {name: statistics.fmean(own or every) for name, own in self.seconds.items()}
-        return sum(means[job.side] for job in jobs)
-
 
 def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedSession) -> None:
     """Refuses a session measured under other conditions; the stack may differ between sides."""
@@ -217,20 +228,9 @@ def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedS
             f"{new_job} {', '.join(sorted(new.records))}. Name precisions that both have after --."
         )
     same_side = job.side == new_job.side
-    found: dict[Difference, None] = {}
-    for name, record in session.records.items():
-        every = differences(record, new.records[name])
-        found.update(dict.fromkeys(every if same_side else refused(every)))
-    if found:
+    if found := unlike(session, new.records, vary=frozenset() if same_side else None):
         what = "A and B are not the same machine and workload. Only the stack may differ"
         if same_side:
             what = f"side {job.side} changed during the measurement. Start again with another --out"
-        raise AbError(
-            f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:\n"
-            + "\n".join(f"  {difference}" for difference in found)
-        )
-
-
-def _in_order(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records in the order of the tables."""
-    return {name: records[name] for name in sorted(records, key=rank)}
+        listed = "".join(f"\n  {difference}" for difference in found)
+        raise AbError(f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:{listed}")

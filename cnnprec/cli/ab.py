@@ -8,7 +8,7 @@ from pathlib import Path
 from cnnprec.ab.plan import DEFAULT_LOOKS, AbError, Exit, make_plan, parse_looks
 from cnnprec.ab.run import run
 from cnnprec.cli.console import Commands, add_limits, note, say, terminal_width
-from cnnprec.text import reported
+from cnnprec.text import parse_time, reported
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE
 
 _AB_DESCRIPTION = """\
@@ -54,7 +54,7 @@ def add_ab(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     looks = ",".join(map(str, DEFAULT_LOOKS))
-    program, limit, when = sys.executable, reported(_seconds), "pairs after which to look"
+    program, limit, when = sys.executable, reported(parse_time), "pairs after which to look"
     for name, parse, default, metavar, what in (
         ("a-python", str, program, "PROGRAM", "interpreter of A (default: the one that runs this)"),
         ("a-checkout", str, ".", "DIR", "checkout that A runs (default: this folder)"),
@@ -62,23 +62,19 @@ def add_ab(commands: Commands) -> None:
         ("b-checkout", str, ".", "DIR", "checkout that B runs (default: this folder)"),
         ("looks", reported(parse_looks), DEFAULT_LOOKS, "PAIRS,...", f"{when} (default: {looks})"),
         ("out", Path, Path("ab-results"), "DIR", "where all is kept (default: ab-results)"),
-        ("session-timeout", limit, None, "SECONDS", "stop at a longer session (default: wait)"),
+        (
+            "session-timeout",
+            limit,
+            None,
+            "TIME",
+            "end a longer session, such as 1h (default: no)",
+        ),
     ):
         parser.add_argument(f"--{name}", type=parse, default=default, metavar=metavar, help=what)
     text = "compare A with itself: what is found then is noise"
     parser.add_argument("--aa", action="store_true", help=text)
     add_limits(parser)
     parser.set_defaults(run=_run)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 1e7:
-        raise ValueError(f"{text!r} is no number of seconds from 1 to 10000000, such as 3600")
-    return seconds
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -108,7 +108,7 @@ def _reach(asked: argparse.Namespace, folder: Path) -> Reach:
     """What those of the saved sessions find that can be compared with the newest one."""
     saved, _ = read_sessions(folder, asked.name)
     chosen = select(saved, saved[-1].records).sessions if saved else ()
-    return reach([s.records for s in chosen], limits_here(None, Limits()), asked.detect)
+    return reach([s.records for s in chosen], limits_here(Limits()), asked.detect)
 
 
 def _pytest(asked: argparse.Namespace, *own: str) -> subprocess.CompletedProcess[str]:

@@ -61,13 +61,6 @@ def add_compare(commands: Commands) -> None:
         "software may differ; it is listed)",
     )
     add_limits(parser)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="read [tool.cnnprec.limits] from FILE (default: pyproject.toml of this folder); its "
-        "rows count more than --tolerance and --margin",
-    )
     text = "INCONCLUSIVE counts as a failure"
     parser.add_argument("--require-verdict", action="store_true", help=text)
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -79,18 +72,13 @@ def add_compare(commands: Commands) -> None:
 def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     new_words: list[str] = arguments.options
     _check_words(parser, arguments.old, new_words, arguments.separated)
-    try:
-        default = Limits(arguments.tolerance, arguments.margin)
-    except ValueError as error:
-        parser.error(f"--tolerance, --margin: {error}")
     target: Path | None = arguments.verdict_json
     try:
         if target is not None:
             make_way(target, "verdict", holds_verdict)
-        limits = limits_here(arguments.config, default)
+        limits = limits_here(Limits(arguments.tolerance, arguments.margin))
         old, old_skipped = read_places(arguments.old)
         new, new_skipped = read_files(_files(map(Path, new_words)))
-        _check_sides(old, new)
         if target is not None and len(new) > 1:
             raise ValueError(
                 f"--verdict-json {target}: holds the verdicts on one session and NEW are "
@@ -106,15 +94,15 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     lines: list[str] = []
     compared: list[Comparison] = []
     for session in new:
-        judged = judge_saved(old, session, vary=arguments.vary, limits=limits)
+        others = [other for other in old if other.digest != session.digest]
+        selection, found = judge_saved(others, session, vary=arguments.vary, limits=limits)
         lines += [""] if lines else []
-        baseline = describe_baseline(judged.selection, old_skipped, limits)
-        found = judged.comparison
+        baseline = describe_baseline(selection, old_skipped, limits)
         lines += _lines(session.path, found, baseline, markdown=arguments.markdown)
         compared.append(found)
         codes.add(exit_code(found.verdict, arguments.require_verdict))
         if target is not None:
-            paths = [other.path for other in judged.selection.sessions]
+            paths = [other.path for other in selection.sessions]
             try:
                 write_verdict(target, found, paths, session.path)
             except OSError as error:
@@ -141,12 +129,10 @@ def _check_words(parser: Parser, old: list[Path], new: list[str], separated: boo
             parser.error(f"{word} after --: options go before OLD. {_SIDES}")
 
 
-def limits_here(config: Path | None, default: Limits) -> LimitTable:
-    """The limits of the file given, else of the current folder's pyproject.toml."""
-    usual = Path("pyproject.toml")
-    if config is None and not usual.is_file():
-        return LimitTable(default)
-    return read_limits(config or usual, default)
+def limits_here(default: Limits) -> LimitTable:
+    """The limits of the current folder's pyproject.toml."""
+    path = Path("pyproject.toml")
+    return read_limits(path, default) if path.is_file() else LimitTable(default)
 
 
 def _files(places: Iterable[Path]) -> list[Path]:
@@ -173,17 +159,6 @@ def read_places(places: Sequence[Path]) -> tuple[tuple[SavedSession, ...], tuple
     if wrong:
         raise ValueError("\n".join(printable(f"{s.path}: {s.reason}") for s in wrong))
     return sessions, skipped
-
-
-def _check_sides(old: Iterable[SavedSession], new: Iterable[SavedSession]) -> None:
-    known = {session.digest: session.path for session in old}
-    for session in new:
-        if other := known.get(session.digest):
-            same = "" if other == session.path else f" (on the side OLD it is {other})"
-            raise ValueError(
-                f"{session.path}: is on both sides{same}; a session cannot be judged by itself. "
-                "Name the files of OLD without it."
-            )
 
 
 def _lines(path: Path, found: Comparison, baseline: Iterable[str], *, markdown: bool) -> list[str]:

@@ -66,8 +66,8 @@ def _write(folder: Path, files: Sequence[Path]) -> int:
             # Imported here because the library that finds the changes takes a second to load.
             from cnnprec.verdicts.history import history
 
-            limits = limits_here(None, Limits())
-            comparison = judge_saved(others, session, limits=limits).comparison
+            limits = limits_here(Limits())
+            _, comparison = judge_saved(others, session, limits=limits)
             found = history(sessions, session.records)
         records = tuple(session.records.values())
         write_report(folder, Report(records, comparison, found, session.saved_at))

@@ -1,10 +1,8 @@
 """Why a training went wrong, read from its replayed steps."""
 
-import dataclasses
 from collections.abc import Iterable
 
-from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.sighting import Cause, Phase, Sighting, StepReport
+from cnnprec.diagnosis.replay import Phase, StepReport, replay
 from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.trainer import Trainer
@@ -12,50 +10,29 @@ from cnnprec.training.trainer import Trainer
 _LATEST_REPLAYED = 100  # an eager step takes about a tenth of a second
 
 
-@dataclasses.dataclass(frozen=True)
-class Diagnosis:
-    """Why a training went wrong."""
-
-    cause: Cause | None  # the root of it; None if nothing is wrong
-    first: Sighting | None  # the first bad tensor that did harm
-    handled: tuple[Sighting, ...]  # bad tensors in steps that a loss scaler skipped
-    evidence: tuple[str, ...]  # the figures that prove the cause, without a full stop
-
-    def __str__(self) -> str:
-        return "; ".join(self.evidence) if self.evidence else "nothing is wrong"
-
-
-def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
-    """Reads the reports that `replay` yields, up to the first harm.
+def diagnose(reports: Iterable[StepReport]) -> str | None:
+    """The figures that prove a cause, from what `replay` yields up to the first harm, if any.
 
     A step that moved a weight too far is the cause of the overflow that follows it, unless the
     state was bad before.
     """
-    skipped: list[bool] = []
-    handled: list[Sighting] = []
-    evidence: list[str] = []
-    root: Cause | None = None
-    first: Sighting | None = None
+    steps, handled, evidence = list[StepReport](), list[str](), list[str]()
     for report in reports:
-        skipped.append(report.skipped)
+        steps.append(report)
+        harm = [] if report.harmless else list(report.bad)
         if report.harmless:
-            handled += report.bad
-        elif report.bad:
-            first = report.bad[0]
-        if root is None and first is not None and first.phase is Phase.STATE:
-            root = Cause.OUTSIDE
-        if root is None and report.blew_up:
-            root = Cause.OVERFLOW
+            handled += map(str, report.bad)
+        sound = not evidence and not (harm and harm[0].phase is Phase.STATE)
+        if sound and report.blew_up:
             if report.second_moment_zero:
-                root = Cause.SECOND_MOMENT_UNDERFLOW
                 evidence.append(
                     f"Adam's second moment underflowed in {report.second_moment_zero:.0%} of the "
                     f"weights at step {report.step}"
                 )
             times = f"{report.largest_update:.0f} times Adam's bound"
             evidence.append(f"the largest update was {times}")
-        if root is None and report.frozen:
-            root = Cause.HYPERPARAMETER if report.freezing else Cause.UPDATES_VANISH
+        frozen = sound and report.frozen
+        if frozen:
             evidence.append(
                 f"{report.should_move:.0%} of the weights have a gradient at step {report.step}, "
                 "and not one of them changed"
@@ -65,20 +42,17 @@ def diagnose(reports: Iterable[StepReport]) -> Diagnosis:
                 f"{finding.dtype}, so every update is zero"
                 for finding in report.freezing
             ]
-        if first is not None:
-            root = root or (Cause.INVALID if first.nan else Cause.OVERFLOW)
-            evidence.append(f"first bad tensor: {first}")
-        if first is not None or root in (Cause.HYPERPARAMETER, Cause.UPDATES_VANISH):
+        if harm:
+            evidence.append(f"first bad tensor: {harm[0]}")
+        if harm or frozen:
             break
-    if root is None and skipped and all(skipped):
-        root = Cause.ALWAYS_SKIPPED
-        evidence.append(f"the loss scaler skipped every step of {len(skipped)}")
-        if handled:
-            evidence.append(f"first bad tensor: {handled[0]}")
-    return Diagnosis(root, first, tuple(handled), tuple(evidence))
+    if not evidence and steps and all(step.skipped for step in steps):
+        evidence.append(f"the loss scaler skipped every step of {len(steps)}")
+        evidence += [f"first bad tensor: {text}" for text in handled[:1]]
+    return "; ".join(evidence) or None
 
 
-def diagnose_run(trainer: Trainer, run: TrainingRun) -> Diagnosis | None:
+def diagnose_run(trainer: Trainer, run: TrainingRun) -> str | None:
     """Replays the beginning of a run that did not train and tells why it did not.
 
     The replay is eager, so not always rounded alike, and the trainer's model is left in the middle

@@ -6,6 +6,7 @@ A tensor is bad if it holds a NaN, an infinity, or a number within a factor of t
 finite one of its dtype. The first bad one in the order of computing is where the trouble began.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,10 +14,75 @@ from typing import Any
 import keras
 import numpy as np
 
-from cnnprec.diagnosis.sighting import Phase, Sighting, StepReport
 from cnnprec.diagnosis.step import as_float64, compute_step, dtype_name, slots_of, weight_names
 from cnnprec.precision.formats import Real, get_format
-from cnnprec.precision.hyperparameters import Finding, Severity, check_optimizer
+from cnnprec.precision.hyperparameters import Finding, check_adam
+from cnnprec.text import Word
+
+
+class Phase(Word):
+    """Parts of a training step in the order in which it computes them."""
+
+    STATE = "state before the step"
+    FORWARD = "forward"
+    LOSS = "loss"
+    GRADIENT = "gradient"
+    SLOT = "slot"
+    UPDATE = "update"
+    WEIGHT = "weight"
+
+
+# Phases whose tensors are gone after the step.
+_PASSING = frozenset({Phase.FORWARD, Phase.LOSS, Phase.GRADIENT})
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """A bad tensor of a layer or the loss, and how many of its elements are bad."""
+
+    step: int  # from 0
+    phase: Phase
+    layer: str
+    tensor: str  # such as ``"kernel gradient"``
+    nan: int
+    infinite: int
+    huge: int  # within a factor of two of overflow
+    elements: int
+
+    def __str__(self) -> str:
+        kinds = (("NaN", self.nan), ("infinite", self.infinite), ("near overflow", self.huge))
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds if count)
+        where = f"step {self.step}, {self.phase}: {self.layer} {self.tensor}"
+        return f"{where} ({counts} of {self.elements})"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReport:
+    """What one step did, in numbers that tell a healthy step from a sick one."""
+
+    step: int
+    bad: tuple[Sighting, ...]  # in the order of computation
+    skipped: bool
+    second_moment_zero: float | None  # fraction of weights whose second moment alone is 0, if any
+    largest_update: float | None  # largest change of a weight over Adam's bound, where it has one
+    should_move: float  # fraction of weights that a nonzero gradient pushes
+    moved: float  # fraction of weights that changed
+    freezing: tuple[Finding, ...] = ()  # where none changed, settings whose cast made updates zero
+
+    @property
+    def harmless(self) -> bool:
+        """Whether a scaler skipped the step and nothing bad is left of it."""
+        return self.skipped and all(bad.phase in _PASSING for bad in self.bad)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether gradients push and no weight moved, and no scaler skipped the step."""
+        return not self.skipped and self.should_move > 0 and self.moved == 0
+
+    @property
+    def blew_up(self) -> bool:
+        """Whether a weight moved further than Adam and its rounding allow (docs/bounds.md)."""
+        return self.largest_update is not None and self.largest_update > 2
 
 
 def replay(model: keras.Sequential, batches: Iterable[tuple[Any, Any]]) -> Iterator[StepReport]:
@@ -92,6 +158,11 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
         first = np.concatenate(moments["momentum"], axis=None)
         second = np.concatenate(moments["velocity"], axis=None)
         zero = int(np.count_nonzero((first != 0) & (second == 0))) / changes.size
+    freezing: tuple[Finding, ...] = ()
+    if not moved and not skipped:
+        found = check_adam(adam.get_config(), dtype_name(variables[0]))
+        # A learning rate of 0 freezes as well, but every dtype holds it.
+        freezing = tuple(f for f in found if f.freezes and f.cast_value != f.value)
     bound = _update_bound(adam)
     largest = float(np.abs(changes[np.isfinite(changes)]).max(initial=0))
     return StepReport(
@@ -102,17 +173,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
         largest_update=largest / bound if bound else None,
         should_move=pushed / changes.size,
         moved=moved / changes.size,
-        freezing=_freezing(adam, dtype_name(variables[0])) if not moved and not skipped else (),
-    )
-
-
-def _freezing(optimizer: keras.optimizers.Optimizer, dtype: str) -> tuple[Finding, ...]:
-    return tuple(
-        finding
-        for finding in check_optimizer(optimizer, dtype)
-        if finding.severity is Severity.FREEZES
-        # A learning rate of 0 freezes as well, but every dtype holds it.
-        and finding.cast_value != finding.value
+        freezing=freezing,
     )
 
 

@@ -240,8 +240,8 @@ class MeasuredSession:
         runs = [entry.run for entry in series.record.rounds]
         sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
         diagnosis = None if sick is None else diagnose_run(trainer, sick)
-        if diagnosis is not None and diagnosis.cause is not None:
-            self._keep(dataclasses.replace(series.record, diagnosis=str(diagnosis)), series)
+        if diagnosis is not None:
+            self._keep(dataclasses.replace(series.record, diagnosis=diagnosis), series)
 
     def _keep(self, record: Record, series: Series) -> None:
         series.record = record

@@ -159,19 +159,12 @@ def select_probes(
     dtypes: Iterable[str] = DTYPES, names: Iterable[str] = ("*",)
 ) -> tuple[Probe, ...]:
     """The probes that `run_probes` runs, in the order of `PROBES`, or its ValueError."""
-    dtypes, names = tuple(dtypes), tuple(names)
-    known = sorted({probe.name for probe in PROBES.values()})
-    problems = [
-        f"no probes for dtype {dtype!r}; there are some for {', '.join(DTYPES)}."
-        for dtype in dtypes
-        if dtype not in DTYPES
-    ]
+    dtypes, names = [get_format(dtype).name for dtype in dtypes], tuple(names)
+    known = {probe.name for probe in PROBES.values()}
     for name in names:
         if not fnmatch.filter(known, name):
             hint = did_you_mean(name, known)
-            problems.append(f"no probe matches {name!r}.{hint} Patterns such as 'conv2d.*' work.")
-    if problems:
-        raise ValueError("\n".join(problems))
+            raise ValueError(f"no probe matches {name!r}.{hint} Patterns such as 'conv2d.*' work.")
     return tuple(
         probe
         for probe in PROBES.values()

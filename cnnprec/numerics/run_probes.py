@@ -106,7 +106,7 @@ def run_probes(
     Probes marked ``cpu_only`` are left out where there is a GPU. For the others see `run_probe`.
 
     Raises:
-        ValueError: A dtype is unknown or a pattern matches no probe; all are named at once.
+        ValueError: A dtype is unknown or a pattern matches no probe.
     """
     on_cpu = default_device() == "CPU"
     return tuple(

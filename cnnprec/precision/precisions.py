@@ -4,29 +4,21 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from cnnprec.text import did_you_mean
+from cnnprec.text import comma_list, find_name
 
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """The floating-point types in which a model is stored and computed.
+    """The floating-point types in which a model is stored and computed."""
 
-    Attributes:
-        name: The name used on the command line, in records and in tables.
-        variable_dtype: Type of weights, biases and optimizer slots, such as ``"float32"``.
-        compute_dtype: Type of activations and gradients inside the layers.
-        loss_scaling: Whether a dynamic loss scale is used, which only float16's range needs.
-        tensor_float_32: Whether a GPU may round the operands of float32 matrix products and
-            convolutions to TF32, which TensorFlow allows by default.
-        optimizer_overrides: Hyper-parameters of Adam that differ from Keras' defaults, as
-            ``(name, value)`` pairs.
-    """
-
-    name: str
-    variable_dtype: str
-    compute_dtype: str
-    loss_scaling: bool = False
+    name: str  # on the command line, in records and in tables
+    variable_dtype: str  # of weights, biases and optimizer slots, such as ``"float32"``
+    compute_dtype: str  # of activations and gradients inside the layers
+    loss_scaling: bool = False  # whether it is dynamic, which only float16's range needs
+    # Whether a GPU may round the operands of float32 matrix products and convolutions to TF32,
+    # which TensorFlow allows by default.
     tensor_float_32: bool = False
+    # Hyper-parameters of Adam that differ from Keras' defaults.
     optimizer_overrides: tuple[tuple[str, float], ...] = ()
 
     @property
@@ -89,14 +81,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 def get_precision(name: str) -> Precision:
     """The precision of this name or alias, or a ValueError; case and ``-``/``_`` do not matter."""
-    key = name.strip().lower().replace("-", "_")
-    key = ALIASES.get(key, key)
-    if key in PRECISIONS:
-        return PRECISIONS[key]
-    hint = did_you_mean(key, [*PRECISIONS, *ALIASES])
-    raise ValueError(
-        f"unknown precision {name.strip()!r}.{hint} Known precisions: {', '.join(PRECISIONS)}."
-    )
+    return PRECISIONS[find_name(name, PRECISIONS, ALIASES, "precision")]
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:
@@ -104,24 +89,7 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
 
     The order is kept; a precision named twice counts once. A ValueError names every unknown one.
     """
-    names = text.split(",")
-    if not text.strip() or any(not name.strip() for name in names):
-        raise ValueError(
-            f"{text!r} holds an empty precision name. Give one or more of "
-            f"{', '.join(PRECISIONS)}, separated by single commas."
-        )
-    found: dict[str, Precision] = {}
-    problems = []
-    for name in names:
-        try:
-            precision = get_precision(name)
-        except ValueError as error:
-            problems.append(str(error))
-        else:
-            found[precision.name] = precision
-    if problems:
-        raise ValueError("\n".join(problems))
-    return tuple(found.values())
+    return comma_list(text, get_precision)
 
 
 def format_precisions(precisions: Iterable[Precision]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import random
 from collections.abc import Callable, Iterator
@@ -11,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import cnnprec
 from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import Precision
-from cnnprec.pytest_plugin import last_words
+from cnnprec.pytest_plugin import unfinished
 from cnnprec.pytest_plugin.session import (
     BENCHMARK,
     EACH,
@@ -26,7 +24,6 @@ from cnnprec.pytest_plugin.session import (
     selected,
     usage_errors,
 )
-from cnnprec.pytest_plugin.unfinished import end_hung, keep, last_text
 from cnnprec.records.record import Record
 
 if TYPE_CHECKING:
@@ -94,8 +91,8 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
         show = _progress(config) or (lambda _: None)
         show("loading TensorFlow and the images")
         with usage_errors(), _quiet(config):
-            last_words.prepare(config)
-            last_words.say(config, last_text(config))
+            unfinished.prepare_words(config)
+            unfinished.say(config, unfinished.last_text(config))
             config.stash[SESSION].prepare()
         show(None)
     yield
@@ -111,18 +108,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
         f"cnnprec: data {dataset.name} from {dataset.source}, SHA-256 {dataset.digest[:12]}; "
         f"device {machine.device_model}, TensorFlow {machine.tensorflow}"
     ]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Adds what belongs to the session as a whole to pytest-benchmark's JSON."""
-    session = config.stash[SESSION]
-    if session.prepared is not None:
-        output_json["cnnprec"] = {
-            "version": cnnprec.__version__,
-            "order_seed": session.order_seed,
-            "environment": dataclasses.asdict(session.prepared.environment),
-        }
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +129,7 @@ def prepared(suite: Session, pytestconfig: pytest.Config) -> Prepared:
 
 @pytest.fixture(scope="session")
 def measured_session(
-    request: pytest.FixtureRequest, suite: Session, prepared: Prepared, show_progress: Show | None
+    request: pytest.FixtureRequest, suite: Session, prepared: Prepared
 ) -> MeasuredSession:
     """The trainings of all precisions whose benchmarks were selected."""
     from cnnprec.measurement.session import MeasuredSession
@@ -156,8 +141,8 @@ def measured_session(
         prepared,
         order_seed=suite.order_seed,
         gpu=gpu_index(suite.device_choice),
-        on_record=keep(config),
-        show=show_progress,
+        on_record=unfinished.keep(config),
+        show=_progress(config),
         watchdog=_watchdog(config),
         numerics=suite.numerics,
     )
@@ -199,7 +184,7 @@ def measure(
 
 @pytest.fixture
 def soak(
-    request: pytest.FixtureRequest, suite: Session, prepared: Prepared, show_progress: Show | None
+    request: pytest.FixtureRequest, suite: Session, prepared: Prepared
 ) -> Callable[[Precision], None]:
     """Fails a test where a precision does not repeat its bits for its share of ``--soak``."""
     from cnnprec.measurement.soak import Soak
@@ -208,7 +193,7 @@ def soak(
         config = request.config
         sharing = [item for item in request.session.items if item.get_closest_marker(SOAK)]
         seconds, gpu = config.option.soak / len(sharing), gpu_index(suite.device_choice)
-        watching: dict[str, Any] = {"gpu": gpu, "show": show_progress}
+        watching: dict[str, Any] = {"gpu": gpu, "show": _progress(config)}
         suite.soaks.append(found := Soak(precision))
         found.run(suite.config, prepared, seconds, watchdog=_watchdog(config), **watching)
         if found.wrong:
@@ -220,7 +205,9 @@ def soak(
 def _watchdog(config: pytest.Config) -> Watchdog | None:
     from cnnprec.measurement.watchdog import Watchdog
 
-    return None if config.option.usepdb else Watchdog(functools.partial(end_hung, config))
+    return (
+        None if config.option.usepdb else Watchdog(functools.partial(unfinished.end_hung, config))
+    )
 
 
 def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
@@ -232,13 +219,8 @@ def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
     raise series.error
 
 
-@pytest.fixture(scope="session")
-def show_progress(pytestconfig: pytest.Config) -> Show | None:
-    """Shows a progress line on the terminal, or wipes it (None). None in a log file."""
-    return _progress(pytestconfig)
-
-
 def _progress(config: pytest.Config) -> Show | None:
+    """Shows a progress line on the terminal, or wipes it (None). None in a log file."""
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or not reporter.isatty:
         return None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_benchmark.utils import safe_dumps
 
+import cnnprec
 from cnnprec.machine.names import machine_id
-from cnnprec.pytest_plugin.session import ASKED, Asked, is_verdict, usage_errors
+from cnnprec.pytest_plugin.session import ASKED, SESSION, Asked, is_verdict, usage_errors
 from cnnprec.records.write_session import SaveError, check_name, write_session
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.verdict_json import judgements
@@ -61,15 +62,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
 
 @pytest.hookimpl(trylast=True, optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Adds what failed and the verdict, which keep a session from becoming a baseline."""
+    """Adds what belongs to the session as a whole; what failed keeps it from being a baseline."""
     asked = config.stash[ASKED]
     found = asked.comparison
-    output_json.setdefault("cnnprec", {}).update(
-        failed=bool(asked.failed),
-        failed_tests=list(asked.failed),
-        verdict=None if found is None else found.verdict.value,
-        judgements=[] if found is None else judgements(found),
-    )
+    output_json["cnnprec"] = {
+        "version": cnnprec.__version__,
+        "order_seed": config.stash[SESSION].order_seed,
+        "failed": bool(asked.failed),
+        "failed_tests": list(asked.failed),
+        "verdict": None if found is None else found.verdict.value,
+        "judgements": [] if found is None else judgements(found),
+    }
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

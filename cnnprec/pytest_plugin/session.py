@@ -15,8 +15,6 @@ from cnnprec.verdicts.baseline import Selection
 from cnnprec.verdicts.detect import Reach
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison
-from cnnprec.workload.dataset import Dataset
-from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import TrainingConfig
 
 if TYPE_CHECKING:
@@ -50,11 +48,6 @@ class Session:
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
     soaks: "list[Soak]" = dataclasses.field(default_factory=list)
     prepared: "Prepared | None" = None
-
-    def load(self, config: TrainingConfig) -> Dataset:
-        """As many images as the config asks for, from where the options say."""
-        samples = {"train_samples": config.train_samples, "test_samples": config.test_samples}
-        return load_dataset(self.dataset_choice, data_dir=self.data_dir, **samples)
 
     def prepare(self) -> "Prepared":
         """Sets up the device and loads the images, once; ValueError if they cannot be had."""

@@ -1,9 +1,10 @@
-"""What was measured, on the disk during a session that is to be saved, should it be killed."""
+"""What is left of a session that ends before its time: a file, and last words on stderr."""
 
 import contextlib
 import faulthandler
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from cnnprec.measurement.supported import step_bytes
-from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import ASKED, SESSION
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
@@ -20,7 +20,44 @@ from cnnprec.reports.results import results
 
 HUNG = 6  # exit code of a session that hung; pytest's own end at 5
 
-_FILE = pytest.StashKey[Path]()
+_FILE, _WORDS = pytest.StashKey[Path](), pytest.StashKey[int]()
+
+
+def prepare_words(config: pytest.Config) -> None:
+    """Starts a shell that shows in the end what was not taken back, and the last captured lines."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    words, captured = os.memfd_create("last-words"), os.dup(2)
+    if capture is not None:
+        capture.suspend_global_capture()
+    try:
+        script = f"cat; [ -s /dev/fd/{words} ] || exit 0; cat /dev/fd/{words} >&2"
+        if not os.path.samestat(os.fstat(2), os.fstat(captured)):
+            script += f"; echo The last lines of its output: >&2; tail -n 20 /dev/fd/{captured} >&2"
+        shell = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
+            ["/bin/sh", "-c", script],
+            stdin=subprocess.PIPE,
+            pass_fds=(words, captured),
+            start_new_session=True,  # a Ctrl-C is not for it
+        )
+    finally:
+        os.close(captured)
+        if capture is not None:
+            capture.resume_global_capture()
+
+    def end() -> None:
+        say(config, "")
+        shell.communicate()
+        os.close(words)
+
+    config.stash[_WORDS] = words
+    config.add_cleanup(end)
+
+
+def say(config: pytest.Config, text: str) -> None:
+    """Replaces the last words; the empty text takes them back."""
+    if _WORDS in config.stash:
+        with contextlib.suppress(OSError):
+            os.truncate(config.stash[_WORDS], os.pwrite(config.stash[_WORDS], text.encode(), 0))
 
 
 def keep(config: pytest.Config) -> Callable[[Record], None]:
@@ -44,7 +81,7 @@ def keep(config: pytest.Config) -> Callable[[Record], None]:
             text = json.dumps({"benchmarks": rows, "datetime": now, "cnnprec": {"failed": True}})
             with contextlib.suppress(OSError):  # it is told where the session itself is saved
                 write_whole(config.stash[_FILE], text)
-        last_words.say(config, last_text(config))
+        say(config, last_text(config))
 
     return take
 
@@ -69,7 +106,7 @@ def end_hung(config: pytest.Config, what: str) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.suspend_global_capture()
-    last_words.say(config, "")
+    say(config, "")
     sys.stdout.write(last_text(config, f"HUNG: {what}"))
     sys.stdout.flush()
     faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)

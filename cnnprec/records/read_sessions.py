@@ -35,9 +35,7 @@ class SavedSession:
 
     path: Path
     name: str  # what was given to ``--benchmark-save``; of a file of another name its stem
-    number: int | None  # that the file name begins with
     saved_at: datetime  # in UTC
-    commit: str | None  # that it was taken at, ``-dirty`` if a file was changed
     records: Mapping[str, Record]  # by the precision's name, in the order of the file
     failed: bool  # whether a test of the session failed
     verdict: str | None  # how the session itself compared with its baseline, if it did
@@ -64,11 +62,6 @@ class _Benchmark(msgspec.Struct):
     extra_info: _ExtraInfo
 
 
-class _CommitInfo(msgspec.Struct):
-    id: str | None = None
-    dirty: bool | None = None
-
-
 class _Block(msgspec.Struct):
     failed: bool = False
     verdict: str | None = None
@@ -80,7 +73,6 @@ class _File(msgspec.Struct):
 
     benchmarks: list[_Benchmark]
     datetime: str
-    commit_info: _CommitInfo = msgspec.field(default_factory=_CommitInfo)
     cnnprec: _Block = msgspec.field(default_factory=_Block)
 
 
@@ -115,13 +107,10 @@ def _read(path: Path, known: dict[Any, Any]) -> SavedSession:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
     plain = content.isascii() and b"\x7f" not in content and not _ESCAPED.search(content)
     records = _records(file.benchmarks, known, plain_text=plain)
-    number, name = numbered(path)
     return SavedSession(
         path=path,
-        name=name,
-        number=number,
+        name=numbered(path)[1],
         saved_at=_utc(file.datetime),
-        commit=_commit(records.values(), file.commit_info),
         records=MappingProxyType(records),
         failed=file.cnnprec.failed,
         verdict=file.cnnprec.verdict,
@@ -208,16 +197,6 @@ def _utc(text: str) -> datetime:
         return time.astimezone(timezone.utc)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"datetime {text!r} is no ISO 8601 time: {error}. {_AGAIN}") from error
-
-
-def _commit(records: Iterable[Record], info: _CommitInfo) -> str | None:
-    for record in records:
-        if record.environment.commit is not None:
-            return record.environment.commit
-    # Records of schema version 1 leave it to pytest-benchmark, which has words for "none".
-    if info.id is None or not re.fullmatch("[0-9a-f]{12,}", info.id):
-        return None
-    return info.id[:12] + ("-dirty" if info.dirty else "")
 
 
 def read_sessions(

@@ -50,27 +50,18 @@ LEARNED_BY = 40  # steps of 32 images, as quick has, after which sound training 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun:
-    """The result of one training, clocks apart.
+    """The result of one training, clocks apart."""
 
-    Attributes:
-        seed: Of the initial weights and of the order of the images.
-        losses: Mean training loss of each epoch.
-        first_losses: Training loss of the first steps, at most 16.
-        test_accuracy: Fraction of the test images; an all-NaN output counts as class 0.
-        first_bad_step: First step, from 0 over the whole run, whose loss is not finite.
-        loss_scales: ``(step, scale)`` of the first step and of each change; empty without loss
-            scaling. Of more than `MOST_SCALE_CHANGES` it holds the first ones and the last.
-        weights_sha256: Hash of all weights at the end, in layer order.
-    """
-
-    seed: _Count
+    seed: _Count  # of the initial weights and of the order of the images
     outcome: Outcome
-    losses: tuple[float, ...]
-    first_losses: tuple[float, ...]
-    test_accuracy: float
-    first_bad_step: _Count | None
+    losses: tuple[float, ...]  # mean training loss of each epoch
+    first_losses: tuple[float, ...]  # of the first steps, at most 16
+    test_accuracy: float  # fraction of the test images; an all-NaN output counts as class 0
+    first_bad_step: _Count | None  # the first, from 0 over the whole run, whose loss is not finite
+    # ``(step, scale)`` of the first step and of each change; empty without loss scaling. Of more
+    # than `MOST_SCALE_CHANGES` it holds the first ones and the last.
     loss_scales: tuple[tuple[_Count, float], ...]
-    weights_sha256: str
+    weights_sha256: str  # of all weights at the end, in layer order
 
     def __post_init__(self) -> None:
         if not self.losses:
@@ -168,31 +159,23 @@ class Environment:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Everything that one precision's benchmark found out.
+    """Everything that one precision's benchmark found out."""
 
-    Attributes:
-        precision: The precision, whole, so that a record explains itself.
-        companions: Names of the other precisions that shared the process, sorted. Their models
-            stay in memory and share the caches, so they belong to the workload.
-        jit_compiled: Whether XLA compiled the training step, after Keras' rule.
-        warm_up_seconds: Wall time of building, tracing and compiling, with the steps of
-            the first execution; None where timing was disabled.
-        rounds: The whole trainings in the order in which they ran.
-        diagnosis: Why the first run that did not train went wrong, found by replaying it.
-        numerics: What was found out about the numbers themselves; None where it was not asked.
-    """
-
-    precision: Precision
+    precision: Precision  # whole, so that a record explains itself
     config: TrainingConfig
     data: DataInfo
     environment: Environment
+    # Names of the other precisions that shared the process, sorted. Their models stay in memory
+    # and share the caches, so they belong to the workload.
     companions: tuple[str, ...]
-    jit_compiled: bool
+    jit_compiled: bool  # whether XLA compiled the training step, after Keras' rule
+    # Wall time of building, tracing and compiling, with the steps of the first execution; None
+    # where timing was disabled.
     warm_up_seconds: _Seconds | None
-    rounds: tuple[Round, ...]
+    rounds: tuple[Round, ...]  # the whole trainings in the order in which they ran
     turns: Turns | None = None
-    diagnosis: str | None = None
-    numerics: Numerics | None = None
+    diagnosis: str | None = None  # why the first run that did not train went wrong
+    numerics: Numerics | None = None  # None where it was not asked
     schema_version: int = SCHEMA_VERSION
 
     @classmethod

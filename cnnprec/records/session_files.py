@@ -34,25 +34,24 @@ def matching_files(folder: Path, pattern: str | None) -> list[Path]:
     """Those of `session_files` that a pattern of `read_sessions` means."""
     if not pattern:
         return session_files(folder)
+    number = None
     if re.fullmatch("[0-9]+", pattern):
-        wanted = pattern.lstrip("0") or "0"  # it may have more digits than int takes
-        return [
-            path
-            for path in session_files(folder)
-            if path.suffix != ".json" or str(numbered(path)[0]) == wanted
-        ]
-    with contextlib.suppress(OSError):  # a glob may be longer than a name can be
-        if Path(pattern).is_file():
-            return [Path(pattern)]
-    glob = f"{pattern}*"
-    return [
-        path
-        for path in session_files(folder)
-        if path.suffix != ".json"  # a folder that cannot be listed
-        or fnmatch.fnmatchcase(numbered(path)[1], pattern)
-        or fnmatch.fnmatchcase(path.name, glob)
-        or fnmatch.fnmatchcase(path.relative_to(folder).as_posix(), glob)
-    ]
+        number = pattern.lstrip("0") or "0"  # it may have more digits than int takes
+    else:
+        with contextlib.suppress(OSError):  # a glob may be longer than a name can be
+            if Path(pattern).is_file():
+                return [Path(pattern)]
+
+    def fits(path: Path) -> bool:
+        own, name = numbered(path)
+        if number is not None:
+            return str(own) == number
+        places = (path.name, path.relative_to(folder).as_posix())
+        begun = any(fnmatch.fnmatchcase(place, f"{pattern}*") for place in places)
+        return begun or fnmatch.fnmatchcase(name, pattern)
+
+    # What has another suffix is a folder that cannot be listed.
+    return [path for path in session_files(folder) if path.suffix != ".json" or fits(path)]
 
 
 def numbered(path: Path) -> tuple[int | None, str]:

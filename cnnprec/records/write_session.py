@@ -2,18 +2,17 @@
 
 import contextlib
 import json
-import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cnnprec.records.json_numbers import encode
 from cnnprec.records.session_files import numbered, session_files
 from cnnprec.records.write_whole import create, written_beside
 from cnnprec.text import printable
 
-_WIDTH = 100  # columns of a saved file, where its values allow it
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
 _NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"]')
 _LONGEST_NAME = 200  # bytes; with the number and the suffix a file name may have 255
@@ -31,7 +30,17 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
     Returns the file, ``NNNN_name.json``, or raises a SaveError.
     """
     check_name(name)
-    text = _layout(_slim(output))
+    try:
+        # str: a parameter that is a Precision becomes its name.
+        plain = json.loads(json.dumps(encode(output), default=str))
+    except (ValueError, TypeError) as error:
+        raise SaveError(
+            f"the session cannot be saved as JSON: {error}. Only plain types are accepted."
+        ) from error
+    cpu = (plain.get("machine_info") or {}).get("cpu")
+    if isinstance(cpu, dict):
+        cpu.pop("flags", None)  # nobody reads them again
+    text = json.dumps(plain)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with written_beside(folder, f"{text}\n") as hidden:
@@ -84,46 +93,3 @@ def _publish(hidden: Path, folder: Path, name: str) -> Path:
 
 def _numbers(folder: Path) -> set[int]:
     return {numbered(path)[0] or 0 for path in session_files(folder)}
-
-
-def _slim(output: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy as plain JSON types, without what nobody reads again."""
-    try:
-        # str: a parameter that is a Precision becomes its name.
-        plain: dict[str, Any] = json.loads(json.dumps(output, allow_nan=False, default=str))
-    except (ValueError, TypeError) as error:
-        where = "; ".join(_not_finite(output)) or error
-        raise SaveError(
-            f"the session cannot be saved as JSON: {where}. Only finite numbers and plain types "
-            "are accepted; Record.to_dict writes other numbers as words."
-        ) from error
-    cpu = (plain.get("machine_info") or {}).get("cpu")
-    if isinstance(cpu, dict):
-        cpu.pop("flags", None)
-    return plain
-
-
-def _not_finite(value: Any, where: str = "$") -> Iterator[str]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{where} = {value}"
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _not_finite(item, f"{where}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _not_finite(item, f"{where}[{index}]")
-
-
-def _layout(value: Any, depth: int = 0) -> str:
-    """JSON with a line for each item of what does not fit on one, lists of numbers apart."""
-    flat = json.dumps(value)
-    items = value.values() if isinstance(value, dict) else value
-    if len(flat) + depth <= _WIDTH or not any(isinstance(item, dict | list) for item in items):
-        return flat
-    if isinstance(value, dict):
-        rows = [f"{json.dumps(key)}: {_layout(item, depth + 1)}" for key, item in value.items()]
-    else:
-        rows = [_layout(item, depth + 1) for item in value]
-    opening, closing = flat[0], flat[-1]
-    indent = "\n" + " " * (depth + 1)
-    return f"{opening}{indent}{f',{indent}'.join(rows)}{indent[:-1]}{closing}"

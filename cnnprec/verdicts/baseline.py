@@ -15,10 +15,8 @@ class Selection:
 
     sessions: tuple[SavedSession, ...]  # The baseline, oldest first. Empty if there is none.
     changed: tuple[Difference, ...]  # what differs in the stack between baseline and now, each once
-    refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]
-    """Sessions that cannot be compared with the current one."""
-    unfit: tuple[tuple[SavedSession, str], ...]
-    """Sessions that are no baseline whatever they hold, with the reason."""
+    refused: tuple[tuple[SavedSession, tuple[Difference, ...]], ...]  # those not comparable
+    unfit: tuple[tuple[SavedSession, str], ...]  # those that are no baseline for anybody, and why
 
 
 def select(
@@ -89,17 +87,12 @@ def unlike(
 def _group(
     session: SavedSession, current: Mapping[str, Record], vary: frozenset[str] | None
 ) -> object:
-    shared = _shared(session, current)
-    codes = {current[name].environment.code for name in shared}
-    # The precisions of a session have one environment, as good as always: look at it once.
-    one_of_each = {session.records[name].environment: session.records[name] for name in shared}
-    stacks, has_change = set(), set()
-    for record in one_of_each.values():
-        values = stack(record)
-        has_change.add(values.pop("code") in codes)
-        stacks.add(tuple(values.values()))
+    # All precisions of a session have one environment.
+    name = _shared(session, current)[0]
+    values = stack(session.records[name])
+    has_change = values.pop("code") == current[name].environment.code
     # Only where the code is varied do the sessions that have it already stand apart.
-    return frozenset(stacks), frozenset(has_change) if vary and "code" in vary else None
+    return tuple(values.values()), has_change if vary and "code" in vary else None
 
 
 def _choose(

@@ -10,18 +10,15 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from cnnprec.records.record import Record
-from cnnprec.text import Word, did_you_mean
+from cnnprec.text import Word, comma_list, find_name
 
 
 class Part(Word):
     """What a field of a record describes, and so whether it may differ."""
 
-    MACHINE = "machine"
-    """The hardware and its settings: must be the same."""
-    WORKLOAD = "workload"
-    """What is computed: must be the same."""
-    STACK = "stack"
-    """The software, this project's code included: may differ, and is always listed."""
+    MACHINE = "machine"  # the hardware and its settings: must be the same
+    WORKLOAD = "workload"  # what is computed: must be the same
+    STACK = "stack"  # the software, this code included: may differ, and is always listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +28,8 @@ class Field:
     name: str
     part: Part
     read: Callable[[Record], object]
-    show: Callable[[Record], str] | None = None
-    """The value for people, where it is not simply the text of it."""
-    optional: bool = False
-    """Whether a value that is not known (None) agrees with any other."""
+    show: Callable[[Record], str] | None = None  # the value for people, if not simply its text
+    optional: bool = False  # whether a value that is not known (None) agrees with any other
 
     def text(self, record: Record) -> str:
         """The value of this field in a record, for people."""
@@ -107,7 +102,7 @@ STACK_NAMES: tuple[str, ...] = tuple(field.name for field in FIELDS if field.par
 """The names that `parse_vary` takes."""
 
 ALIASES: Mapping[str, str] = MappingProxyType(
-    {"commit": "code", "gpu-driver": "driver", "tf": "tensorflow"}
+    {"commit": "code", "gpu_driver": "driver", "tf": "tensorflow"}
 )
 """Other spellings of them."""
 
@@ -126,11 +121,10 @@ class Difference:
 
 
 def differences(baseline: Record, current: Record) -> tuple[Difference, ...]:
-    """All fields in which two records differ, in the order of `FIELDS`.
+    """All fields in which two records differ, in the order of `FIELDS`; rounds are not read.
 
-    Only what the records say of machine, work and software is read, never their rounds:
-    ``current`` may have none yet. A value that one of them does not know (``None``, or the
-    code of records of schema version 1) differs from every known one, unless it is `optional`.
+    A value that one of them does not know (``None``, or the code of records of schema version 1)
+    differs from every known one, unless it is `optional`.
     """
     if _WHOLE(baseline) == _WHOLE(current):
         return ()  # the usual case, and a tenth of the time of the fields one by one
@@ -154,36 +148,15 @@ def stack(record: Record) -> dict[str, object]:
 def parse_vary(text: str) -> frozenset[str]:
     """Reads a comma list of the parts of the stack that are meant to differ.
 
-    Case does not matter, and `ALIASES` are understood.
-
-    Raises:
-        ValueError: The list holds an empty name or unknown ones; all are reported at once.
+    Case does not matter, and `ALIASES` are understood. A ValueError names every unknown one.
     """
-    names = [name.strip() for name in text.split(",")]
-    accepted = ", ".join(STACK_NAMES)
-    if not all(names):
-        raise ValueError(
-            f"{text!r} holds an empty name. Give some of {accepted}, separated by single commas."
-        )
-    found = {name: ALIASES.get(name.lower(), name.lower()) for name in names}
-    known = [*STACK_NAMES, *ALIASES]
-    problems = [
-        f"unknown part of the stack {name!r}.{did_you_mean(name.lower(), known)}"
-        for name, key in found.items()
-        if key not in STACK_NAMES
-    ]
-    if problems:
-        raise ValueError(f"{' '.join(problems)} Known names: {accepted}.")
-    return frozenset(found.values())
+    what = "part of the stack"
+    return frozenset(comma_list(text, lambda name: find_name(name, STACK_NAMES, ALIASES, what)))
 
 
 def refused(
     differences: Iterable[Difference], vary: frozenset[str] | None = None
 ) -> tuple[Difference, ...]:
-    """Those differences that make two records incomparable.
-
-    Machine and workload always count. The stack counts only with ``vary``, the names of it that
-    may differ: naming them says that all else is meant to be the same.
-    """
+    """Those that make two records incomparable: of the stack only what ``vary`` does not name."""
     accepted = STACK_NAMES if vary is None else vary
     return tuple(d for d in differences if d.part is not Part.STACK or d.name not in accepted)

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+from cnnprec.precision.precisions import rank
 from cnnprec.text import count_of
 from cnnprec.verdicts.case import ENOUGH, MEAN_TIME, MEMORY, TIME, Case, Records, process_case
 from cnnprec.verdicts.comparability import Difference, Part, differences
@@ -81,7 +82,7 @@ def compare_pairs(
     At least two ``(A, B)``, in the order in which they ran, of the same precisions, else there is a
     ValueError. `looks` is how often they are looked at; all looks share the error of 5 %.
     """
-    names = list(pairs[0][0])
+    names = sorted(pairs[0][0], key=rank)
     for a, b in pairs:
         if set(a) != set(names) or set(b) != set(names):
             raise ValueError(

@@ -10,8 +10,7 @@ from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import LEARNED_BY, Outcome, Record
 from cnnprec.text import Word
 from cnnprec.verdicts.case import Case
-from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits, seeds
-from cnnprec.workload.reference import reference
+from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits, reference, seeds
 
 
 class Check(Word):

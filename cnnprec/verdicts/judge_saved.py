@@ -1,7 +1,7 @@
-"""Judging a saved session by other saved sessions, as the session that measured it would."""
+"""Judging a session by saved sessions, as the pytest session that measured it would."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.text import count_of
@@ -16,12 +16,34 @@ _NOT_WHOLE = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class JudgedSession:
-    """What a saved session was compared with, and the verdicts."""
+def compare_sessions(
+    baseline: Iterable[SavedSession],
+    current: Records,
+    *,
+    vary: frozenset[str] | None = None,
+    limits: Limits | LimitTable | None = None,
+) -> Comparison:
+    """Judges a session by those of the saved sessions that it can be compared with.
 
-    selection: Selection
-    comparison: Comparison
+    Args:
+        baseline: Saved sessions, such as ``cnnprec.read_sessions(folder)[0]``, in any order.
+        current: The session to judge, such as `cnnprec.measure` returns.
+        vary: Software that may differ, such as ``frozenset({"driver"})``; None for all of it.
+        limits: How much growth is too much; None for the usual limits.
+
+    Returns:
+        A judgement on each metric of each precision, and the overall ``verdict``.
+
+    Raises:
+        ValueError: No session can be compared with; the message says what differs.
+    """
+    selection = select(baseline, current, vary)
+    if not selection.sessions:
+        reasons = [f"{s.path}: {reason}" for s, reason in selection.unfit]
+        reasons += [f"{s.path}: {'; '.join(map(str, found))}" for s, found in selection.refused]
+        listed = "\n  ".join(reasons) or "there are none"
+        raise ValueError(f"none of the saved sessions can be compared with:\n  {listed}")
+    return compare_selected(selection, current, limits, failed=False)
 
 
 def judge_saved(
@@ -30,23 +52,19 @@ def judge_saved(
     *,
     vary: frozenset[str] | None = None,
     limits: Limits | LimitTable | None = None,
-) -> JudgedSession:
-    """Judges a saved session by those of the others that it can be compared with.
-
-    Where there is none, the verdict says so. For ``vary`` and ``limits`` see `compare_sessions`.
-    """
+) -> tuple[Selection, Comparison]:
+    """As `compare_sessions`, with what was chosen; where that is nothing, a verdict says so."""
     selection = select(baseline, session.records, vary)
     if selection.sessions:
-        comparison = compare_selected(selection, session.records, limits, failed=session.failed)
-        return JudgedSession(selection, comparison)
+        found = compare_selected(selection, session.records, limits, failed=session.failed)
+        return selection, found
     verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
     reason = (
         f"none of the {count_of(len(baseline), 'saved session')} can be compared with; save "
         f"{ENOUGH} sessions measured as this one was"
     )
     nothing = Judgement(Metric.COMPLETENESS, "", verdict, reason)
-    comparison = Comparison((nothing,), (), count_of(0, "saved session"))
-    return JudgedSession(selection, comparison)
+    return selection, Comparison((nothing,), (), count_of(0, "saved session"))
 
 
 def compare_selected(

@@ -93,14 +93,7 @@ def _row(key: str, row: object, default: Limits) -> Limits:
                 hint = f' For a precision, write the key in quotes: "{key}.{name}".'
             raise ValueError(f"{key}: unknown key {name!r}.{hint} Accepted: {', '.join(_FIELDS)}")
     try:
-        return dataclasses.replace(default, **{n: _share(value) for n, value in row.items()})
+        shares = {name: parse_share(str(value)) for name, value in row.items()}
+        return dataclasses.replace(default, **shares)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
-
-
-def _share(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(
-            f'{value!r} is not a share: give a percentage such as "3%" or a fraction such as 0.03'
-        )
-    return parse_share(str(value))

@@ -24,21 +24,15 @@ class DatasetError(ValueError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images for training and testing. The arrays are made read-only.
-
-    Attributes:
-        source: Folder the files were read from, or ``"generated"``.
-        digest: SHA-256 (hex) over the four arrays' own SHA-256 digests (hex), in the order of
-            the fields. For Fashion-MNIST that of the whole set, also when not all is kept.
-        train_images, test_images: uint8, [n, 28, 28, 1], 0 to 255.
-        train_labels, test_labels: uint8, [n], 0 to 9.
-    """
+    """Labelled images for training and testing. The arrays are made read-only."""
 
     name: str
-    source: str
+    source: str  # folder the files were read from, or ``"generated"``
+    # SHA-256 over the four arrays' own (hex), in the order of the fields. For Fashion-MNIST that
+    # of the whole set, also when not all is kept.
     digest: str
-    train_images: UInt8Array
-    train_labels: UInt8Array
+    train_images: UInt8Array  # [n, 28, 28, 1], 0 to 255, like the test images
+    train_labels: UInt8Array  # [n], 0 to 9
     test_images: UInt8Array
     test_labels: UInt8Array
 

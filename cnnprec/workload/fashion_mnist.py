@@ -6,6 +6,7 @@ Every file is verified. A source that is there but damaged is an error; no other
 import dataclasses
 import gzip
 import hashlib
+import math
 import os
 import socket
 import zlib
@@ -30,7 +31,6 @@ _KERAS_SUBFOLDER = Path("datasets", "fashion-mnist")
 # Where Keras puts its cache when the home folder cannot be written.
 _KERAS_FALLBACK = Path("/tmp/.keras")  # noqa: S108 - Keras' choice; all that is read is verified
 _CONNECT_TIMEOUT_SECONDS = 5.0  # without a network nobody waits minutes for the synthetic set
-_CHUNK_BYTES = 1 << 18  # that a read decompresses at most into a temporary
 
 REMEDY_MISSING = (
     "Install the package of Debian and Ubuntu (apt-get install dataset-fashion-mnist), give a "
@@ -164,34 +164,21 @@ def _read_split(
 
 
 def _read_intact(folder: Path, file: _IdxFile) -> UInt8Array:
-    """Reads and verifies a gzipped IDX file of unsigned bytes, in memory close to its size."""
-    path = folder / file.name
-    array = aligned_empty(file.shape)
-    view = array.reshape(-1).data
-    digest = hashlib.sha256()
-    filled = 0
+    """Reads and verifies a gzipped IDX file of unsigned bytes."""
+    path, size = folder / file.name, math.prod(file.shape)
+    header = 4 + 4 * len(file.shape)  # which only says what must be
     try:
         with open_regular(path) as raw, gzip.open(raw) as stream:
-            stream.read(4 + 4 * len(file.shape))  # the header, which only says what must be
-            while count := stream.readinto(view[filled : filled + _CHUNK_BYTES]):
-                digest.update(view[filled : filled + count])
-                filled += count
-            # Reading past the end also makes gzip verify its checksum.
-            longer = bool(stream.read(1))
-    except EOFError as error:
-        raise _damaged(path, "is truncated: the gzip stream has no end") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise _damaged(path, f"is not an intact gzip file ({error})") from error
-    except OSError as error:
-        raise _damaged(path, f"cannot be read ({error})") from error
-    if longer or digest.hexdigest() != file.digest:
-        raise _damaged(
-            path,
-            f"has altered content: {'more than ' if longer else ''}{filled} bytes with SHA-256 "
-            f"{digest.hexdigest()}, where Fashion-MNIST has {len(view)} with SHA-256 {file.digest}",
+            # Reading past the end makes gzip verify its checksum.
+            content = memoryview(stream.read(header + size + 1))[header:]
+    except (EOFError, OSError, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read: {error}. {_REMEDY_DAMAGED}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.digest:
+        raise DatasetError(
+            f"{path} has altered content: its first {len(content)} bytes have SHA-256 {digest}, "
+            f"Fashion-MNIST's {size} have {file.digest}. {_REMEDY_DAMAGED}"
         )
+    array = aligned_empty(file.shape)
+    array.reshape(-1)[:] = np.frombuffer(content, np.uint8)
     return array
-
-
-def _damaged(path: Path, problem: str) -> DatasetError:
-    return DatasetError(f"{path} {problem}. {_REMEDY_DAMAGED}")

@@ -15,29 +15,18 @@ JIT_CHOICES = ("auto", "on", "off")
 class TrainingConfig:
     """Everything but the precision and the data that decides what a training computes.
 
-    Attributes:
-        profile: The profile that the numbers started from.
-        train_samples, test_samples: Numbers of images, counted from the start of the set.
-        epochs: Passes over the training images in one run.
-        runs: Trainings per precision, each from fresh weights with a seed of its own.
-        batch_size: Images per step; those left over sit out that epoch, other ones in each.
-        jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule.
-        seed: Seed of the first run; run ``i`` uses ``seed + i``.
-        turns: Short timed turns of every precision after the runs, which are compared in place
-            of the runs' own times; 0 for none.
-
     A number out of its range is a ValueError that names the option to change.
     """
 
-    profile: str
-    train_samples: int
+    profile: str  # that the numbers started from
+    train_samples: int  # images, counted from the start of the set
     test_samples: int
     epochs: int
-    runs: int
-    batch_size: int
-    jit: str = "auto"
-    seed: int = 12
-    turns: int = 0
+    runs: int  # trainings per precision, each from fresh weights with a seed of its own
+    batch_size: int  # images per step; those left over sit out that epoch, other ones in each
+    jit: str = "auto"  # Keras' own rule; ``"on"`` or ``"off"`` for XLA
+    seed: int = 12  # of the first run; run ``i`` uses ``seed + i``
+    turns: int = 0  # short timed ones of every precision, compared in place of the runs' times
 
     def __post_init__(self) -> None:
         problems = []

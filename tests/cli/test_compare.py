@@ -193,7 +193,6 @@ def test_copies_count_once_on_either_side_and_are_named(files, capsys):
         (["--no-such", "old", "--", "new"], "--no-such"),
         (["--vary=drver", "old", "--", "new"], "drver"),
         (["--tolerance=lots", "old", "--", "new"], "'lots' is not a share"),
-        (["--tolerance=20%", "old", "--", "new"], "the tolerance must be at least 0 and smaller"),
     ],
 )
 def test_bad_words_are_usage_errors(capsys, arguments, message):
@@ -208,16 +207,15 @@ def test_help_has_examples_and_every_exit_code(capsys):
     assert all(f"\n    {code}  " in text for code in (0, 1, 4))
 
 
-def test_file_on_both_sides_is_refused_however_it_is_named(files, capsys):
+def test_file_on_both_sides_is_judged_by_the_others_however_it_is_named(files, capsys):
     first = files.old / "0001_base.json"
-    assert files.compare(first) == 4
-    assert f"{first}: is on both sides;" in shown(capsys)
     copy = files.folder / "copy.json"
     copy.write_text(first.read_text())
-    assert files.compare(copy) == 4
-    assert f"{copy}: is on both sides (on the side OLD it is {first})" in shown(capsys)
-    assert files.compare(files.old) == 4
-    assert files.compare(first, old=sorted(files.old.iterdir())[1:]) == 0
+    for new in (first, copy):
+        assert files.compare(new) == 0
+        assert "baseline: 5 sessions, 0002_base.json to 0006_base.json" in shown(capsys)
+    assert files.compare(first, old=[first]) == 4
+    assert "verdict: NO_BASELINE" in shown(capsys)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"coverage": 1}', None])
@@ -258,9 +256,7 @@ def test_folder_without_a_session_is_refused(files, capsys):
 # Limits of a project.
 
 
-def test_limits_come_from_the_pyproject_of_this_folder_or_from_the_file_given(
-    files, capsys, monkeypatch
-):
+def test_limits_come_from_the_pyproject_of_this_folder(files, capsys, monkeypatch):
     monkeypatch.chdir(files.folder)
     files.put("new.json", session(1.2))
     assert files.compare() == 1
@@ -269,10 +265,6 @@ def test_limits_come_from_the_pyproject_of_this_folder_or_from_the_file_given(
     settings.write_text('[tool.cnnprec.limits]\nspeed = {tolerance = "30%", margin = "50%"}\n')
     assert files.compare() == 0
     assert "limits: speed 30% to 50%; memory 10% to 25% " in shown(capsys)
-    other = files.folder / "other.toml"
-    other.write_text('[tool.cnnprec.limits]\n"speed.single" = {tolerance = 0.05}\n')
-    assert files.compare(options=[f"--config={other}"]) == 1
-    assert "limits: speed 3% to 10%; memory 10% to 25%; speed.single 5% to 10%" in shown(capsys)
 
 
 def test_limits_of_a_row_count_more_than_those_of_the_command_line(files, monkeypatch):
@@ -290,13 +282,14 @@ def test_limits_of_a_row_count_more_than_those_of_the_command_line(files, monkey
     assert files.compare(options=wide) == 0
 
 
-def test_bad_limits_and_a_missing_file_are_refused(files, capsys, monkeypatch):
+def test_bad_limits_are_refused(files, capsys, monkeypatch):
     monkeypatch.chdir(files.folder)
     (files.folder / "pyproject.toml").write_text("[tool.cnnprec.limits]\nsped = {margin = 1}\n")
     assert files.compare() == 4
     assert "pyproject.toml: [tool.cnnprec.limits]: unknown key 'sped'" in shown(capsys)
-    assert files.compare(options=["--config=missing.toml"]) == 4
-    assert "missing.toml: cannot be read: No such file" in shown(capsys)
+    (files.folder / "pyproject.toml").unlink()
+    assert files.compare(options=["--tolerance=20%"]) == 4
+    assert "the tolerance must be at least 0 and smaller" in shown(capsys)
 
 
 # --verdict-json.

@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
 
 from cnnprec.diagnosis.causes import diagnose
-from cnnprec.diagnosis.replay import replay
-from cnnprec.diagnosis.sighting import Cause, Phase, StepReport
+from cnnprec.diagnosis.replay import Phase, StepReport, replay
 from tests.support.plants import Plant, batches
 
 REPORT = StepReport(0, (), False, 0.0, 1.0, 1.0, 1.0)
@@ -18,7 +18,7 @@ def test_half_is_known_to_blow_up_at_step_0_before_anything_is_not_finite(fresh,
     (report,) = replay(fresh("half"), batches(tiny_data, 1))
     assert report.blew_up
     assert report.bad == ()
-    assert diagnose([report]).cause is Cause.SECOND_MOMENT_UNDERFLOW
+    assert diagnose([report]).startswith("Adam's second moment underflowed in ")
 
 
 def test_bfloat16_is_known_to_freeze_at_step_0_by_its_beta_2(fresh, tiny_data):
@@ -26,24 +26,21 @@ def test_bfloat16_is_known_to_freeze_at_step_0_by_its_beta_2(fresh, tiny_data):
     assert report.frozen
     assert report.bad == ()
     assert [finding.hyper_parameter for finding in report.freezing] == ["beta_2"]
-    diagnosis = diagnose([report])
-    assert diagnosis.cause is Cause.HYPERPARAMETER
-    assert diagnosis.first is None
-    assert str(diagnosis).endswith(
+    assert diagnose([report]).endswith(
         "% of the weights have a gradient at step 0, and not one of them changed; "
         "beta_2=0.999 is 1 in bfloat16, so every update is zero"
     )
 
 
 @pytest.mark.parametrize(
-    ("rate", "cause"),
+    ("rate", "end"),
     [
         # Half of float16's smallest subnormal is 2**-25, about 3e-8; below it lies zero.
-        (1e-8, Cause.HYPERPARAMETER),
-        (0.0, Cause.UPDATES_VANISH),
+        (1e-8, "; learning_rate=1e-08 is 0 in float16, so every update is zero"),
+        (0.0, "and not one of them changed"),
     ],
 )
-def test_freeze_by_the_learning_rate_tells_a_lost_one_from_a_zero(rate, cause, fresh, tiny_data):
+def test_freeze_by_the_learning_rate_tells_a_lost_one_from_a_zero(rate, end, fresh, tiny_data):
     model = fresh("half_stable")
     usual = float(model.optimizer.learning_rate)
     model.optimizer.learning_rate = rate
@@ -51,8 +48,7 @@ def test_freeze_by_the_learning_rate_tells_a_lost_one_from_a_zero(rate, cause, f
         diagnosis = diagnose(replay(model, batches(tiny_data, 2)))
     finally:
         model.optimizer.learning_rate = usual
-    assert diagnosis.cause is cause
-    assert ("learning_rate=1e-08 is 0 in float16" in str(diagnosis)) is (rate > 0)
+    assert diagnosis.endswith(end)
 
 
 def test_freeze_by_tiny_gradients_is_not_laid_to_a_hyperparameter(fresh, tiny_data, monkeypatch):
@@ -65,19 +61,16 @@ def test_freeze_by_tiny_gradients_is_not_laid_to_a_hyperparameter(fresh, tiny_da
     loss = model.loss
     monkeypatch.setattr(model, "loss", lambda labels, out: loss(labels, out) * 2.0**-50)
     diagnosis = diagnose(replay(model, batches(tiny_data, 2)))
-    assert diagnosis.cause is Cause.UPDATES_VANISH
-    assert "so every update is zero" not in str(diagnosis)
+    assert diagnosis.endswith("and not one of them changed")
 
 
 def test_diagnosis_of_half_tells_the_root_and_the_first_bad_tensor(fresh, tiny_data):
     diagnosis = diagnose(replay(fresh("half"), batches(tiny_data, 12)))
-    assert diagnosis.cause is Cause.SECOND_MOMENT_UNDERFLOW
-    assert diagnosis.first is not None
-    assert diagnosis.first.step > 0
-    text = str(diagnosis)
-    assert "second moment underflowed in" in text
-    assert "times Adam's bound" in text
-    assert f"step {diagnosis.first.step}" in text
+    assert re.fullmatch(
+        r"Adam's second moment underflowed in \d+% of the weights at step 0; "
+        r"the largest update was \d+ times Adam's bound; first bad tensor: step [1-9].*",
+        diagnosis,
+    )
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf"])
@@ -87,19 +80,15 @@ def test_overflow_that_the_scaler_handles_is_never_called_fatal(fresh, tiny_data
     with Plant(model, 1, "conv3", "activation", 5, float(kind)) as plant:
         reports = list(replay(model, plant.count(batches(tiny_data, 4))))
     assert [report.skipped for report in reports] == [False, True, False, False]
-    diagnosis = diagnose(reports)
-    assert diagnosis.cause is None
-    assert diagnosis.first is None
-    assert (diagnosis.handled[0].step, diagnosis.handled[0].layer) == (1, "conv3")
+    assert diagnose(reports) is None
+    assert reports[1].bad[0].layer == "conv3"
 
 
 def test_the_same_overflow_without_a_scaler_is_fatal(fresh, tiny_data):
     model = fresh("half_stable")
     with Plant(model, 1, "conv2", "activation", 5, math.inf) as plant:
         diagnosis = diagnose(replay(model, plant.count(batches(tiny_data, 4))))
-    assert diagnosis.first is not None
-    assert diagnosis.cause is Cause.OVERFLOW
-    assert diagnosis.handled == ()
+    assert diagnosis.startswith("first bad tensor: step 1, forward: conv2 activation (1 infinite ")
 
 
 def test_weight_broken_under_a_scaler_is_found_though_every_step_is_skipped(fresh, tiny_data):
@@ -109,8 +98,7 @@ def test_weight_broken_under_a_scaler_is_found_though_every_step_is_skipped(fres
     assert reports[1].bad[0].phase is Phase.STATE
     assert (reports[1].bad[0].layer, reports[1].bad[0].tensor) == ("dense1", "kernel")
     assert reports[1].skipped
-    assert diagnose(reports).first == reports[1].bad[0]
-    assert diagnose(reports).cause is Cause.OUTSIDE
+    assert diagnose(reports) == f"first bad tensor: {reports[1].bad[0]}"
 
 
 @pytest.mark.parametrize(
@@ -122,16 +110,14 @@ def test_bad_state_before_the_step_came_in_from_outside(tensor, kind, fresh, tin
     model = fresh("single")
     with Plant(model, 0, "dense1", tensor, 7, float(kind)) as plant:
         diagnosis = diagnose(replay(model, plant.count(batches(tiny_data, 2))))
-    assert diagnosis.cause is Cause.OUTSIDE
-    assert diagnosis.first.phase is Phase.STATE
-    assert (diagnosis.first.layer, diagnosis.first.tensor) == ("dense1", tensor)
+    assert diagnosis.startswith(f"first bad tensor: step 0, {Phase.STATE}: dense1 {tensor} (1 ")
 
 
 def test_nan_that_arises_within_the_step_did_not_come_from_outside(fresh, tiny_data):
     model = fresh("single")
     with Plant(model, 0, "dense1", "activation", 7, math.nan) as plant:
         diagnosis = diagnose(replay(model, plant.count(batches(tiny_data, 2))))
-    assert diagnosis.cause is Cause.INVALID
+    assert diagnosis.startswith("first bad tensor: step 0, forward: dense1 activation (1 NaN of ")
 
 
 def test_run_whose_every_step_is_skipped_says_so(fresh, tiny_data):
@@ -140,16 +126,13 @@ def test_run_whose_every_step_is_skipped_says_so(fresh, tiny_data):
     model.optimizer.dynamic_scale.assign(2.0**127)
     reports = list(replay(model, batches(tiny_data, 3)))
     assert [report.skipped for report in reports] == [True] * 3
-    diagnosis = diagnose(reports)
-    assert diagnosis.cause is Cause.ALWAYS_SKIPPED
-    assert diagnosis.first is None
-    assert str(diagnosis).startswith(
+    assert diagnose(reports).startswith(
         "the loss scaler skipped every step of 3; first bad tensor: step 0, gradient: "
     )
 
 
 def test_run_with_one_applied_step_was_not_always_skipped():
     skipped = dataclasses.replace(REPORT, skipped=True, moved=0.0)
-    assert diagnose([skipped, skipped]).cause is Cause.ALWAYS_SKIPPED
-    assert diagnose([skipped, REPORT, skipped]).cause is None
-    assert diagnose([]).cause is None
+    assert diagnose([skipped, skipped]) == "the loss scaler skipped every step of 2"
+    assert diagnose([skipped, REPORT, skipped]) is None
+    assert diagnose([]) is None

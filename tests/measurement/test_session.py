@@ -5,8 +5,6 @@ from typing import ClassVar
 
 import pytest
 
-from cnnprec.diagnosis.causes import Diagnosis
-from cnnprec.diagnosis.sighting import Cause
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.measurement import session as module
 from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
@@ -195,15 +193,14 @@ def test_clock_of_a_gpu_is_asked_in_every_turn_and_kept(trainer, monkeypatch, cl
     assert len(state) == (1 if cycle is None else 2)
 
 
-@pytest.mark.parametrize(("cause", "kept"), [(None, None), (Cause.OVERFLOW, "it overflowed")])
-def test_diagnosis_that_found_nothing_is_not_kept(trainer, monkeypatch, cause, kept):
+@pytest.mark.parametrize("found", [None, "it overflowed"])
+def test_diagnosis_is_kept(trainer, monkeypatch, found):
     sick = dataclasses.replace(a_round(seed=12).run, outcome=Outcome.NOT_LEARNING)
     monkeypatch.setattr(FakeTrainer, "finish", lambda self: sick)
-    found = Diagnosis(cause, None, (), ("it overflowed",) if cause else ())
     monkeypatch.setattr(module, "diagnose_run", lambda trainer, run: found)
     series = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()))["single"]
     assert series.error is None
-    assert series.record.diagnosis == kept
+    assert series.record.diagnosis == found
 
 
 def test_what_breaks_in_a_turn_belongs_to_its_precision(trainer, monkeypatch):

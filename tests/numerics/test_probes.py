@@ -48,10 +48,11 @@ def test_selection_takes_patterns_and_keeps_the_order():
     ]
 
 
-def test_selection_refuses_unknown_dtypes_and_names_all_at_once():
-    with pytest.raises(ValueError, match=r"'float8'[^\0]*'relu.forwrd'.*'relu.forward'") as error:
-        select_probes(["float8"], ["relu.forwrd"])
-    assert len(str(error.value).splitlines()) == 2
+def test_selection_refuses_unknown_dtypes_and_names():
+    with pytest.raises(ValueError, match="'float8'; known formats"):
+        select_probes(["float8"])
+    with pytest.raises(ValueError, match=r"'relu.forwrd'\. Did you mean 'relu.forward'"):
+        select_probes(["float16"], ["relu.forwrd"])
 
 
 def test_probes_of_one_seed_draw_different_numbers():

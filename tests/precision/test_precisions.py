@@ -95,7 +95,7 @@ def test_all_unknown_names_of_a_list_are_reported_at_once():
 
 @pytest.mark.parametrize("text", ["", " ", ",", "half,", ",half", "half,,single"])
 def test_empty_names_are_refused(text):
-    with pytest.raises(ValueError, match="empty precision name"):
+    with pytest.raises(ValueError, match="empty name of a precision"):
         parse_precisions(text)
 
 

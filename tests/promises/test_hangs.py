@@ -66,10 +66,10 @@ def test_file_beyond_all_reason_is_not_read(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_plan_that_is_no_file_is_refused(bench, capsys, kind):
     bench.out.mkdir()
-    kind(bench.out / "plan.json")
+    kind(bench.out / "plan.txt")
     assert bench.run() == 4
     text = text_of(capsys)
-    assert "plan.json: cannot be read" in text
+    assert "plan.txt: cannot be read" in text
     assert "Traceback" not in text
     assert not bench.noted("calls")
 
@@ -195,7 +195,7 @@ def test_hung_step_ends_by_its_own_code_and_keeps_what_was_measured(pytester, ca
 
 def test_hung_session_of_ab_is_ended_and_the_rest_is_kept(real: Bench):
     real.tell(B={"at": {"0001-B": "hang"}})
-    process = real.start("--session-timeout=3")
+    process = real.start("--session-timeout=3s")
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 5, output + errors
     assert "pair 1, B, was ended after --session-timeout 3 s" in errors
@@ -208,7 +208,7 @@ def test_hung_session_of_ab_is_ended_and_the_rest_is_kept(real: Bench):
 def test_bad_session_timeout_is_refused(bench, capsys, value):
     with pytest.raises(SystemExit):
         bench.run(f"--session-timeout={value}")
-    assert "is no number of seconds" in text_of(capsys)
+    assert "is not a time above 0" in text_of(capsys)
 
 
 def test_grandchild_in_a_session_of_its_own_does_not_survive(tmp_path, usual_signals):

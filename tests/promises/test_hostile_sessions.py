@@ -22,13 +22,13 @@ RECORD = ("benchmarks", 0, "extra_info", "cnnprec")
 
 def shown(baseline: list[SavedSession], new: SavedSession) -> list[str]:
     """All that is printed of a session and of its verdicts."""
-    judged = judge_saved(baseline, new)
-    json.dumps(judgements(judged.comparison), allow_nan=False)
+    selection, comparison = judge_saved(baseline, new)
+    json.dumps(judgements(comparison), allow_nan=False)
     return [
         *results(new.records.values()),
-        *describe_baseline(judged.selection, (), LimitTable()),
-        *verdicts(judged.comparison),
-        *verdicts_markdown(judged.comparison),
+        *describe_baseline(selection, (), LimitTable()),
+        *verdicts(comparison),
+        *verdicts_markdown(comparison),
     ]
 
 
@@ -119,7 +119,7 @@ def test_session_that_was_not_measured_to_its_end_is_no_baseline(bases, tmp_path
     short = copy.deepcopy(file)
     short["benchmarks"][1]["extra_info"]["cnnprec"]["rounds"].pop()
     mutant = read_session(sessions.put(tmp_path / "0009_short.json", short))
-    selection = judge_saved([*good, mutant], good[0]).selection
+    selection = judge_saved([*good, mutant], good[0])[0]
     assert mutant not in selection.sessions
     assert [session for session, _ in selection.unfit] == [mutant]
-    assert len(judge_saved(good, good[0]).selection.sessions) == 5
+    assert len(judge_saved(good, good[0])[0].sessions) == 5

@@ -9,7 +9,7 @@ import pytest
 from cnnprec.cli.main import main
 from cnnprec.measurement.supported import step_bytes
 from cnnprec.precision.precisions import PRECISIONS
-from cnnprec.pytest_plugin import last_words
+from cnnprec.pytest_plugin import unfinished
 from tests.pytest_plugin.test_whole_measurement import SMALL
 from tests.support.project import REPOSITORY
 
@@ -19,14 +19,13 @@ KILLED = """
 import os
 import signal
 
-from cnnprec.pytest_plugin import last_words
-from cnnprec.pytest_plugin.unfinished import keep
+from cnnprec.pytest_plugin import unfinished
 from tests.support.records import a_round, record
 
 
 def test_training(pytestconfig):
-    last_words.prepare(pytestconfig)
-    keep(pytestconfig)(record("single", (a_round(2.0, seed=12),)))
+    unfinished.prepare_words(pytestconfig)
+    unfinished.keep(pytestconfig)(record("single", (a_round(2.0, seed=12),)))
     os.write(2, b"F tensorflow: Check failed: memory is full\\n")
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -64,13 +63,13 @@ def test_killed_session_tells_what_it_needs_and_keeps_what_it_has(pytester, caps
 def test_session_has_last_words_before_tensorflow_is_loaded_and_none_at_its_end(
     saved, monkeypatch, capfd
 ):
-    said, real = [], last_words.say
+    said, real = [], unfinished.say
 
     def say(config, text):
         said.append(text)
         real(config, text)
 
-    monkeypatch.setattr(last_words, "say", say)
+    monkeypatch.setattr(unfinished, "say", say)
     monkeypatch.setattr(
         "cnnprec.pytest_plugin.session.Session.prepare", lambda session: said.append("TensorFlow")
     )

@@ -36,8 +36,8 @@ def test_rows_hold_for_what_they_name_live_and_from_files(
     assert result.ret == code
     assert bool(re.search("limits: speed .*; memory ", result.stdout.str())) is bool(text)
     new = str(saved.files()[-1])
-    config = ["--config", str(saved.path / "pyproject.toml")]
-    assert main(["compare", f"--verdict-json={files}", *config, *old, "--", new]) == code
+    monkeypatch.chdir(saved.path)
+    assert main(["compare", f"--verdict-json={files}", *old, "--", new]) == code
     assert json.loads(live.read_text()) == json.loads(files.read_text())
 
 

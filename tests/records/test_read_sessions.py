@@ -22,21 +22,20 @@ def record_of(plain: dict, index: int = 0) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("version", "saved_at", "commit", "code"),
+    ("version", "saved_at", "code"),
     [
-        (1, "2026-11-23T07:11:40.319579", "72a6bcfb44e5", "unknown"),
-        (2, "2026-11-23T09:00:22.286598", "d8a8bd19a062", "555b5fb5d0c0"),
-        (3, "2026-11-24T06:55:18.290758", "a3d7b0437381", "19156ae11ca0"),
+        (1, "2026-11-23T07:11:40.319579", "unknown"),
+        (2, "2026-11-23T09:00:22.286598", "555b5fb5d0c0"),
+        (3, "2026-11-24T06:55:18.290758", "19156ae11ca0"),
     ],
 )
-def test_a_real_file_of_every_schema_version_is_read(version, saved_at, commit, code):
+def test_a_real_file_of_every_schema_version_is_read(version, saved_at, code):
     session = read_session(DATA / f"session-schema-{version}.json")
     assert list(session.records) == ["single", "half"]
     assert all(record.schema_version == SCHEMA_VERSION for record in session.records.values())
     assert [len(record.rounds) for record in session.records.values()] == [3, 3]
     assert session.saved_at == datetime.fromisoformat(f"{saved_at}+00:00")
     assert session.saved_at.tzinfo is timezone.utc
-    assert session.commit == commit
     assert {record.environment.code for record in session.records.values()} == {code}
     assert (session.failed, session.verdict) == (False, None)
 
@@ -46,19 +45,19 @@ def test_every_schema_version_has_a_real_file():
 
 
 @pytest.mark.parametrize(
-    ("file", "name", "number"),
+    ("file", "name"),
     [
-        ("0003_base.json", "base", 3),
-        ("12345_a_b.json", "a_b", 12345),
-        ("003_base.json", "003_base", None),
-        ("0003.json", "0003", None),
-        ("results.json", "results", None),
-        ("0001-A.json.partial", "0001-A.json", None),
+        ("0003_base.json", "base"),
+        ("12345_a_b.json", "a_b"),
+        ("003_base.json", "003_base"),
+        ("0003.json", "0003"),
+        ("results.json", "results"),
+        ("0001-A.json.partial", "0001-A.json"),
     ],
 )
-def test_name_and_number_come_from_the_file_name(tmp_path, file, name, number):
+def test_name_comes_from_the_file_name(tmp_path, file, name):
     session = read_session(put(tmp_path / file, TEXT))
-    assert (session.name, session.number) == (name, number)
+    assert session.name == name
     assert session.path == tmp_path / file
 
 
@@ -74,24 +73,6 @@ def test_name_and_number_come_from_the_file_name(tmp_path, file, name, number):
 def test_time_is_read_as_utc(tmp_path, text, hour):
     session = read_session(put(tmp_path / "x.json", {**SAVED, "datetime": text}))
     assert session.saved_at.replace(microsecond=0) == START.replace(hour=hour)
-
-
-@pytest.mark.parametrize(
-    ("commit", "info", "expected"),
-    [
-        ("0123456789ab-dirty", {"id": "f" * 40}, "0123456789ab-dirty"),
-        (None, {"id": "f" * 40, "dirty": False}, "f" * 12),
-        (None, {"id": "f" * 40, "dirty": True}, "f" * 12 + "-dirty"),
-        (None, {"id": "unversioned"}, None),
-        (None, {"id": "unknown", "error": "no git"}, None),
-        (None, {}, None),
-    ],
-)
-def test_commit_is_the_records_own_else_that_of_pytest_benchmark(tmp_path, commit, info, expected):
-    plain = {**changed(), "commit_info": info}
-    for index in (0, 1):
-        record_of(plain, index)["environment"]["commit"] = commit
-    assert read_session(put(tmp_path / "x.json", plain)).commit == expected
 
 
 def test_failure_and_verdict_come_from_the_block_of_the_session(tmp_path):

@@ -40,7 +40,7 @@ def test_written_session_is_read_back_whole(tmp_path):
     session, original = read_session(path), read_session(NEWEST)
     assert repr(dict(session.records)) == repr(dict(original.records))
     assert dataclasses.replace(
-        session, path=original.path, name=original.name, number=None, records={}
+        session, path=original.path, name=original.name, records={}
     ) == dataclasses.replace(original, records={})
 
 
@@ -65,24 +65,6 @@ def test_pytest_benchmark_itself_still_reads_what_is_written(tmp_path):
     ]
 
 
-def test_written_file_has_short_lines_and_one_for_each_benchmark_at_least(tmp_path):
-    lines = write_session(tmp_path, "base", output()).read_text().splitlines()
-    names = [line for line in lines if '"name": "test_training' in line]
-    assert len(names) == 2
-    # Lists of plain numbers, and objects without any inside, stay whole on a line.
-    assert all(
-        len(line) <= 100 or not any(isinstance(item, dict | list) for item in plain_items(line))
-        for line in lines
-    )
-
-
-def plain_items(line: str) -> list:
-    text = line.strip().rstrip(",")
-    value = json.loads(text if text[0] in "[{" else "{" + text + "}")
-    value = value if text[0] in "[{" else next(iter(value.values()))
-    return list(value.values() if isinstance(value, dict) else value)
-
-
 def test_a_benchmark_stays_below_the_limit(tmp_path):
     sizes = benchmark_bytes(tmp_path, output())
     assert list(sizes) == ["test_training[single]", "test_training[half]"]
@@ -97,12 +79,11 @@ def test_a_large_benchmark_is_measured_and_written_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_json_cannot_hold_is_named(tmp_path, value):
+def test_a_number_that_json_cannot_hold_is_saved_as_a_word(tmp_path, value):
     plain = output()
     plain["benchmarks"][1]["stats"]["mean"] = value
-    with pytest.raises(SaveError, match=rf"\$\.benchmarks\[1\]\.stats\.mean = {value}"):
-        write_session(tmp_path, "base", plain)
-    assert files(tmp_path) == {}
+    written = json.loads(write_session(tmp_path, "base", plain).read_text())
+    assert written["benchmarks"][1]["stats"]["mean"] == str(value)
 
 
 def test_keys_that_json_cannot_hold_are_refused(tmp_path):
@@ -216,7 +197,7 @@ sys.exit(any(os.waitpid(child, 0)[1] for child in children))
     assert done.returncode == 0, done.stderr
     sessions, skipped = read_sessions(tmp_path)
     assert skipped == ()
-    assert sorted(session.number for session in sessions) == list(range(1, 41))
+    assert sorted(int(s.path.name[:4]) for s in sessions) == list(range(1, 41))
     versions = {json.loads(content)["version"] for content in files(tmp_path).values()}
     assert versions == {f"{index}.{turn}" for index in range(8) for turn in range(5)}
 

@@ -63,7 +63,7 @@ def compared() -> Report:
     """A session that is slower than its baseline, with another driver, and a history."""
     made = [saved.saved(i, saved.turned(i % 3 / 100, 0.0)) for i in range(12)]
     slow = saved.saved(13, saved.turned(0.5, 0.0, driver="580.1"))
-    comparison = judge_saved(made, slow).comparison
+    comparison = judge_saved(made, slow)[1]
     row = [saved.saved(i, saved.turned((i > 7) * 0.3 + i % 3 / 100, 0.0)) for i in range(16)]
     past = history(row, row[-1].records)
     assert past.starts["single"][1:] == [8]
@@ -151,7 +151,7 @@ def test_text_of_a_file_is_no_markup():
         plain["turns"]["calibrators"] = [[attack, 0.01]]
         benchmark["extra_info"]["cnnprec"] = plain
     session = read_session_of(file)
-    comparison = judge_saved([saved.saved(1, saved.turned(0, 0))], session).comparison
+    comparison = judge_saved([saved.saved(1, saved.turned(0, 0))], session)[1]
     said = html(Report(list(session.records.values()), comparison))
     tree = Tree(said)
     assert not tree.all("script")
@@ -176,7 +176,7 @@ def test_whatever_reading_accepts_can_be_shown():
         except ValueError:
             continue
         shown += 1
-        comparison = judge_saved([good], mutant).comparison
+        comparison = judge_saved([good], mutant)[1]
         try:
             Tree(html(Report(list(mutant.records.values()), comparison)))
         except Exception as error:

@@ -17,9 +17,7 @@ def saved(place: int, records: dict[str, Record], **change) -> SavedSession:
         **{
             "path": Path(f"{place:04}_run.json"),
             "name": "run",
-            "number": place,
             "saved_at": START + timedelta(hours=place),
-            "commit": None,
             "records": records,
             "failed": False,
             "verdict": None,

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnprec.diagnosis.causes import diagnose_run
-from cnnprec.diagnosis.sighting import Cause
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.batches import _tensor, shuffled_batches
@@ -181,10 +180,10 @@ def test_jit_switch_reaches_keras(jit, tiny, tiny_data):
 
 @pytest.mark.parametrize(
     ("name", "cause"),
-    [("half", Cause.SECOND_MOMENT_UNDERFLOW), ("bfloat16", Cause.HYPERPARAMETER)],
+    [("half", "Adam's second moment underflowed"), ("bfloat16", "beta_2=0.999 is 1 in bfloat16")],
 )
 def test_run_that_failed_is_explained_by_a_replay(name, cause, trainer_of, result_of):
-    assert diagnose_run(trainer_of(name), result_of(name)).cause is cause
+    assert cause in diagnose_run(trainer_of(name), result_of(name))
 
 
 def test_run_that_trained_needs_no_explanation(single, result_of):

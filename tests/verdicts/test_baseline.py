@@ -32,9 +32,7 @@ def saved(minute: float, *, failed=False, verdict=None, **fields) -> SavedSessio
     return SavedSession(
         path=Path(f"{minute}.json"),
         name="x",
-        number=None,
         saved_at=START + timedelta(minutes=minute),
-        commit=None,
         records=records(**fields),
         failed=failed,
         verdict=verdict,

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnprec.verdicts.compare_sessions import compare_sessions
 from cnnprec.verdicts.history import FEWEST, change_points, history
+from cnnprec.verdicts.judge_saved import compare_sessions
 from cnnprec.verdicts.verdict import Verdict
 from tests.support.histories import both, session
 from tests.support.saved import row, saved, turned, with_environment

@@ -9,10 +9,9 @@ from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import Outcome
 from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.judge_numbers import Check, faults
-from cnnprec.verdicts.numeric_limits import first_over, limits, seeds
+from cnnprec.verdicts.numeric_limits import first_over, limits, reference, seeds
 from cnnprec.verdicts.verdict import Verdict
 from cnnprec.workload.profiles import PROFILES
-from cnnprec.workload.reference import reference
 from tests.support.histories import history, session
 from tests.support.records import a_round, record
 

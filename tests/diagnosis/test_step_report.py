@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from cnnprec.diagnosis.sighting import StepReport
+from cnnprec.diagnosis.replay import StepReport
 
 REPORT = StepReport(0, (), False, 0.0, 1.0, 1.0, 1.0)
 

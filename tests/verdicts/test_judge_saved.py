@@ -17,9 +17,7 @@ def saved(number: int, seconds: float, **change) -> SavedSession:
     return SavedSession(
         path=Path(f"{number:04}_a.json"),
         name="a",
-        number=number,
         saved_at=datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days=number),
-        commit=None,
         records={"single": record(rounds=tuple(times), **change)},
         failed=False,
         verdict=None,
