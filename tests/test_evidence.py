@@ -289,14 +289,14 @@ class TestThePage:
     @pytest.mark.parametrize(
         ("right", "wrong"),
         [
-            ("m = 8: 0 of 62", "m = 8: 1 of 62"),
-            ("upper bound 4.7 %", "upper bound 4.8 %"),
-            ("0.8 % to 1.0 %", "0.4 % to 1.0 %"),
+            ("m = 8: 2 of 84", "m = 8: 1 of 84"),
+            ("upper bound 7.3 %", "upper bound 7.2 %"),
+            ("0.0 % to 0.4 %", "0.0 % to 0.3 %"),
             ("at most 0.0 %", "at most 0.1 %"),
-            ("is found in 35 %", "is found in 28 %"),
-            ("with m = 8 it is +13 %", "with m = 8 it is +12 %"),
-            ("79 % to 86 %", "79 % to 88 %"),
-            ("6 pairs detect +8 %", "6 pairs detect +7 %"),
+            ("is found in 38 %", "is found in 28 %"),
+            ("with m = 8 it is +12 %", "with m = 8 it is +11 %"),
+            ("78 % to 87 %", "78 % to 88 %"),
+            ("6 pairs detect +9 %", "6 pairs detect +7 %"),
             ("11 raise false alarms", "10 raise false alarms"),
         ],
     )
@@ -324,7 +324,8 @@ class TestThePage:
             assert f"`python docs/evidence --table {name}`" in text
 
     def test_lines_are_short(self, page):
-        assert [line for line in page.splitlines() if len(line) > 120] == []
+        # A row of a table cannot be broken.
+        assert [line for line in page.splitlines() if len(line) > 120 and line[0] != "|"] == []
 
     def test_the_plot_is_there_and_small(self):
         content = (_FOLDER / "evidence.png").read_bytes()
