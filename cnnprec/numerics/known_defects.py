@@ -43,7 +43,7 @@ _DEFECTS: tuple[tuple[str, tuple[str, ...], bool, tuple[str, ...]], ...] = (
     ),
     (
         *("cast-from-float64-rounds-twice", ("float16", "bfloat16"), True),
-        ("cast.from-float64.double-rounding",),
+        ("cast.from-float64.double-rounding", "xla.cast.from-float64.double-rounding"),
     ),
 )
 
