@@ -19,6 +19,7 @@ class Gpu:
     power_limit_watts: float | None
     mig_mode: str | None
     uuid: str | None = None
+    other_processes: int | None = None  # that compute on it
 
 
 def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
@@ -66,6 +67,7 @@ def _describe(nvml: Any, handle: Any) -> Gpu:
     capability = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
     milliwatts = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     mig = ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
+    running = ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
     return Gpu(
         model=ask(nvml, nvml.nvmlDeviceGetName, handle) or "unknown GPU",
         memory_bytes=None if memory is None else int(memory.total),
@@ -75,6 +77,7 @@ def _describe(nvml: Any, handle: Any) -> Gpu:
         power_limit_watts=None if milliwatts is None else milliwatts / 1000,
         mig_mode=None if mig is None else ("on" if mig[0] else "off"),
         uuid=ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        other_processes=None if running is None else sum(p.pid != os.getpid() for p in running),
     )
 
 

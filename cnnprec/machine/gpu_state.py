@@ -20,8 +20,15 @@ class GpuState:
     temperature_celsius: _Number | None  # at the end of the round, as what follows
     sm_clock_mhz: _Number | None  # of the multiprocessors
     power_watts: float | None
+    # Older records lack the rest.
+    new_corrected_errors: _Number | None = None  # of its memory, in this round
+    repairs: tuple[str, ...] = ()  # what its memory needs, such as ``"row remapping pending"``
+    remapped_rows: _Number | None = None  # of its memory, in its whole life
+    pcie_lanes: tuple[_Number, _Number] | None = None  # in use, and what card and slot can
+    pcie_generation: tuple[_Number, _Number] | None = None  # the same, the most seen under load
+    other_processes: _Number | None = None  # that computed on it at the end of the round
 
     @property
     def faulty(self) -> bool:
         """Whether the hardware reported an error; results of the round cannot be trusted."""
-        return bool(self.new_ecc_errors or self.xid_errors)
+        return bool(self.new_ecc_errors or self.xid_errors or self.repairs)

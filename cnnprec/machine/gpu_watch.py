@@ -35,6 +35,7 @@ _CLOCK_REASONS = (
     "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
 )
 _TEMPERATURE = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")  # CUDA 14 drops the first
+_REPAIRS = ("row remapping failed", "row remapping pending", "page retirement pending")
 _MOST_EVENTS = 100  # a driver that never says "no more events" must not hold up the session
 _TELLS_NOTHING = GpuState((), None, (), None, None, None)
 
@@ -46,6 +47,7 @@ class _Start(NamedTuple):
     events: Any
     policies: dict[str, tuple[int, int]]
     ecc_errors: int | None
+    corrected_errors: int | None
 
 
 class GpuWatch:
@@ -60,11 +62,12 @@ class GpuWatch:
         self._index = index
         self._nvml = nvml or pynvml
         self._start: _Start | None = None
+        self._generation = 0
         self._open = contextlib.ExitStack()
 
     def start(self) -> None:
         """Begins a round: errors and slowdowns count from here. An unfinished one is dropped."""
-        self._start = None
+        self._start, self._generation = None, 0
         self._open.close()
         nvml = self._nvml
         with contextlib.ExitStack() as opened:
@@ -75,12 +78,20 @@ class GpuWatch:
             except (nvml.NVMLError, IndexError):
                 return
             events, policies = _listen(nvml, handle, opened), _policy_times(nvml, handle)
-            self._start = _Start(handle, events, policies, _ecc_errors(nvml, handle))
+            self._start = _Start(handle, events, policies, *_ecc_errors(nvml, handle))
             self._open = opened.pop_all()
 
     def sm_clock_mhz(self) -> int | None:
-        """The clock of the multiprocessors now; None without a `start`, or if it is not told."""
-        return None if self._start is None else _sm_clock(self._nvml, self._start.handle)
+        """The clock of the multiprocessors now; None without a `start`, or if it is not told.
+
+        To be asked after work: the generation of the PCIe link, noted too, falls when it is idle.
+        """
+        if self._start is None:
+            return None
+        nvml, handle = self._nvml, self._start.handle
+        generation = ask(nvml, nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle)
+        self._generation = max(self._generation, generation or 0)
+        return _sm_clock(nvml, handle)
 
     def stop(self) -> GpuState | None:
         """What the GPU went through since `start`; None if NVML tells nothing of it."""
@@ -94,13 +105,26 @@ class GpuWatch:
             slowdowns = [name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit)]
             milliwatts = ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
             policies = _policies(start.policies, _policy_times(nvml, handle))
+            uncorrected, corrected = _ecc_errors(nvml, handle)
+            remapped, repairs = _repairs(nvml, handle)
+            lanes = ask(nvml, nvml.nvmlDeviceGetCurrPcieLinkWidth, handle)
+            most_lanes = ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle)
+            latest = ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle)
+            processes = ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
             state = GpuState(
                 throttled=tuple(dict.fromkeys([*policies, *slowdowns])),
-                new_ecc_errors=_growth(start.ecc_errors, _ecc_errors(nvml, handle)),
+                new_ecc_errors=_growth(start.ecc_errors, uncorrected),
                 xid_errors=_xid_errors(nvml, start.events),
                 temperature_celsius=_ask_any(nvml, _TEMPERATURE, handle, nvml.NVML_TEMPERATURE_GPU),
                 sm_clock_mhz=_sm_clock(nvml, handle),
                 power_watts=None if milliwatts is None else milliwatts / 1000,
+                new_corrected_errors=_growth(start.corrected_errors, corrected),
+                repairs=repairs,
+                remapped_rows=remapped,
+                pcie_lanes=(lanes, most_lanes) if lanes and most_lanes else None,
+                pcie_generation=(self._generation, latest) if self._generation and latest else None,
+                # This one is among them; in a container under another number, so any may be it.
+                other_processes=len(processes) - 1 if processes else None,
             )
         finally:
             self._open.close()
@@ -134,9 +158,20 @@ def _policies(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, in
     return found
 
 
-def _ecc_errors(nvml: Any, handle: Any) -> Any:
-    kind, since = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-    return ask(nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, kind, since)
+def _ecc_errors(nvml: Any, handle: Any) -> list[Any]:
+    """Errors of the memory since the driver was loaded: uncorrected, corrected."""
+    kinds = (nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED)
+    total, since = nvml.nvmlDeviceGetTotalEccErrors, nvml.NVML_VOLATILE_ECC
+    return [ask(nvml, total, handle, kind, since) for kind in kinds]
+
+
+def _repairs(nvml: Any, handle: Any) -> tuple[int | None, tuple[str, ...]]:
+    """How many rows of the memory are remapped, and what is still to be repaired."""
+    rows = ask(nvml, nvml.nvmlDeviceGetRemappedRows, handle)
+    *_, pending, failed = rows or (0, 0)
+    pages = ask(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+    due = zip(_REPAIRS, (failed, pending, pages), strict=True)
+    return rows and rows[0] + rows[1], tuple(name for name, value in due if value)
 
 
 def _growth(before: int | None, after: int | None) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnprec.diagnosis.step import as_float64, slots_of, weight_names
 from cnnprec.numerics.float64_step import Float64, float64_step
-from cnnprec.numerics.probes import QUICK
+from cnnprec.numerics.probes import QUICK, QUICK_XLA
 from cnnprec.numerics.run_probes import ProbeResult, run_probes
 from cnnprec.precision.formats import round_to
 from cnnprec.records.numerics import FLOAT64_STEPS, Numerics, ProbeGroup, TensorErrors
@@ -19,6 +19,8 @@ from cnnprec.training.trainer import Trainer
 from cnnprec.verdicts.numeric_limits import defect_limit
 
 _IMAGES = 100
+# With more terms TF32's errors average out below float32's bound (docs/bounds.md).
+_FEW_TERMS = ("conv2d.tutorial-1.forward", "dense.odd.*", "dense.tutorial-2.forward")
 
 
 def examine(trainer: Trainer, level: str) -> Numerics:
@@ -29,12 +31,13 @@ def examine(trainer: Trainer, level: str) -> Numerics:
         level: ``"quick"`` or ``"full"``.
     """
     precision = trainer.precision
-    found = probe(precision.compute_dtype, level, precision.tensor_float_32)
+    tf32 = precision.tensor_float_32
+    found = probe(precision.compute_dtype, level, tf32, trainer.jit_compiled)
     losses, tensors = replay_in_float64(trainer)
     return Numerics(
         level=level,
         probes=tuple(grouped(found)),
-        wrong=tuple(str(r) for r in found if is_wrong(r)),
+        wrong=(*(str(r) for r in found if is_wrong(r)), *(tf32_not_used() if tf32 else ())),
         unsteady=tuple(r.id for r in found if not r.repeats),
         losses=losses,
         tensors=tensors,
@@ -43,12 +46,24 @@ def examine(trainer: Trainer, level: str) -> Numerics:
 
 
 @functools.lru_cache(maxsize=8)
-def probe(dtype: str, level: str, tensor_float_32_on: bool) -> tuple[ProbeResult, ...]:
-    """Runs the probes of a dtype; precisions that share it share what was found."""
-    with tensor_float_32(tensor_float_32_on):
-        return run_probes(
-            [dtype], QUICK if level == "quick" else ["*"], tensor_float_32=tensor_float_32_on
-        )
+def probe(dtype: str, level: str, tf32: bool, xla: bool) -> tuple[ProbeResult, ...]:
+    """Runs the probes of a dtype, quick ones under XLA only where it compiles the training too.
+
+    Precisions that share the dtype share what was found.
+    """
+    names = ["*"] if level == "full" else [*QUICK, *(QUICK_XLA if xla else [])]
+    with tensor_float_32(tf32):
+        return run_probes([dtype], names, tensor_float_32=tf32)
+
+
+def tf32_not_used() -> list[str]:
+    """What is wrong where products of few terms are as exact as float32's though TF32 is on."""
+    with tensor_float_32(True):
+        held_to_float32 = run_probes(["float32"], _FEW_TERMS)
+    if any(not result.within_bound for result in held_to_float32):
+        return []
+    remedy = "see NVIDIA_TF32_OVERRIDE, or leave the precision tf32 out"
+    return [f"TF32 was allowed, and no product rounded its operands to it; {remedy}"]
 
 
 def is_wrong(result: ProbeResult) -> bool:
@@ -78,6 +93,8 @@ def grouped(results: Iterable[ProbeResult]) -> list[ProbeGroup]:
 
 
 def _group(name: str) -> str:
+    if name.startswith("xla."):
+        return f"xla.{_group(name.removeprefix('xla.'))}"
     first, *_, last = name.split(".")
     several = first in ("counting", "value", "cast", "reduce_sum", "reduce_mean")
     return first if several else f"{first}.{last}"

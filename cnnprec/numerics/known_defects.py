@@ -31,6 +31,7 @@ _DEFECTS: tuple[tuple[str, tuple[str, ...], bool, str], ...] = (
     ("reduction-float16", ("float16",), True, "counting.sum-axes-12.*"),
     ("reduction-float16", ("float16",), True, "counting.sum-all.absorbed"),
     ("cast-from-float64-rounds-twice", _HALVES, True, "cast.from-float64.double-rounding"),
+    ("cast-from-float64-rounds-twice", _HALVES, True, "xla.cast.from-float64.double-rounding"),
 )
 
 

@@ -22,7 +22,10 @@ class Operation(Protocol):
         """Draws inputs that the dtype represents exactly."""
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        """Builds what is needed; the function returned can be traced, and run again and again."""
+        """Builds what is needed; the function returned can be traced, and run again and again.
+
+        It looks its inputs up when it runs, so that a trace can put its own there.
+        """
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         """Returns the exact result and the bound on the error."""

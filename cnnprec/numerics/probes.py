@@ -1,7 +1,8 @@
 """Numeric probes: single operations of TensorFlow and Keras, held to derived bounds.
 
 A probe draws representable inputs from a seed, runs one operation in one dtype, and compares the
-result with a reference in NumPy: above its bound it is wrong, not noisy.
+result with a reference in NumPy: above its bound it is wrong, not noisy. Each has a twin that XLA
+compiles, whose name begins with ``xla.``.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ class Probe:
     name: str  # what is computed, such as ``"conv2d.tutorial-1.kernel_gradient"``
     dtype: str  # of operands and result; for casts, of the result
     operation: Operation
-    graph: bool = False  # whether it runs inside a `tf.function`, not eagerly
+    mode: str = "eager"  # or ``"graph"``, in a `tf.function`, or ``"XLA"``, which compiles that
     cpu_only: bool = False  # whether it expects a convention of CPUs, which others may break
 
     @property
@@ -133,7 +134,8 @@ def _probes() -> Iterable[Probe]:
     for dtype in DTYPES:
         for name, operation in _operations():
             if (name, dtype) not in _BY_LUCK:
-                yield Probe(name, dtype, operation, graph=name.startswith(_IN_GRAPHS))
+                mode = "graph" if name.startswith(_IN_GRAPHS) else "eager"
+                yield Probe(name, dtype, operation, mode)
         for source in DTYPES:
             yield Probe(f"cast.from-{source}.random", dtype, Cast(source))
             if get_format(source).significand_bits > get_format(dtype).significand_bits:
@@ -148,11 +150,24 @@ def _probes() -> Iterable[Probe]:
             yield Probe(f"max_pooling2d.ties.{output}", dtype, ties, cpu_only=convention)
 
 
-PROBES: Mapping[str, Probe] = MappingProxyType({probe.id: probe for probe in _probes()})  # by id
+_PLAIN = tuple(_probes())
+_COMPILED = tuple(
+    dataclasses.replace(probe, name=f"xla.{probe.name}", mode="XLA")
+    for probe in _PLAIN
+    if ".graph." not in probe.name  # which compiled are the eager ones once more
+)
+PROBES: Mapping[str, Probe] = MappingProxyType({p.id: p for p in (*_PLAIN, *_COMPILED)})  # by id
 
 _LONG = ("conv2d.batch-64.kernel_gradient", ".65536")
-QUICK = sorted({p.name for p in PROBES.values() if not p.name.endswith(_LONG)})
-"""Names of the probes but for the longest sums: a few seconds for each dtype."""
+QUICK = sorted({p.name for p in _PLAIN if not p.name.endswith(_LONG)})
+"""Names of the probes but for the longest sums and XLA: a few seconds for each dtype."""
+
+_SMALL = (
+    *("conv2d.odd.", "dense.odd.", "bias_add.", "max_pooling2d.tutorial-2.", "relu.", "softmax."),
+    *("cross_entropy.10-classes.", "adam.weight", "value."),
+)
+QUICK_XLA = sorted({f"xla.{p.name}" for p in _PLAIN if p.name.startswith(_SMALL)})
+"""Names of probes of every kind of layer, which XLA compiles in a few seconds for each dtype."""
 
 
 def select_probes(

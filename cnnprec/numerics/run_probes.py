@@ -3,19 +3,19 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from cnnprec.numerics.arithmetic import arithmetic_for
 from cnnprec.numerics.discrepancy import Discrepancy, discrepancy
 from cnnprec.numerics.known_defects import known_defects
 from cnnprec.numerics.onednn import computed_by_onednn
-from cnnprec.numerics.operation import Inputs
+from cnnprec.numerics.operation import Inputs, Tensors
 from cnnprec.numerics.probes import DTYPES, Probe, select_probes
 from cnnprec.numerics.sums_and_casts import Cast
 from cnnprec.precision.formats import FORMATS
@@ -27,6 +27,7 @@ class ProbeResult(Discrepancy):
 
     name: str
     dtype: str
+    mode: str  # as in `Probe`
     elements: int  # of the result
     sha256: str  # of its bytes in C order
     repeats: bool  # whether a second run gave the same bytes
@@ -44,33 +45,45 @@ class ProbeResult(Discrepancy):
 
     def __str__(self) -> str:
         return (
-            f"{self.id}: error over bound {self.max_error_over_bound:.3g} at "
+            f"{self.id} ({self.mode}): error over bound {self.max_error_over_bound:.3g} at "
             f"{list(self.worst_index)}: computed {self.worst_computed!r}, exact "
             f"{self.worst_exact!r}"
             + (f" (known defect: {self.known_defect})" if self.known_defect else "")
         )
 
 
-def run_probe(probe: Probe, *, seed: int, tensor_float_32: bool = False) -> ProbeResult:
-    """Runs a probe twice on TensorFlow's default device, with numbers of its own from the seed.
+def _run(probes: Sequence[Probe], seed: int, tensor_float_32: bool) -> Iterator[ProbeResult]:
+    """Runs probes of one dtype and mode twice, those that are not eager as one function."""
+    probe, on_gpu = probes[0], default_device() == "GPU"
+    rules = {"tensor_cores": on_gpu, "tensor_float_32": tensor_float_32}
+    arithmetic = arithmetic_for(probe.dtype, **rules)
+    dice = [np.random.default_rng([seed, zlib.crc32(p.id.encode())]) for p in probes]
+    drawn = [p.operation.draw(own, p.dtype) for p, own in zip(probes, dice, strict=True)]
+    held = [_tensors(p, inputs) for p, inputs in zip(probes, drawn, strict=True)]
+    runs = [p.operation.prepare(own, p.dtype) for p, own in zip(probes, held, strict=True)]
 
-    `tensor_float_32` is what the result is held to; TensorFlow's own setting is left alone.
-    """
-    on_gpu = default_device() == "GPU"
-    arithmetic = arithmetic_for(probe.dtype, tensor_cores=on_gpu, tensor_float_32=tensor_float_32)
-    rng = np.random.default_rng([seed, zlib.crc32(probe.id.encode())])
-    inputs = probe.operation.draw(rng, probe.dtype)
-    computed, again = _compute_twice(probe, inputs)
-    found = discrepancy(computed, probe.operation.enclose(inputs, arithmetic))
-    return ProbeResult(
-        name=probe.name,
-        dtype=probe.dtype,
-        elements=computed.size,
-        sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
-        repeats=computed.tobytes() == again.tobytes(),
-        **dataclasses.asdict(found),
-        known_defect=None if on_gpu else _known_defects().get(probe.id),
-    )
+    def run(given: Sequence[Tensors]) -> list[Any]:
+        # Arguments of the trace: what it captured would be constants, computed with in compiling.
+        for own, arguments in zip(held, given, strict=True):
+            own.update(arguments)
+        return [one() for one in runs]
+
+    arguments = [dict(own) for own in held]
+    if probe.mode != "eager":
+        run = tf.function(run, jit_compile=probe.mode == "XLA", autograph=False)
+    twice = [[np.asarray(y.numpy()) for y in run(arguments)] for _ in range(2)]
+    for probe, inputs, computed, again in zip(probes, drawn, *twice, strict=True):
+        found = discrepancy(computed, probe.operation.enclose(inputs, arithmetic))
+        yield ProbeResult(
+            name=probe.name,
+            dtype=probe.dtype,
+            mode=probe.mode,
+            elements=computed.size,
+            sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
+            repeats=computed.tobytes() == again.tobytes(),
+            **dataclasses.asdict(found),
+            known_defect=None if on_gpu else _known_defects().get(probe.id),
+        )
 
 
 @functools.cache
@@ -78,20 +91,14 @@ def _known_defects() -> Mapping[str, str]:
     return known_defects(tuple(filter(computed_by_onednn, DTYPES)))
 
 
-def _compute_twice(probe: Probe, inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any]]:
-    operation, dtype = probe.operation, probe.dtype
-    source = operation.source if isinstance(operation, Cast) else dtype
-    tensors = {
+def _tensors(probe: Probe, inputs: Inputs) -> dict[str, Any]:
+    source = probe.operation.source if isinstance(probe.operation, Cast) else probe.dtype
+    return {
         name: tf.constant(
             values if values.dtype == np.int64 else values.astype(FORMATS[source].numpy_dtype)
         )
         for name, values in inputs.items()
     }
-    run = operation.prepare(tensors, dtype)
-    if probe.graph:
-        run = tf.function(run, jit_compile=False, autograph=False)
-    first, second = (np.asarray(run().numpy()) for _ in range(2))
-    return first, second
 
 
 def run_probes(
@@ -103,17 +110,18 @@ def run_probes(
 ) -> tuple[ProbeResult, ...]:
     """Runs every probe of some dtypes whose name matches a pattern, such as ``"conv2d.*"``.
 
-    Probes marked ``cpu_only`` are left out where there is a GPU. For the others see `run_probe`.
+    Each runs on TensorFlow's default device, with numbers of its own from the seed. Those marked
+    ``cpu_only`` are left out on a GPU. XLA compiles those of a dtype together, in 10 to 20 seconds.
+    `tensor_float_32` is what results are held to; TensorFlow's own setting is left alone.
 
     Raises:
         ValueError: A dtype is unknown or a pattern matches no probe.
     """
     on_cpu = default_device() == "CPU"
-    return tuple(
-        run_probe(probe, seed=seed, tensor_float_32=tensor_float_32)
-        for probe in select_probes(dtypes, names)
-        if on_cpu or not probe.cpu_only
-    )
+    probes = [p for p in select_probes(dtypes, names) if on_cpu or not p.cpu_only]
+    parts = itertools.groupby(probes, lambda p: p.dtype if p.mode == "XLA" else p.id)
+    found = (_run(list(part), seed, tensor_float_32) for _, part in parts)
+    return tuple(itertools.chain.from_iterable(found))
 
 
 def default_device() -> str:

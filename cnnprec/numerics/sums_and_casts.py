@@ -58,8 +58,9 @@ class Counting:
         return {"x": x.reshape(self.shape)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        _, compute, _ = COUNTING_ROUTES[self.route]
-        return lambda: compute(inputs["x"], dtype)
+        _, route, _ = COUNTING_ROUTES[self.route]
+        compute = route(self.shape, dtype)
+        return lambda: compute(inputs["x"])
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         name = arithmetic.format.name
@@ -69,39 +70,46 @@ class Counting:
         return exactly(np.full(shape, round_to(np.asarray(total), name)), name)
 
 
-def _reduce(*axes: int) -> Callable[[Any, str], Any]:
-    return lambda x, dtype: tf.reduce_sum(x, axis=list(axes))
+# Takes the shape of the terms and the dtype; returns what sums them.
+_Route = Callable[[tuple[int, ...], str], Callable[[Any], Any]]
 
 
-def _by_layer(make: Callable[..., keras.layers.Layer], output: str) -> Callable[[Any, str], Any]:
+def _reduce(*axes: int) -> _Route:
+    return lambda shape, dtype: lambda x: tf.reduce_sum(x, axis=list(axes))
+
+
+def _by_layer(make: Callable[..., keras.layers.Layer], output: str) -> _Route:
     """Runs a layer whose kernel is all ones, or its gradient for an upstream of ones."""
 
-    def compute(x: Any, dtype: str) -> Any:
+    def route(shape: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
         layer = make(kernel_initializer="ones", dtype=dtype)
-        y = layer(x)
-        return y if output == "forward" else layer_gradient(layer, x, tf.ones_like(y), output)
+        layer.build(shape)
 
-    return compute
+        def compute(x: Any) -> Any:
+            y = layer(x)
+            return y if output == "forward" else layer_gradient(layer, x, tf.ones_like(y), output)
+
+        return compute
+
+    return route
 
 
-def _bias_gradient(terms: Any, dtype: str) -> Any:
-    """Bias gradient of a 1x1 Conv2D whose upstream gradient is the given array."""
-    layer = keras.layers.Conv2D(int(terms.shape[-1]), 1, kernel_initializer="zeros", dtype=dtype)
+def _bias_gradient(shape: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
+    """Bias gradient of a 1x1 Conv2D whose upstream gradient are the terms."""
+    layer = keras.layers.Conv2D(shape[-1], 1, kernel_initializer="zeros", dtype=dtype)
     layer.build((None, None, None, 1))
-    return layer_gradient(layer, terms[..., :1], terms, "bias_gradient")
+    return lambda terms: layer_gradient(layer, terms[..., :1], terms, "bias_gradient")
 
 
-def _dense(output: str) -> Callable[[Any, str], Any]:
+def _dense(output: str) -> _Route:
     return _by_layer(functools.partial(keras.layers.Dense, 8), output)
 
 
-def _conv(side: int, output: str) -> Callable[[Any, str], Any]:
+def _conv(side: int, output: str) -> _Route:
     return _by_layer(functools.partial(keras.layers.Conv2D, 4, side), output)
 
 
-COUNTING_ROUTES: Mapping[
-    str, tuple[Callable[[int], tuple[int, ...]], Callable[[Any, str], Any], tuple[int, ...]]
-] = {
+COUNTING_ROUTES: Mapping[str, tuple[Callable[[int], tuple[int, ...]], _Route, tuple[int, ...]]] = {
     "sum-all": (lambda n: (n // 64, 64), _reduce(0, 1), ()),
     "sum-axis-0": (lambda n: (n, 8), _reduce(0), (8,)),
     "sum-axis-1": (lambda n: (8, n), _reduce(1), (8,)),

@@ -15,42 +15,47 @@ from cnnprec.numerics.bounds import Enclosure, exactly
 from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient
 from cnnprec.precision.formats import FloatFormat, get_format, round_to
 
-# Takes the values, the second operand and the dtype; returns a vector of the same length.
-_Route = Callable[[Any, Any, str], Any]
+# Takes the dtype; returns what makes of the values and the second operand a vector as long.
+_Route = Callable[[str], Callable[[Any, Any], Any]]
 
 
 def _by_weight(make: Callable[..., keras.layers.Layer], rank: int, output: str) -> _Route:
     """Multiplies by the one weight of a layer; its input has `rank` axes behind the batch."""
 
-    def route(x: Any, other: Any, dtype: str) -> Any:
-        layer = make(use_bias=False, dtype=dtype)
+    def compute(layer: keras.layers.Layer, x: Any, other: Any) -> Any:
         column = tf.reshape(x, [-1, *[1] * rank])
-        layer.build((None, *[1] * rank))
         layer.kernel.assign(tf.reshape(other[:1], layer.kernel.shape))
         if output == "forward":
             return tf.reshape(layer(column), [-1])
         return tf.reshape(layer_gradient(layer, tf.ones_like(column), column, output), [-1])
 
+    def route(dtype: str) -> Callable[[Any, Any], Any]:
+        layer = make(use_bias=False, dtype=dtype)
+        layer.build((None, *[1] * rank))
+        return functools.partial(compute, layer)
+
     return route
 
 
-def _through_max_pooling(x: Any, other: Any, dtype: str) -> Any:
-    tiled = tf.tile(x[:, None, None, None], [1, 2, 2, 1])
-    return keras.layers.MaxPooling2D((2, 2), dtype=dtype)(tiled)[:, 0, 0, 0]
+def _max_pooling(dtype: str) -> Callable[[Any, Any], Any]:
+    layer = keras.layers.MaxPooling2D((2, 2), dtype=dtype)
+    return lambda x, _: layer(tf.tile(x[:, None, None, None], [1, 2, 2, 1]))[:, 0, 0, 0]
+
+
+def _relu(dtype: str) -> Callable[[Any, Any], Any]:
+    layer = keras.layers.Activation("relu", dtype=dtype)
+    return lambda x, _: layer(x)
 
 
 _dense = functools.partial(keras.layers.Dense, 1)
 _conv = functools.partial(keras.layers.Conv2D, 1, 1)
 _ADDING_ROUTES: Mapping[str, _Route] = {
-    "bias": lambda x, other, dtype: keras.ops.add(x[:, None], other[:1])[:, 0],
-    "sum": lambda x, other, dtype: tf.reduce_sum(tf.stack([x, other], axis=1), axis=1),
+    "bias": lambda _: lambda x, other: keras.ops.add(x[:, None], other[:1])[:, 0],
+    "sum": lambda _: lambda x, other: tf.reduce_sum(tf.stack([x, other], axis=1), axis=1),
 }
 """Routes that compute x + other."""
 
-COPYING_ROUTES: Mapping[str, _Route] = {
-    "max-pooling": _through_max_pooling,
-    "relu": lambda x, other, dtype: keras.layers.Activation("relu", dtype=dtype)(x),
-}
+COPYING_ROUTES: Mapping[str, _Route] = {"max-pooling": _max_pooling, "relu": _relu}
 """Routes that return x where it is positive."""
 
 ROUTES: Mapping[str, _Route] = {
@@ -98,7 +103,8 @@ class Value:
         return {"x": x, "other": np.full(x.shape, doubling if self.kind == "overflow" else neutral)}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        return lambda: ROUTES[self.route](inputs["x"], inputs["other"], dtype)
+        compute = ROUTES[self.route](dtype)
+        return lambda: compute(inputs["x"], inputs["other"])
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         fmt, x = arithmetic.format, inputs["x"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import unfinished
@@ -25,6 +26,7 @@ from cnnprec.pytest_plugin.session import (
     usage_errors,
 )
 from cnnprec.records.record import Record
+from cnnprec.text import count_of
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -100,14 +102,19 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Says which data and device the benchmarks really use."""
-    prepared = config.stash[SESSION].prepared
-    if prepared is None:
+    suite = config.stash[SESSION]
+    if (prepared := suite.prepared) is None:
         return []
     dataset, machine = prepared.dataset, prepared.environment
-    return [
+    lines = [
         f"cnnprec: data {dataset.name} from {dataset.source}, SHA-256 {dataset.digest[:12]}; "
         f"device {machine.device_model}, TensorFlow {machine.tensorflow}"
     ]
+    gpus = query_gpus()[gpu_index(suite.device_choice) :] if machine.device_kind == "gpu" else ()
+    if gpus and gpus[0].other_processes:
+        others = count_of(gpus[0].other_processes, "other program")
+        lines.append(f"cnnprec: DISTURBED: {others} on this GPU (nvidia-smi); stop them first")
+    return lines
 
 
 @pytest.fixture(scope="session")

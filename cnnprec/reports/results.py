@@ -1,12 +1,14 @@
 """RESULTS: finished records as text for people. Nothing is decided here."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from cnnprec.precision.precisions import rank
 from cnnprec.records.record import Outcome, Record
 from cnnprec.text import count_of, fitted, wrapped
+from cnnprec.verdicts.case import gpu_states
 from cnnprec.verdicts.disturbance import disturbance
+from cnnprec.verdicts.gpu_health import gpu_notices
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
 from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
 from cnnprec.verdicts.statistics import fastest_third
@@ -116,10 +118,11 @@ def _peak(records: Sequence[Record]) -> str:
     return f"{max(known) / 1e6:.0f}" if known else NONE
 
 
-def warning(records: Iterable[Record]) -> list[str]:
-    """What disturbed the session, if something did."""
+def warning(records: Collection[Record]) -> list[str]:
+    """What disturbed the session, if something did, and what its GPU gives notice of."""
     found = disturbance(records)
-    return [f"DISTURBED: {found}. Measure again when nothing else runs."] if found else []
+    lines = [f"DISTURBED: {found}. Measure again when nothing else runs."] if found else []
+    return lines + [f"NOTICE: {text}" for text in gpu_notices(gpu_states(records))]
 
 
 def conditions(record: Record) -> list[str]:

@@ -9,7 +9,8 @@ from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import LEARNED_BY, Outcome, Record
 from cnnprec.text import Word
-from cnnprec.verdicts.case import Case
+from cnnprec.verdicts.case import Case, gpu_states
+from cnnprec.verdicts.gpu_health import gpu_faults
 from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits, reference, seeds
 
 
@@ -19,6 +20,7 @@ class Check(Word):
     OPERATIONS = "operations"  # does every operation stay within its bound?
     FIRST_STEPS = "first_steps"  # are the first compiled steps those of float64?
     LEARNING = "learning"  # does the training end as this precision's should?
+    HARDWARE = "hardware"  # is the GPU sound, where there is one and NVML tells?
 
 
 # What the last loss may be off by in any case: after 40 steps harmless changes moved that of single
@@ -34,6 +36,7 @@ def faults(record: Record, beside: Mapping[str, Record]) -> dict[Check, list[str
         Check.OPERATIONS: [] if known is None else _operations(record, known),
         Check.FIRST_STEPS: [] if known is None else _first_steps(record, known),
         Check.LEARNING: [*_outcomes(record), *_trajectories(record), *_beside(record, beside)],
+        Check.HARDWARE: gpu_faults(gpu_states([record])),
     }
 
 

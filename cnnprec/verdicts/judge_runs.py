@@ -9,7 +9,8 @@ from cnnprec.records.record import Outcome, Record
 from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, runs_by_seed
 from cnnprec.verdicts.comparability import stack
 from cnnprec.verdicts.equivalence import equivalence
-from cnnprec.verdicts.judge_numbers import faults, moved
+from cnnprec.verdicts.gpu_health import gpu_faults, gpu_notices
+from cnnprec.verdicts.judge_numbers import Check, faults, moved
 from cnnprec.verdicts.numeric_limits import distances
 from cnnprec.verdicts.verdict import Judgement, Metric, Verdict
 
@@ -21,14 +22,9 @@ ACCURACY_SHARE = 0.1  # the accuracies' share of the error that one comparison m
 def judge_outcome(case: Case) -> Judgement:
     """Judges how the runs ended, and whether the hardware reported errors meanwhile."""
     say = functools.partial(Judgement, Metric.OUTCOME, case.name)
-    if faulty := [state for state in gpu_states(case.new) if state.faulty]:
-        xids = sorted({number for state in faulty for number in state.xid_errors})
-        memory = sum(state.new_ecc_errors or 0 for state in faulty)
-        return say(
-            Verdict.FAIL,
-            f"the GPU reported errors during the measurement: {memory} uncorrected memory errors, "
-            f"Xid {', '.join(map(str, xids)) or 'none'}; its results cannot be trusted",
-        )
+    states = gpu_states(case.new)
+    if wrong := gpu_faults(states):
+        return say(Verdict.FAIL, "; ".join(wrong))
     before, same_stack = all_runs_by_seed(case.old), all_runs_by_seed(_same_stack(case))
     changes: dict[str, None] = {}
     now = [run for record in case.new for run in runs_by_seed(record).values()]
@@ -42,7 +38,9 @@ def judge_outcome(case: Case) -> Judgement:
             changes[f"seed {run.seed}: first bad step {first} -> {run.first_bad_step}"] = None
     if changes:
         return say(Verdict.FAIL, "; ".join(changes))
-    return say(Verdict.PASS, f"{_either({run.outcome for run in now})}, as before")
+    notices = gpu_notices(states)
+    reason = "; ".join([f"{_either({run.outcome for run in now})}, as before", *notices])
+    return say(Verdict.PASS, reason, notice=bool(notices))
 
 
 def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
@@ -124,7 +122,8 @@ def judge_numerics(case: Case) -> Judgement:
     """
     say = functools.partial(Judgement, Metric.NUMERICS, case.name)
     graded = [r for r in case.new if r.numerics is not None]
-    wrong = [text for r in graded for texts in faults(r, {}).values() for text in texts]
+    found = [(check, texts) for record in graded for check, texts in faults(record, {}).items()]
+    wrong = [text for check, texts in found if check is not Check.HARDWARE for text in texts]
     if wrong := list(dict.fromkeys([*wrong, *moved(case)])):
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return say(Verdict.FAIL, "; ".join(wrong[:3]) + more)

@@ -72,7 +72,7 @@ def child(variant: str) -> dict[str, Any]:
             trainer.config = config  # the replay starts from this seed
             probed[seed] = msgspec.to_builtins(examine(trainer, "full"))
         found[name] = {"runs": runs, "numerics": probed, "dtype": ROWS[name].compute_dtype}
-        for result in probe(ROWS[name].compute_dtype, "full", False):
+        for result in probe(ROWS[name].compute_dtype, "full", False, False):
             if result.known_defect:
                 defects[result.id] = _largest([result.max_error_over_bound])
     return {"tensorflow": tf.__version__, "precisions": found, "defects": defects}

@@ -9,7 +9,6 @@ from typing import Any
 from cnnprec.measurement import probing
 from cnnprec.measurement.environment import describe_environment
 from cnnprec.numerics.probes import PROBES, QUICK, select_probes
-from cnnprec.numerics.run_probes import run_probe
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import Record, Round
@@ -21,6 +20,7 @@ from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import PROFILES
 from tests.faults.families import Drawn
 from tests.faults.rows import Fault
+from tests.support.probes import run_probe
 from tests.support.records import record
 
 CONFIG = dataclasses.replace(PROFILES["quick"], runs=1)
@@ -33,23 +33,23 @@ def dataset() -> Any:
     )
 
 
-def measured(precision: str) -> Record:
-    """Three runs and the numbers of one precision, as a session has them, without times."""
-    trainer = Trainer(PRECISIONS[precision], CONFIG, dataset())
+def measured(precision: str, jit: str = CONFIG.jit) -> Record:
+    """A run and the numbers of one precision, as a session has them, without times."""
+    config = dataclasses.replace(CONFIG, jit=jit)
+    trainer = Trainer(PRECISIONS[precision], config, dataset())
     trainer.warm_up()
     rounds = []
     for place in range(CONFIG.runs):
         trainer.reset(CONFIG.seed + place)
         trainer.fit()
         rounds.append(Round(trainer.finish(), 1.0, 1.0, 500_000_000))
-    probing.probe.cache_clear()
     numerics = probing.examine(trainer, "quick")
-    probing.probe.cache_clear()
     # The limits depend on where it ran.
     environment = describe_environment("CPU")
-    return record(
-        precision, tuple(rounds), config=CONFIG, numerics=numerics, environment=environment
+    made = record(
+        precision, tuple(rounds), config=config, numerics=numerics, environment=environment
     )
+    return dataclasses.replace(made, jit_compiled=trainer.jit_compiled)
 
 
 @functools.cache
@@ -98,8 +98,10 @@ def judged(new: Record, fault: Fault | None = None) -> Caught:
 def trial(fault: Fault, precision: str) -> Caught:
     """Injects the fault, measures and judges."""
     healthy(precision)
+    probing.probe.cache_clear()
     with fault.injected():
         new = measured(precision)
+    probing.probe.cache_clear()
     return judged(new, fault)
 
 

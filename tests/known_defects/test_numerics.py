@@ -253,6 +253,15 @@ def test_a_cast_from_float64_rounds_once(dtype):
     assert_all_equal(tf.cast(tf.constant([ABOVE_TIE[dtype]], tf.float64), dtype), 1 + gap)
 
 
+@pytest.mark.parametrize(
+    "dtype", [defect("cast-from-float64-rounds-twice", dtype) for dtype in HALF]
+)
+def test_xla_rounds_a_cast_from_float64_once(dtype):
+    gap = float(ml_dtypes.finfo(tf.as_dtype(dtype).as_numpy_dtype).eps)
+    cast = tf.function(lambda x: tf.cast(x, dtype), jit_compile=True)
+    assert_all_equal(cast(tf.constant([ABOVE_TIE[dtype]], tf.float64)), 1 + gap)
+
+
 def test_numpy_rounds_a_cast_from_float64_to_float16_once():
     assert np.float64(ABOVE_TIE["float16"]).astype(np.float16) == 1 + 2.0**-10
 

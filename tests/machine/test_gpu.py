@@ -1,5 +1,7 @@
 """What is read of a GPU, through the answers of a stand-in for ``pynvml``."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from cnnprec.machine.gpu import Gpu, query_gpus
@@ -20,7 +22,15 @@ def test_every_field_is_read_in_the_unit_of_its_name():
         power_limit_watts=700.0,
         mig_mode="off",
         uuid="GPU-aaaa",
+        other_processes=0,
     )
+
+
+def test_programs_that_compute_on_it_are_counted_without_this_one():
+    nvml = FakeNvml()
+    assert [gpu.other_processes for gpu in query_gpus(nvml)] == [0, 0]
+    nvml.processes += [SimpleNamespace(pid=-1), SimpleNamespace(pid=-2)]
+    assert [gpu.other_processes for gpu in query_gpus(nvml)] == [0, 2]
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"])
@@ -46,6 +56,7 @@ def test_nvml_is_shut_down_again():
         ("nvmlDeviceGetMemoryInfo", "memory_bytes"),
         ("nvmlDeviceGetCudaComputeCapability", "compute_capability"),
         ("nvmlSystemGetDriverVersion", "driver"),
+        ("nvmlDeviceGetComputeRunningProcesses", "other_processes"),
     ],
 )
 def test_what_a_gpu_does_not_report_is_none_and_the_rest_stays(function, field):

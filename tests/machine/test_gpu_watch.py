@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pynvml
 import pytest
@@ -20,6 +21,12 @@ CALM = GpuState(
     temperature_celsius=41,
     sm_clock_mhz=1980,
     power_watts=71.5,
+    new_corrected_errors=0,
+    repairs=(),
+    remapped_rows=1,
+    pcie_lanes=(16, 16),
+    pcie_generation=None,
+    other_processes=0,
 )
 
 
@@ -156,6 +163,62 @@ def test_count_of_memory_errors_that_was_reset_is_not_known():
     assert state == changed(new_ecc_errors=None)
 
 
+def test_corrected_memory_errors_are_counted_and_are_no_fault():
+    nvml = FakeNvml()
+    state = watched(nvml, lambda: setattr(nvml, "corrected_errors", 47))
+    assert state == changed(new_corrected_errors=7)
+    assert not state.faulty
+
+
+@pytest.mark.parametrize(
+    ("rows", "pages", "repairs"),
+    [
+        ((1, 0, 1, 0), 0, ("row remapping pending",)),
+        ((1, 0, 0, 1), 0, ("row remapping failed",)),
+        ((1, 0, 0, 0), 1, ("page retirement pending",)),
+        ((0, 1, 1, 1), 0, ("row remapping failed", "row remapping pending")),
+    ],
+)
+def test_memory_that_needs_repair_makes_the_round_faulty(rows, pages, repairs):
+    nvml = FakeNvml()
+    nvml.remapped_rows, nvml.retirement_pending = rows, pages
+    assert watched(nvml) == changed(repairs=repairs)
+    assert watched(nvml).faulty
+
+
+def test_rows_that_are_remapped_are_no_fault():
+    nvml = FakeNvml()
+    nvml.remapped_rows = (3, 2, 0, 0)
+    assert watched(nvml) == changed(remapped_rows=5)
+    assert not watched(nvml).faulty
+
+
+def test_lanes_of_the_link_stand_beside_what_it_can():
+    nvml = FakeNvml()
+    nvml.lanes = 8
+    assert watched(nvml) == changed(pcie_lanes=(8, 16))
+
+
+def test_generation_of_the_link_is_the_most_that_was_seen_under_load():
+    nvml = FakeNvml()
+    watch = GpuWatch(1, nvml)
+    watch.start()
+    for generation in (1, 3, 2):
+        nvml.generation = generation
+        watch.sm_clock_mhz()
+    nvml.generation = 4  # at the end it is not asked any more
+    assert watch.stop() == changed(pcie_generation=(3, 4))
+    watch.start()
+    assert watch.stop() == CALM
+
+
+@pytest.mark.parametrize(("pids", "others"), [([1], 0), ([1, 2, 3], 2), ([], None)])
+def test_processes_beside_this_one_are_counted_under_any_number(pids, others):
+    nvml = FakeNvml()
+    nvml.processes = [SimpleNamespace(pid=pid) for pid in pids]
+    assert watched(nvml) == changed(other_processes=others)
+
+
 def test_xid_during_the_round_is_told_once_and_makes_it_faulty():
     nvml = FakeNvml()
     state = watched(nvml, lambda: [nvml.report_xid(number) for number in (79, 48, 79)])
@@ -203,6 +266,13 @@ WATCHING = {
     "nvmlDeviceGetTemperatureV",
     "nvmlDeviceGetClockInfo",
     "nvmlDeviceGetPowerUsage",
+    "nvmlDeviceGetRemappedRows",
+    "nvmlDeviceGetRetiredPagesPendingStatus",
+    "nvmlDeviceGetCurrPcieLinkWidth",
+    "nvmlDeviceGetMaxPcieLinkWidth",
+    "nvmlDeviceGetCurrPcieLinkGeneration",
+    "nvmlDeviceGetMaxPcieLinkGeneration",
+    "nvmlDeviceGetComputeRunningProcesses",
     "nvmlEventSetCreate",
 }
 
@@ -210,7 +280,17 @@ WATCHING = {
 @pytest.mark.parametrize(
     ("unsupported", "fields"),
     [
-        (["nvmlDeviceGetTotalEccErrors"], {"new_ecc_errors": None}),
+        (
+            ["nvmlDeviceGetTotalEccErrors"],
+            {"new_ecc_errors": None, "new_corrected_errors": None},
+        ),
+        (["nvmlDeviceGetRemappedRows"], {"remapped_rows": None}),
+        (["nvmlDeviceGetRetiredPagesPendingStatus"], {}),
+        (["nvmlDeviceGetCurrPcieLinkWidth"], {"pcie_lanes": None}),
+        (["nvmlDeviceGetMaxPcieLinkWidth"], {"pcie_lanes": None}),
+        (["nvmlDeviceGetCurrPcieLinkGeneration"], {}),
+        (["nvmlDeviceGetMaxPcieLinkGeneration"], {}),
+        (["nvmlDeviceGetComputeRunningProcesses"], {"other_processes": None}),
         (["nvmlDeviceGetClockInfo"], {"sm_clock_mhz": None}),
         (["nvmlDeviceGetPowerUsage"], {"power_watts": None}),
         (
@@ -268,8 +348,10 @@ def test_driver_error_between_start_and_stop_costs_only_that_answer(function):
     nvml = FakeNvml()
     state = watched(nvml, lambda: nvml.unsupported.add(function))
     assert state is not None
-    # Each answer stands in one field, and two functions have a twin that answers for them.
-    assert sum(vars(state)[name] != vars(CALM)[name] for name in vars(CALM)) <= 1
+    # Each answer stands in one field, and two functions have a twin that answers for them; both
+    # kinds of memory errors have the same.
+    lost = {name for name in vars(CALM) if vars(state)[name] != vars(CALM)[name]}
+    assert len(lost - {"new_corrected_errors"}) <= 1
 
 
 def test_lost_gpu_leaves_nothing_open():

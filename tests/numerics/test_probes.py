@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from cnnprec.numerics.probes import DTYPES, PROBES, select_probes
-from cnnprec.numerics.run_probes import run_probe
+from cnnprec.numerics.probes import DTYPES, PROBES, QUICK, QUICK_XLA, select_probes
+from cnnprec.numerics.run_probes import _tensors
 from cnnprec.precision.formats import round_to
+from tests.support.probes import run_probe
 
 SEED = 0
 
@@ -29,7 +31,29 @@ def test_every_operation_has_probes_in_every_dtype():
         "value",
     }
     for dtype in DTYPES:
-        assert {p.name.split(".")[0] for p in select_probes([dtype])} == families
+        for mode, names in (("", QUICK), ("xla.", ["xla.*"])):
+            probes = select_probes([dtype], names)
+            assert {p.name.removeprefix(mode).split(".")[0] for p in probes} == families
+
+
+def test_what_xla_compiles_in_a_quick_session_is_a_part_of_what_it_can():
+    assert {name.split(".")[0] for name in QUICK_XLA} == {"xla"}
+    assert {probe.mode for probe in select_probes(DTYPES, QUICK_XLA)} == {"XLA"}
+    assert not any(probe.mode == "XLA" for probe in select_probes(DTYPES, QUICK))
+
+
+EAGER = {p.name: p for p in select_probes(["float16"]) if p.mode == "eager"}
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_an_operation_looks_its_inputs_up_when_it_runs(name):
+    """A trace puts its arguments in their place: what it captured would be computed with once."""
+    operation = EAGER[name].operation
+    held = _tensors(EAGER[name], operation.draw(np.random.default_rng(SEED), "float16"))
+    run = operation.prepare(held, "float16")
+    before = run().numpy()
+    held.update({key: tf.zeros_like(value) for key, value in held.items()})
+    assert not np.array_equal(run().numpy(), before)
 
 
 def test_keys_are_the_ids_of_the_probes():
@@ -68,7 +92,7 @@ def test_probes_of_one_seed_draw_different_numbers():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inputs_are_representable_in_the_dtype(dtype):
     for probe in select_probes([dtype]):
-        if probe.name.startswith("cast."):
+        if ".from-" in probe.name:
             continue
         inputs = probe.operation.draw(np.random.default_rng(SEED), dtype)
         for name, values in inputs.items():

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from cnnprec.numerics.known_defects import known_defects
 from cnnprec.numerics.onednn import computed_by_onednn
-from cnnprec.numerics.probes import DTYPES, PROBES, Probe, select_probes
-from cnnprec.numerics.run_probes import ProbeResult, default_device, run_probe, run_probes
+from cnnprec.numerics.probes import DTYPES, PROBES, QUICK_XLA, Probe, select_probes
+from cnnprec.numerics.run_probes import ProbeResult, default_device, run_probes
 from tests.support.hoeffding import hoeffding_limit
+from tests.support.probes import run_probe
 
 SEED = 0
 ON_CPU = default_device() == "CPU"
@@ -29,6 +30,8 @@ def _row(probe: Probe) -> Any:
     if ON_CPU and probe.id in KNOWN_DEFECTS:
         reason = f"{KNOWN_DEFECTS[probe.id]} ({VERSIONS}), see docs/known-defects.md"
         marks.append(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+    if probe.mode == "XLA" and probe.name not in QUICK_XLA:
+        marks.append(pytest.mark.faults)  # a minute of compiling
     if not ON_CPU and probe.cpu_only:
         marks.append(pytest.mark.skip(reason="a convention of CPUs"))
     return pytest.param(probe, id=probe.id, marks=marks)
@@ -37,7 +40,17 @@ def _row(probe: Probe) -> Any:
 @functools.cache
 def healthy(probe_id: str) -> ProbeResult:
     """What a probe finds where no fault is planted; each is run once for all tests."""
-    return run_probe(PROBES[probe_id], seed=SEED)
+    probe = PROBES[probe_id]
+    if probe.mode != "XLA":
+        return run_probe(probe, seed=SEED)
+    return compiled(probe.dtype, probe.name in QUICK_XLA)[probe_id]
+
+
+@functools.cache
+def compiled(dtype: str, quick: bool) -> dict[str, ProbeResult]:
+    """What the probes find that XLA compiles, which it does with all of a dtype at once."""
+    names = QUICK_XLA if quick else ["xla.*"]
+    return {result.id: result for result in run_probes([dtype], names, seed=SEED)}
 
 
 @pytest.mark.parametrize("probe", [_row(probe) for probe in PROBES.values()])
@@ -58,6 +71,15 @@ def test_running_probes_by_pattern_gives_what_each_gives_alone():
     found = run_probes(dtypes, names, seed=SEED)
     assert found == tuple(healthy(probe.id) for probe in select_probes(dtypes, names))
     assert len(found) == 6
+
+
+def test_a_result_says_how_the_operation_ran():
+    for probe_id, mode in (
+        ("relu.forward[float32]", "eager"),
+        ("conv2d.fused-relu.forward[float32]", "graph"),
+        ("xla.relu.forward[float32]", "XLA"),
+    ):
+        assert f"{probe_id} ({mode}): error over bound" in str(healthy(probe_id))
 
 
 def test_a_result_that_is_not_finite_is_infinitely_far_off(monkeypatch):
@@ -259,6 +281,22 @@ FAULTS = {
     "gradient halved": (_patch_gradient_halved, "conv2d.tutorial-2.kernel_gradient[float32]"),
     "slope 1 at zero": (_patch_relu_slope_at_zero, "relu.input_gradient[float32]"),
     "wrong denominator in Adam": (_patch_denominator_of_adam, "adam.weight[float32]"),
+    "scaled by 1 + 1e-4 where XLA compiles": (
+        _after(tf.nn, "convolution", lambda y: y * (1 + 1e-4)),
+        "xla.conv2d.odd.forward[float32]",
+    ),
+    "float16 subnormals flushed where XLA compiles": (
+        _after(tf, "matmul", _flush),
+        "xla.value.subnormal.dense[float16]",
+    ),
+    "gradient halved where XLA compiles": (
+        _patch_gradient_halved,
+        "xla.conv2d.odd.kernel_gradient[float32]",
+    ),
+    "wrong denominator in Adam where XLA compiles": (
+        _patch_denominator_of_adam,
+        "xla.adam.weight[float32]",
+    ),
     "one element off in a reduction": (
         _after(tf, "reduce_sum", lambda y: y + tf.one_hot(3, 8, dtype=y.dtype) * y / 64),
         "reduce_sum.axis-1[bfloat16]",

@@ -1,5 +1,6 @@
 """The plugin, tested by running real pytest sessions on the real benchmarks."""
 
+import dataclasses
 import gc
 import gzip
 import json
@@ -10,14 +11,17 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cnnprec.machine.gpu import Gpu, query_gpus
 from cnnprec.measurement import supported
 from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.pytest_plugin import benchmarks
 from cnnprec.records.record import Outcome, Record
 from cnnprec.training.trainer import Trainer
+from tests.support.records import record as make_record
 from tests.support.terminal import TerminalSession
 
 REPOSITORY = Path(__file__).parents[2]
@@ -192,6 +196,20 @@ def test_tf32_is_chosen_where_nvml_reports_a_gpu_that_has_it(monkeypatch):
     names = [p.name for p in supported.supported_precisions("auto")]
     assert names == list(PRECISIONS)
     assert "tf32" not in [p.name for p in supported.supported_precisions("cpu")]
+
+
+@pytest.mark.parametrize(("others", "said"), [(2, True), (0, False), (None, False)])
+def test_other_programs_on_the_gpu_are_said_before_anything_is_measured(monkeypatch, others, said):
+    environment = dataclasses.replace(make_record().environment, device_kind="gpu")
+    data = SimpleNamespace(name="synthetic", source="generated", digest="0" * 64)
+    prepared = SimpleNamespace(environment=environment, dataset=data)
+    suite = SimpleNamespace(prepared=prepared, device_choice="gpu:1")
+    gpus = [Gpu("H200", None, (9, 0), *[None] * 4, other_processes=n) for n in (7, others)]
+    monkeypatch.setattr(benchmarks, "query_gpus", lambda: tuple(gpus))
+    config = SimpleNamespace(stash={benchmarks.SESSION: suite})
+    text = "\n".join(benchmarks.pytest_report_collectionfinish(config))
+    assert ("DISTURBED: 2 other programs on this GPU" in text) == said
+    assert "7 other" not in text
 
 
 def test_aliases_are_accepted_on_the_command_line(project):

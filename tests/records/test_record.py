@@ -147,7 +147,8 @@ def test_version_3_without_the_field_it_added_is_refused():
 
 
 def test_state_of_the_gpu_is_kept_with_its_round():
-    state = GpuState(("thermal",), 2, (79,), 88, 1200, 699.5)
+    told = (4, ("row remapping pending",), 1, (8, 16), None, 0)
+    state = GpuState(("thermal",), 2, (79,), 88, 1200, 699.5, *told)
     entry = Round(make_run(), 1.0, 1.0, None, state)
     plain = json.loads(json.dumps(make_record(rounds=(entry,)).to_dict()))
     assert plain["rounds"][0]["state"] == {
@@ -157,7 +158,21 @@ def test_state_of_the_gpu_is_kept_with_its_round():
         "temperature_celsius": 88,
         "sm_clock_mhz": 1200,
         "power_watts": 699.5,
+        "new_corrected_errors": 4,
+        "repairs": ["row remapping pending"],
+        "remapped_rows": 1,
+        "pcie_lanes": [8, 16],
+        "pcie_generation": None,
+        "other_processes": 0,
     }
+    assert Record.from_dict(plain).rounds[0].state == state
+
+
+def test_state_of_an_older_record_lacks_what_was_not_read_then():
+    state = GpuState(("thermal",), 2, (79,), 88, 1200, 699.5)
+    plain = make_record(rounds=(Round(make_run(), 1.0, 1.0, None, state),)).to_dict()
+    for name in ("new_corrected_errors", "repairs", "pcie_lanes", "other_processes"):
+        del plain["rounds"][0]["state"][name]
     assert Record.from_dict(plain).rounds[0].state == state
 
 

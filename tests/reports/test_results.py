@@ -4,6 +4,7 @@ import math
 import pytest
 from hypothesis import given
 
+from cnnprec.machine.gpu_state import GpuState
 from cnnprec.records.record import DataInfo, Outcome, Record
 from cnnprec.reports.results import explain, results, step_seconds
 from tests.support.records import a_round, record
@@ -217,6 +218,14 @@ def test_disturbed_session_says_so_first():
         "when nothing else runs."
     )
     assert results([record("half", (a_round(1.8), a_round(1.9)))])[0].startswith("data:")
+
+
+def test_what_the_gpu_gives_notice_of_stands_above():
+    state = GpuState((), 0, (), 50, 1900, 300.0, new_corrected_errors=1)
+    noted = record("half", (dataclasses.replace(a_round(1.8), state=state),))
+    assert results([noted])[0] == (
+        "NOTICE: the GPU corrected 1 memory error during the measurement; watch whether they grow"
+    )
 
 
 def test_answer_says_what_it_saves_what_not_to_use_and_what_to_type():

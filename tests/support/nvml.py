@@ -1,6 +1,7 @@
 """A stand-in for the module ``pynvml``, through whose answers NVML is tested."""
 
 import inspect
+import os
 from types import SimpleNamespace
 
 import pynvml
@@ -28,6 +29,12 @@ class FakeNvml:
         self.microseconds = 1_000_000
         self.slowed = {}
         self.ecc_errors = 3
+        self.corrected_errors = 40
+        self.remapped_rows = (1, 0, 0, 0)  # corrected, uncorrected, pending, failed
+        self.retirement_pending = 0
+        self.lanes = 16
+        self.generation = 4
+        self.processes = [SimpleNamespace(pid=os.getpid())]
         self.reasons = pynvml.nvmlClocksEventReasonGpuIdle
         self.answers = {
             "nvmlInit": self._init,
@@ -46,6 +53,13 @@ class FakeNvml:
             "nvmlDeviceGetCurrentClocksEventReasons": self._reasons,
             "nvmlDeviceGetCurrentClocksThrottleReasons": self._reasons,
             "nvmlDeviceGetTotalEccErrors": self._ecc,
+            "nvmlDeviceGetRemappedRows": self._remapped,
+            "nvmlDeviceGetRetiredPagesPendingStatus": self._retirement,
+            "nvmlDeviceGetCurrPcieLinkWidth": lambda gpu: self.lanes if gpu == SECOND else 16,
+            "nvmlDeviceGetMaxPcieLinkWidth": lambda gpu: 16,
+            "nvmlDeviceGetCurrPcieLinkGeneration": lambda gpu: self.generation,
+            "nvmlDeviceGetMaxPcieLinkGeneration": lambda gpu: 4,
+            "nvmlDeviceGetComputeRunningProcesses": self._processes,
             "nvmlDeviceGetTemperature": self._temperature,
             "nvmlDeviceGetTemperatureV": self._temperature,
             "nvmlDeviceGetClockInfo": self._clock,
@@ -91,9 +105,21 @@ class FakeNvml:
         return self.reasons if gpu == SECOND else 0
 
     def _ecc(self, gpu, kind, counter):
-        wanted = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
-        assert (kind, counter) == wanted
-        return self.ecc_errors if gpu == SECOND else 0
+        assert counter == pynvml.NVML_VOLATILE_ECC
+        counts = {
+            pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED: self.ecc_errors,
+            pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED: self.corrected_errors,
+        }
+        return counts[kind] if gpu == SECOND else 0
+
+    def _remapped(self, gpu):
+        return self.remapped_rows if gpu == SECOND else (0, 0, 0, 0)
+
+    def _retirement(self, gpu):
+        return self.retirement_pending if gpu == SECOND else 0
+
+    def _processes(self, gpu):
+        return self.processes if gpu == SECOND else []
 
     def _temperature(self, gpu, sensor):
         assert sensor == pynvml.NVML_TEMPERATURE_GPU

@@ -60,6 +60,12 @@ STATES = st.builds(
     temperature_celsius=st.none() | st.integers(0, 200),
     sm_clock_mhz=st.none() | st.integers(0, 5000),
     power_watts=st.none() | st.floats(0, 2000),
+    new_corrected_errors=st.none() | st.integers(0, 2**63 - 1),
+    repairs=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    remapped_rows=st.none() | st.integers(0, 512),
+    pcie_lanes=st.none() | st.tuples(st.integers(1, 32), st.integers(1, 32)),
+    pcie_generation=st.none() | st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    other_processes=st.none() | st.integers(0, 100),
 )
 
 ENVIRONMENTS = st.builds(

@@ -29,6 +29,8 @@ STATE = GpuState((), 0, (), 50, 1900, 300.0)
         ({"throttled": ("thermal",)}, "speed", Verdict.INCONCLUSIVE, "thermal"),
         ({"new_ecc_errors": 2}, "outcome", Verdict.FAIL, "6 uncorrected memory errors"),
         ({"xid_errors": (79,)}, "outcome", Verdict.FAIL, "Xid 79"),
+        ({"pcie_lanes": (8, 16)}, "outcome", Verdict.FAIL, "8 of 16 lanes"),
+        ({"repairs": ("row remapping failed",)}, "outcome", Verdict.FAIL, "row remapping failed"),
     ],
 )
 def test_hardware_in_trouble_is_seen(state, metric, expected, named):
@@ -37,6 +39,21 @@ def test_hardware_in_trouble_is_seen(state, metric, expected, named):
     assert judgement.verdict is expected
     assert named in judgement.reason
     assert verdict(compare(history(), session(state=STATE)), metric) is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        ({"new_corrected_errors": 2}, "corrected 6 memory errors"),
+        ({"pcie_generation": (3, 4)}, "generation 3 of 4 under load"),
+    ],
+)
+def test_what_the_gpu_only_gives_notice_of_is_a_notice(state, named):
+    comparison = compare(history(), session(state=dataclasses.replace(STATE, **state)))
+    judgement = comparison.of("outcome", "single")
+    assert (judgement.verdict, judgement.notice) == (Verdict.PASS, True)
+    assert named in judgement.reason
+    assert not compare(history(), session(state=STATE)).of("outcome", "single").notice
 
 
 def test_hardware_errors_during_the_turns_are_seen():

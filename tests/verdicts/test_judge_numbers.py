@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import get_precision
 from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import Outcome
@@ -41,6 +42,24 @@ def of_seed_12(**change):
 
 def wrong(made) -> dict[Check, list[str]]:
     return {check: texts for check, texts in faults(made, {}).items() if texts}
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        ({"xid_errors": (79,)}, "Xid 79"),
+        ({"new_ecc_errors": 2}, "2 uncorrected memory errors"),
+        ({"repairs": ("row remapping pending",)}, "row remapping pending, reset or replace it"),
+        ({"pcie_lanes": (8, 16)}, "8 of 16 lanes"),
+        ({"pcie_lanes": (16, 16), "pcie_generation": (1, 4), "new_corrected_errors": 5}, None),
+    ],
+)
+def test_gpu_that_is_not_sound_is_refused_without_a_baseline(state, named):
+    told = dataclasses.replace(GpuState((), 0, (), 50, 1900, 300.0), **state)
+    made = of_seed_12()
+    rounds = tuple(dataclasses.replace(entry, state=told) for entry in made.rounds)
+    found = wrong(dataclasses.replace(made, rounds=rounds))
+    assert named in found[Check.HARDWARE][0] if named else found == {}
 
 
 @pytest.mark.parametrize(
