@@ -160,6 +160,7 @@ def measured_session(
         show=show_progress,
         watchdog=_watchdog(config),
         numerics=suite.numerics,
+        limits=suite.limits,
     )
 
 
