@@ -15,6 +15,7 @@ from cnnprec.diagnosis.causes import diagnose_run
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
+from cnnprec.measurement.limits import examine_limits
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.probing import examine
 from cnnprec.measurement.progress import ProgressLine, Show
@@ -62,6 +63,7 @@ class MeasuredSession:
         watchdog: Ends a session that hangs; None to wait for ever.
         numerics: How much of the numbers is probed when all is timed, one of
             `cnnprec.measurement.supported.LEVELS`.
+        limits: Whether the limits of the device are measured when all is timed.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class MeasuredSession:
         show: Show | None = None,
         watchdog: Watchdog | None = None,
         numerics: str = "off",
+        limits: bool = False,
     ) -> None:
         self._numerics = numerics
+        self._limits = limits
         self._precisions = precisions
         self._config = config
         self._prepared = prepared
@@ -115,6 +119,9 @@ class MeasuredSession:
                 if self._numerics != "off":
                     found = examine(series.trainer, self._numerics)
                     self._keep(dataclasses.replace(series.record, numerics=found), series)
+                if self._limits and timed:
+                    limits = examine_limits(series.trainer)
+                    self._keep(dataclasses.replace(series.record, limits=limits), series)
             self._line.wipe()
         series.trainer = None
         return series

@@ -152,6 +152,7 @@ def measured_session(
         show=_progress(config),
         watchdog=_watchdog(config),
         numerics=suite.numerics,
+        limits=suite.limits,
     )
 
 

@@ -91,6 +91,8 @@ def _add_measuring(add: Callable[..., None]) -> None:
         help="take the same steps again and again for TIME, such as 10m or 8h, shared by the "
         "precisions, and compare every bit",
     )
+    text = "measure what the device can do, and how far each precision is from it (15 s or more)"
+    add("--device-limits", action="store_true", help=text)
     text = f"how thorough, where these are not given: {level_help()}"
     add("--level", choices=list(ROWS), help=text)
     text = "seed of the order of the benchmarks (default: a new one, shown in the header)"
@@ -177,6 +179,7 @@ def _session(config: pytest.Config) -> Session:
         device_choice=option.device,
         order_seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311
         numerics=option.numerics or "quick",
+        limits=option.device_limits,
     )
 
 

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 BENCHMARK, VERDICT = "precision_benchmark", "precision_verdict"
 NUMERICS, SOAK, EACH = "precision_numerics", "precision_soak", "each_precision"
+LIMITS = "precision_limits"
 MARKS: Mapping[str, str] = {
     BENCHMARK: "times the training of one precision: takes the fixtures `precision` and `measure`",
     VERDICT: "judges one metric against the baseline: takes the fixtures `metric` and `judge`",
     NUMERICS: "judges the numbers of a precision: takes `precision`, `check` and `numbers`",
+    LIMITS: "holds a precision to the limits of the device: takes `precision` and `hold`",
     SOAK: "compares a precision with itself again and again: takes `precision` and `soak`",
     EACH: "runs once for each precision chosen: takes the fixture `precision`",
 }
@@ -45,6 +47,7 @@ class Session:
     device_choice: str
     order_seed: int
     numerics: str = "off"
+    limits: bool = False
     records: dict[str, Record] = dataclasses.field(default_factory=dict)
     soaks: "list[Soak]" = dataclasses.field(default_factory=list)
     prepared: "Prepared | None" = None

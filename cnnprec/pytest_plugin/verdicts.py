@@ -7,6 +7,7 @@ import pytest
 from cnnprec.pytest_plugin.choose_baseline import choose_baseline
 from cnnprec.pytest_plugin.session import (
     ASKED,
+    LIMITS,
     NUMERICS,
     SESSION,
     SOAK,
@@ -16,9 +17,11 @@ from cnnprec.pytest_plugin.session import (
     usage_errors,
 )
 from cnnprec.reports.baseline import describe_baseline
+from cnnprec.reports.results import step_seconds
 from cnnprec.verdicts.compare import due_judgements
 from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.judge_saved import compare_selected
+from cnnprec.verdicts.step_limits import impossible
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS, Comparison, Metric, Verdict
 
 
@@ -35,16 +38,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the verdicts last, or leaves them out where nothing is compared."""
-    checks = config.stash[SESSION].numerics != "off"
+    suite = config.stash[SESSION]
     numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
+    holding = [item for item in items if item.get_closest_marker(LIMITS)]
     soaking = [item for item in items if item.get_closest_marker(SOAK)]
     judging = [item for item in items if is_verdict(item)]
     if config.option.soak and not soaking and selected(items):
         raise pytest.UsageError("--soak: its tests are not selected; run the folder benchmarks/")
-    later = {*numbers, *soaking, *judging}
+    later = {*numbers, *holding, *soaking, *judging}
     items[:] = [item for item in items if item not in later]
     for asked, those in (
-        (checks, numbers),
+        (suite.numerics != "off", numbers),
+        (suite.limits, holding),
         (config.option.soak, soaking),
         (config.stash[ASKED].comparing, judging),
     ):
@@ -118,6 +123,21 @@ def numbers(pytestconfig: pytest.Config) -> Callable[[str, Check], None]:
             pytest.fail("\n".join([f"{precision}: {len(wrong)} wrong", *wrong]), pytrace=False)
 
     return judge_numbers
+
+
+@pytest.fixture
+def hold(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Fails a test where a precision was faster than the device can be."""
+    records = pytestconfig.stash[SESSION].records
+
+    def hold_to_limits(precision: str) -> None:
+        record = records.get(precision)
+        if record is None or record.limits is None:
+            pytest.fail(f"{precision}: the limits of the device were not measured", pytrace=False)
+        if why := impossible(record, step_seconds(record)):
+            pytest.fail(f"INVALID: {precision}: {why}", pytrace=False)
+
+    return hold_to_limits
 
 
 @pytest.fixture(scope="session")

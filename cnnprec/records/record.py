@@ -12,11 +12,12 @@ import msgspec
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.json_numbers import decode, encode
+from cnnprec.records.limits import StepLimits
 from cnnprec.records.numerics import Numerics
 from cnnprec.text import Word
 from cnnprec.workload.profiles import TrainingConfig
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of `Record`'s layout. A file of each older one is in ``tests/data``.
 
 1. The first.
@@ -25,6 +26,7 @@ SCHEMA_VERSION = 6
 4. `Record.companions`.
 5. `TrainingConfig.turns`; `Record.turns`.
 6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
+7. `Record.limits`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
@@ -176,6 +178,7 @@ class Record:
     turns: Turns | None = None
     diagnosis: str | None = None  # why the first run that did not train went wrong
     numerics: Numerics | None = None  # None where it was not asked
+    limits: StepLimits | None = None  # its step beside the limits of the device; likewise
     schema_version: int = SCHEMA_VERSION
 
     @classmethod

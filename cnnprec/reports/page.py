@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
-from cnnprec.reports.results import answer, conditions, in_order, notes, results, table, warning
+from cnnprec.reports.limits import limits_table
+from cnnprec.reports.results import (
+    answer,
+    conditions,
+    in_order,
+    limits,
+    notes,
+    results,
+    table,
+    warning,
+)
 from cnnprec.reports.verdict_json import judgements, make_way
 from cnnprec.reports.verdicts import remarks_on, verdict_table, verdicts_markdown, what_changed
 from cnnprec.verdicts.decision import decide
@@ -93,6 +103,8 @@ def context(report: Report) -> dict[str, Any]:
         "conditions": conditions(ranked[0]),
         "notes": notes(ranked),
         "results": table(ranked),
+        "limits": limits_table(ranked),
+        "bounds": limits(ranked),
         "comparison": found,
         "history": [],
         "raw": base64.b64encode(_session(report).encode()).decode(),

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from cnnprec.precision.precisions import rank
 from cnnprec.records.record import Outcome, Record
+from cnnprec.reports.limits import LESS_NEEDED, limits_sentences, limits_table
 from cnnprec.text import count_of, fitted, wrapped
 from cnnprec.verdicts.case import gpu_states
 from cnnprec.verdicts.disturbance import disturbance
@@ -12,6 +13,7 @@ from cnnprec.verdicts.gpu_health import gpu_notices
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
 from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
 from cnnprec.verdicts.statistics import fastest_third
+from cnnprec.verdicts.step_limits import share_of_limit
 
 NONE = "-"
 
@@ -26,9 +28,12 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
         return []
     above = [*warning(ranked), *conditions(ranked[0]), "", *notes(ranked), ""]
     below = ["", *answered] if (answered := answer(recommend(ranked))) else []
+    bounds = limits_table(ranked)
     return [
         *(part for line in above for part in wrapped(line, width)),
         *fitted(table(ranked), width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
+        *(["", *fitted(bounds, width, LESS_NEEDED), ""] if bounds else []),
+        *(part for line in limits(ranked) for part in wrapped(line, width)),
         *(part for line in below for part in wrapped(line, width)),
     ]
 
@@ -42,7 +47,15 @@ def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
     """The headings, and a row for each precision."""
     reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
     rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
-    return [row[:-1] for row in rows] if ranked[0].environment.device_kind == "cpu" else rows
+    left_out = {"peak MB"} if ranked[0].environment.device_kind == "cpu" else set()
+    left_out |= set() if any(record.limits for record in ranked) else {"of limit"}
+    kept = [place for place, heading in enumerate(_HEADINGS) if heading not in left_out]
+    return [tuple(row[place] for place in kept) for row in rows]
+
+
+def limits(ranked: Sequence[Record]) -> list[str]:
+    """Sentences on the limits of the device, if they were measured."""
+    return limits_sentences(ranked, [step_seconds(record) for record in ranked])
 
 
 def step_seconds(record: Record) -> float | None:
@@ -85,7 +98,7 @@ def explain(record: Record) -> str | None:
 
 
 _HEADINGS = (
-    *("precision", "outcome", "s/run", "ms/step", "images/s", "/single"),
+    *("precision", "outcome", "s/run", "ms/step", "images/s", "/single", "of limit"),
     *("warm-up", "accuracy %", "loss scale", "peak MB"),
 )
 
@@ -104,6 +117,7 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
         NONE if seconds is None else f"{seconds * 1e3:.2f}",
         NONE if seconds is None else f"{config.batch_size / seconds:.0f}",
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
+        NONE if (share := share_of_limit(record, seconds)) is None else f"{share:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
         _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
         _range([f"{scale:g}" for scale in scales], "-") or NONE,

@@ -1,5 +1,6 @@
 """TensorFlow's tutorial CNN for Fashion-MNIST in any precision; no global dtype policy is set."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -40,19 +41,7 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
         known: Any = self.train_function
         if known is not None and not force:
             return known
-        one_step = tf.function(self.train_step, jit_compile=self.jit_compile, autograph=False)
-
-        def take_steps(iterator: Any, steps: Any) -> Any:
-            def again(done: Any, outputs: Any) -> Any:  # noqa: ARG001 - tf.while_loop's signature
-                return done + 1, one_step(iterator.get_next())
-
-            return tf.while_loop(
-                lambda done, outputs: done < steps,  # noqa: ARG005 - likewise
-                again,
-                (tf.constant(1), one_step(iterator.get_next())),
-            )[1]
-
-        self.take_steps = tf.function(take_steps, autograph=False)
+        self.take_steps = repeated(self.train_step, self.jit_compile)
         steps = tf.constant(self.steps_per_execution)
         self.train_function: Any = lambda iterator: self.take_steps(iterator, steps)
         return self.train_function
@@ -69,6 +58,26 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
         if training and self.step_log is not None:
             self.step_log.note(loss, getattr(self.optimizer, "dynamic_scale", 1.0))
         return loss
+
+
+def repeated(work: Callable[[Any], Any], jit_compile: bool | str) -> Any:
+    """A function of an iterator and a number (int32 scalar): works on so many of its batches.
+
+    It runs without returning to Python, and returns what the last work did.
+    """
+    once = tf.function(work, jit_compile=jit_compile, autograph=False)
+
+    def take_steps(iterator: Any, steps: Any) -> Any:
+        def again(done: Any, outputs: Any) -> Any:  # noqa: ARG001 - tf.while_loop's signature
+            return done + 1, once(iterator.get_next())
+
+        return tf.while_loop(
+            lambda done, outputs: done < steps,  # noqa: ARG005 - likewise
+            again,
+            (tf.constant(1), once(iterator.get_next())),
+        )[1]
+
+    return tf.function(take_steps, autograph=False)
 
 
 def build_optimizer(precision: Precision) -> keras.optimizers.Optimizer:

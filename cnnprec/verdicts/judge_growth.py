@@ -9,13 +9,23 @@ import numpy as np
 
 from cnnprec.records.record import Record
 from cnnprec.text import count_of
-from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, MEAN_TIME, TIME, Case, GrowthLimit, gpu_states
+from cnnprec.verdicts.case import (
+    ALL_TIMES,
+    ENOUGH,
+    MEAN_TIME,
+    TIME,
+    Case,
+    GrowthLimit,
+    figure,
+    gpu_states,
+)
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.moderation import moderate
 from cnnprec.verdicts.others import States, beside_others
 from cnnprec.verdicts.regression import Regression, fit
 from cnnprec.verdicts.significance import holm
+from cnnprec.verdicts.step_limits import impossible
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict, worst
 
 ALONE = 0.2  # error with which a precision has to look slower without the others as well
@@ -131,6 +141,8 @@ def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
         done, due = len(record.rounds), record.config.runs
         if done < due:
             problem = f"only {done} of {due} runs were finished; run the session again"
+            return Judgement(Metric.SPEED, case.name, Verdict.INVALID, problem)
+        if problem := impossible(record, figure(record, TIME.field)):
             return Judgement(Metric.SPEED, case.name, Verdict.INVALID, problem)
         throttled.update(*(state.throttled for state in gpu_states([record])))
     if not throttled:

@@ -18,7 +18,8 @@ else:  # pytest brings it
 OPTIONS = (
     *("precision", "profile", "epochs", "runs", "batch-size", "train-samples", "turns"),
     *("dataset", "data-dir", "device", "jit", "numerics", "soak", "level", "order-seed", "vary"),
-    *("report", "require-verdict", "verdict-json", "tolerance", "margin", "detect"),
+    *("device-limits", "report", "require-verdict", "verdict-json"),
+    *("tolerance", "margin", "detect"),
 )
 """The options of the pytest plugin, each of which may be a key of ``[tool.cnnprec]``."""
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.records.limits import DeviceLimits, StepLimits, StepPart, StepTimes
 from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import (
     SCHEMA_VERSION,
@@ -116,6 +117,17 @@ NUMERICS = st.builds(
     miscounted=st.integers(-100, 100),
 )
 
+RATE, STAGE, AMOUNT = st.floats(1, 1e24), st.floats(1e-12, 1e9), st.integers(0, 2**63 - 1)
+LIMITS = st.builds(
+    StepLimits,
+    device=st.builds(DeviceLimits, *[RATE] * 4, STAGE),
+    parts=st.lists(
+        st.builds(StepPart, st.text(max_size=9), st.just("gradient"), AMOUNT, AMOUNT), max_size=2
+    ).map(tuple),
+    launches=AMOUNT,
+    times=st.builds(StepTimes, *[STAGE] * 4),
+)
+
 RECORDS = st.builds(
     Record,
     precision=st.sampled_from(list(PRECISIONS.values())),
@@ -128,5 +140,6 @@ RECORDS = st.builds(
     rounds=st.lists(ROUNDS, max_size=3).map(tuple),
     turns=st.none() | TURNS,
     numerics=st.none() | NUMERICS,
+    limits=st.none() | LIMITS,
     schema_version=st.just(SCHEMA_VERSION),
 )

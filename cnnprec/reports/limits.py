@@ -1,0 +1,65 @@
+"""How far a training step is from the limits of the device, and where its time goes, as text."""
+
+from collections.abc import Iterable, Sequence
+
+from cnnprec.records.limits import StepLimits
+from cnnprec.records.record import Record
+from cnnprec.verdicts.recommend import REFERENCE
+from cnnprec.verdicts.step_limits import bound_by, impossible, least_seconds
+
+_ENOUGH = 0.5  # of a step that the limits have to explain to be named as its bound
+_HEADINGS = (
+    *("precision", "bound by", "GFLOP/s", "GB/s", "us/launch"),
+    *("input", "forward", "backward", "optimizer", "harness"),
+)
+LESS_NEEDED = ("us/launch", "GB/s", "GFLOP/s")
+
+
+def limits_table(records: Iterable[Record]) -> list[tuple[str, ...]]:
+    """The headings, and a row for each precision whose limits were measured, times in ms."""
+    rows = [_row(record, record.limits) for record in records if record.limits]
+    return [_HEADINGS, *rows] if rows else []
+
+
+def _row(record: Record, limits: StepLimits) -> tuple[str, ...]:
+    device, times = limits.device, limits.times
+    stages = [b - a for a, b in zip((0.0, *times), times, strict=False)]
+    runs = [r.seconds / record.config.steps for r in record.rounds if r.seconds is not None]
+    stages += [min(runs) - times.step] if runs else []
+    shown = [f"{max(0.0, seconds) * 1e3:.2f}" for seconds in stages]
+    return (
+        record.precision.name,
+        bound_by(limits),
+        f"{device.highest / 1e9:.4g}",
+        f"{device.bandwidth / 1e9:.3g}",
+        f"{device.launch_seconds * 1e6:.2g}",
+        *shown,
+        *["-"] * (len(_HEADINGS) - 5 - len(shown)),
+    )
+
+
+def limits_sentences(records: Sequence[Record], seconds: Sequence[float | None]) -> list[str]:
+    """What bounds the step of `REFERENCE`, or else of the first; and each time that is INVALID.
+
+    The seconds are those of a step of each record.
+    """
+    pairs = [(r, s) for r, s in zip(records, seconds, strict=True) if r.limits and s]
+    lines = [
+        f"INVALID: {record.precision}: {why}"
+        for record, step in pairs
+        if (why := impossible(record, step))
+    ]
+    pairs.sort(key=lambda pair: pair[0].precision.name != REFERENCE)
+    return [*lines, *(_sentence(record, step) for record, step in pairs[:1])]
+
+
+def _sentence(record: Record, step: float) -> str:
+    assert record.limits is not None  # noqa: S101 - chosen so above
+    least = least_seconds(record.limits)
+    parts = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in least.items())
+    share = sum(least.values()) / step
+    by = f"by {bound_by(record.limits)}" if share >= _ENOUGH else "by none of these alone"
+    return (
+        f"{record.precision} is bound {by}: at the device's limits {share:.0%} of its "
+        f"{step * 1e3:.2f} ms a step would be left ({parts} ms)."
+    )
