@@ -20,6 +20,7 @@ class Precision:
             convolutions to TF32, which TensorFlow allows by default.
         optimizer_overrides: Hyper-parameters of Adam that differ from Keras' defaults, as
             ``(name, value)`` pairs.
+        xla: Whether XLA compiles the training step whatever ``--jit`` says.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Precision:
     loss_scaling: bool = False
     tensor_float_32: bool = False
     optimizer_overrides: tuple[tuple[str, float], ...] = ()
+    xla: bool = False
 
     @property
     def policy_name(self) -> str:
@@ -65,9 +67,28 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({row.name: row for row in
 """Every precision by name, in the order of the tables."""
 
 
+XLA = "_xla"  # the end of the name of a precision compiled by XLA
+
+
+def with_and_without_xla(precisions: Iterable[Precision]) -> tuple[Precision, ...]:
+    """Each precision as it is, and behind it the same compiled by XLA, named ``NAME_xla``."""
+    rows: dict[str, Precision] = {}
+    for plain in precisions:
+        rows[plain.name] = plain
+        if not plain.xla:
+            rows[plain.name + XLA] = dataclasses.replace(plain, name=plain.name + XLA, xla=True)
+    return tuple(rows.values())
+
+
+KNOWN: Mapping[str, Precision] = MappingProxyType(
+    {row.name: row for row in with_and_without_xla(_ROWS)}
+)
+"""All that can be asked for by name: `PRECISIONS`, and each of them compiled by XLA."""
+
+
 def rank(name: str) -> tuple[int, str]:
     """Sorts names as in the tables; those that saved sessions alone know come last."""
-    return list(PRECISIONS).index(name) if name in PRECISIONS else len(PRECISIONS), name
+    return list(KNOWN).index(name) if name in KNOWN else len(KNOWN), name
 
 
 _OTHER_NAMES = {
@@ -88,11 +109,11 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 
 def get_precision(name: str) -> Precision:
-    """The precision of this name or alias, or a ValueError; case and ``-``/``_`` do not matter."""
+    """The row of `KNOWN` with this name or alias, or a ValueError; case, - and _ do not matter."""
     key = name.strip().lower().replace("-", "_")
     key = ALIASES.get(key, key)
-    if key in PRECISIONS:
-        return PRECISIONS[key]
+    if key in KNOWN:
+        return KNOWN[key]
     hint = did_you_mean(key, [*PRECISIONS, *ALIASES])
     raise ValueError(
         f"unknown precision {name.strip()!r}.{hint} Known precisions: {', '.join(PRECISIONS)}."

@@ -16,6 +16,7 @@ from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import last_words
 from cnnprec.pytest_plugin.session import (
+    ASKED,
     BENCHMARK,
     EACH,
     MARKS,
@@ -150,6 +151,8 @@ def measured_session(
     from cnnprec.measurement.session import MeasuredSession
 
     config = request.config
+    baseline = config.stash[ASKED].selection
+    saved = baseline.sessions[-1].records if baseline else {}
     return MeasuredSession(
         selected(request.session.items),
         suite.config,
@@ -160,6 +163,7 @@ def measured_session(
         show=show_progress,
         watchdog=_watchdog(config),
         numerics=suite.numerics,
+        compiled={name: record.jit_compiled for name, record in saved.items()},
     )
 
 

@@ -29,9 +29,9 @@ def select(
     """Chooses the baseline of a session among the saved ones.
 
     Unfit is one that would make a regression the new normal, is a copy, or is not whole. The
-    comparable ones are grouped by their stack, the project's own code apart. The newest group
-    with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that differ
-    in what is varied come first (docs/comparing.md has the reasons).
+    comparable ones are grouped by their stack, the project's own code apart, and by what XLA
+    compiled. The newest group with `ENOUGH` sessions is taken; if there is none, the newest. With
+    ``vary``, groups that differ in what is varied come first (docs/comparing.md has the reasons).
     The records of the current session may have no rounds yet.
     """
     kept, copies = without_copies(sessions)
@@ -98,8 +98,9 @@ def _group(
         values = stack(record)
         has_change.add(values.pop("code") in codes)
         stacks.add(tuple(values.values()))
+    compiled = frozenset(name for name in shared if session.records[name].jit_compiled)
     # Only where the code is varied do the sessions that have it already stand apart.
-    return frozenset(stacks), frozenset(has_change) if vary and "code" in vary else None
+    return frozenset(stacks), compiled, frozenset(has_change) if vary and "code" in vary else None
 
 
 def _choose(

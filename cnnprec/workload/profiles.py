@@ -8,7 +8,7 @@ FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
 _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
 _AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size")
 
-JIT_CHOICES = ("auto", "on", "off")
+JIT_CHOICES = ("auto", "on", "off", "best", "both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,8 @@ class TrainingConfig:
         epochs: Passes over the training images in one run.
         runs: Trainings per precision, each from fresh weights with a seed of its own.
         batch_size: Images per step; those left over sit out that epoch, other ones in each.
-        jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule.
+        jit: ``"on"`` or ``"off"`` for XLA, or ``"auto"`` for Keras' own rule. ``"best"`` times both
+            and keeps the faster one of each precision; ``"both"`` measures both.
         seed: Seed of the first run; run ``i`` uses ``seed + i``.
         turns: Short timed turns of every precision after the runs, which are compared in place
             of the runs' own times; 0 for none.

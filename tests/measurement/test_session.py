@@ -8,6 +8,7 @@ import pytest
 from cnnprec.diagnosis.causes import Diagnosis
 from cnnprec.diagnosis.sighting import Cause
 from cnnprec.machine.gpu_state import GPU_CYCLE
+from cnnprec.measurement import choose_jit
 from cnnprec.measurement import session as module
 from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
 from cnnprec.measurement.watchdog import Watchdog
@@ -60,7 +61,7 @@ class FakeTrainer:
 
 @pytest.fixture
 def trainer(monkeypatch):
-    monkeypatch.setattr(module, "Trainer", FakeTrainer)
+    monkeypatch.setattr(choose_jit, "Trainer", FakeTrainer)
     monkeypatch.setattr(FakeTrainer, "calls", [])
     monkeypatch.setattr(FakeTrainer, "raises", {})
     return FakeTrainer
