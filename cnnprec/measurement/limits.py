@@ -93,7 +93,7 @@ def _rate(
 
     `operands_of` a size are its operations and what the work takes.
     """
-    rates = []
+    rates: list[float] = []
     for compiled in (False, True) if jit else (False,):
         call = tf.function(work, jit_compile=compiled, autograph=False)
         for size in sizes:

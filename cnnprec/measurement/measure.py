@@ -9,7 +9,7 @@ from cnnprec.measurement.prepare import prepare
 from cnnprec.measurement.progress import Show
 from cnnprec.measurement.session import MeasuredSession
 from cnnprec.measurement.supported import check_batch, supported_precisions
-from cnnprec.precision.precisions import Precision, parse_precisions
+from cnnprec.precision.precisions import Precision, parse_precisions, with_and_without_xla
 from cnnprec.records.record import Record
 from cnnprec.workload.profiles import get_profile
 
@@ -47,7 +47,8 @@ def measure(
         dataset: ``"auto"``, ``"fashion-mnist"`` or ``"synthetic"``.
         data_dir: Folder with Fashion-MNIST's four IDX files.
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
-        jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA.
+        jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA, ``"best"`` for the faster of
+            the two in each precision, ``"both"`` for a record of each.
         order_seed: Seed of the order of the precisions; None for a new one.
         show: Called with how far the work is now and then, and with None at the end.
 
@@ -74,6 +75,8 @@ def measure(
         chosen = parse_precisions(precisions)
     else:
         chosen = tuple(precisions)
+    if jit == "both":
+        chosen = with_and_without_xla(chosen)
     check_batch(chosen, config.batch_size, device)
     folder = None if data_dir is None else Path(data_dir)
     prepared = prepare(config, chosen, dataset=dataset, data_dir=folder, device=device)

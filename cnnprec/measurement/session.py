@@ -9,12 +9,13 @@ import dataclasses
 import functools
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cnnprec.diagnosis.causes import diagnose_run
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
+from cnnprec.measurement.choose_jit import trainer_for
 from cnnprec.measurement.limits import examine_limits
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.probing import examine
@@ -64,6 +65,7 @@ class MeasuredSession:
         numerics: How much of the numbers is probed when all is timed, one of
             `cnnprec.measurement.supported.LEVELS`.
         limits: Whether the limits of the device are measured when all is timed.
+        compiled: Whether XLA compiles a precision, where ``--jit best`` need not choose.
     """
 
     def __init__(
@@ -79,9 +81,11 @@ class MeasuredSession:
         watchdog: Watchdog | None = None,
         numerics: str = "off",
         limits: bool = False,
+        compiled: Mapping[str, bool] | None = None,
     ) -> None:
         self._numerics = numerics
         self._limits = limits
+        self._compiled = compiled or {}
         self._precisions = precisions
         self._config = config
         self._prepared = prepared
@@ -130,7 +134,8 @@ class MeasuredSession:
         for precision in self._precisions:
             self._series[precision.name] = self._start(precision)
         for series in self._series.values():
-            self._line.say(f"{series.precision}: building the model and warming up")
+            both = ", with XLA and without" if self._config.jit == "best" else ""
+            self._line.say(f"{series.precision}: building the model and warming up{both}")
             with self._kept(series):
                 self._warm_up(series, timed=timed)
             if self._ended_by is not None:
@@ -205,10 +210,9 @@ class MeasuredSession:
         return Series(precision, record)
 
     def _warm_up(self, series: Series, *, timed: bool) -> None:
-        start = time.perf_counter()
-        trainer = Trainer(series.precision, self._config, self._prepared.dataset)
+        start, data = time.perf_counter(), self._prepared.dataset
         with self._watchdog.over(f"the warm-up of {series.precision}"):
-            trainer.warm_up()
+            trainer = trainer_for(series.precision, self._config, data, self._compiled, timed=timed)
         seconds = time.perf_counter() - start
         series.trainer = trainer
         series.record = dataclasses.replace(

@@ -20,6 +20,7 @@ class Precision:
     tensor_float_32: bool = False
     # Hyper-parameters of Adam that differ from Keras' defaults.
     optimizer_overrides: tuple[tuple[str, float], ...] = ()
+    xla: bool = False  # whether XLA compiles the training step whatever ``--jit`` says
 
     @property
     def policy_name(self) -> str:
@@ -57,9 +58,28 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({row.name: row for row in
 """Every precision by name, in the order of the tables."""
 
 
+XLA = "_xla"  # the end of the name of a precision compiled by XLA
+
+
+def with_and_without_xla(precisions: Iterable[Precision]) -> tuple[Precision, ...]:
+    """Each precision as it is, and behind it the same compiled by XLA, named ``NAME_xla``."""
+    rows: dict[str, Precision] = {}
+    for plain in precisions:
+        rows[plain.name] = plain
+        if not plain.xla:
+            rows[plain.name + XLA] = dataclasses.replace(plain, name=plain.name + XLA, xla=True)
+    return tuple(rows.values())
+
+
+KNOWN: Mapping[str, Precision] = MappingProxyType(
+    {row.name: row for row in with_and_without_xla(_ROWS)}
+)
+"""All that can be asked for by name: `PRECISIONS`, and each of them compiled by XLA."""
+
+
 def rank(name: str) -> tuple[int, str]:
     """Sorts names as in the tables; those that saved sessions alone know come last."""
-    return list(PRECISIONS).index(name) if name in PRECISIONS else len(PRECISIONS), name
+    return list(KNOWN).index(name) if name in KNOWN else len(KNOWN), name
 
 
 _OTHER_NAMES = {
@@ -80,8 +100,10 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 
 def get_precision(name: str) -> Precision:
-    """The precision of this name or alias, or a ValueError; case and ``-``/``_`` do not matter."""
-    return PRECISIONS[find_name(name, PRECISIONS, ALIASES, "precision")]
+    """The row of `KNOWN` with this name or alias, or a ValueError; case, - and _ do not matter."""
+    plain = name.strip().removesuffix(XLA)
+    found = find_name(plain, PRECISIONS, ALIASES, "precision")
+    return KNOWN[found if plain == name.strip() else found + XLA]
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

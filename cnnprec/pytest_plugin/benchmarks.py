@@ -15,6 +15,7 @@ from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import unfinished
 from cnnprec.pytest_plugin.session import (
+    ASKED,
     BENCHMARK,
     EACH,
     MARKS,
@@ -142,6 +143,8 @@ def measured_session(
     from cnnprec.measurement.session import MeasuredSession
 
     config = request.config
+    baseline = config.stash[ASKED].selection
+    saved = baseline.sessions[-1].records if baseline else {}
     return MeasuredSession(
         selected(request.session.items),
         suite.config,
@@ -153,6 +156,7 @@ def measured_session(
         watchdog=_watchdog(config),
         numerics=suite.numerics,
         limits=suite.limits,
+        compiled={name: record.jit_compiled for name, record in saved.items()},
     )
 
 

@@ -13,7 +13,12 @@ from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import check_device_name, gpu_index
 from cnnprec.measurement.supported import LEVELS, check_batch, supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
-from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
+from cnnprec.precision.precisions import (
+    PRECISIONS,
+    format_precisions,
+    parse_precisions,
+    with_and_without_xla,
+)
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
 from cnnprec.pytest_plugin.levels import ROWS, apply_level, level_help
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
@@ -76,7 +81,8 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--data-dir", type=Path, metavar="DIR", help=text)
     text = "auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N: that one or an error"
     add("--device", type=reported(check_device_name), default="auto", help=text)
-    add("--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)")
+    text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
+    add("--jit", choices=JIT_CHOICES, default="auto", help=text)
     add(
         "--numerics",
         choices=LEVELS,
@@ -168,6 +174,8 @@ def _session(config: pytest.Config) -> Session:
         training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
     precisions = option.precision or supported_precisions(option.device)
+    if training.jit == "both":
+        precisions = with_and_without_xla(precisions)
     with usage_errors():
         check_batch(precisions, training.batch_size, option.device)
     seed = getattr(config, "workerinput", {}).get("order_seed", option.order_seed)

@@ -145,6 +145,9 @@ def conditions(record: Record) -> list[str]:
     device = f"{machine.device_model}, driver {machine.driver or 'unknown'}"
     if machine.device_kind == "cpu":
         device = f"{machine.cpu_model}, {machine.usable_cores} cores"
+    xla = "on" if record.jit_compiled else "off"
+    if config.jit in ("best", "both"):
+        xla = f"as --jit {config.jit}"
     data = "the SYNTHETIC stand-in (not Fashion-MNIST: accuracies do not compare with it)"
     if record.data.name == "fashion-mnist":
         data = f"Fashion-MNIST from {record.data.source}"
@@ -153,8 +156,7 @@ def conditions(record: Record) -> list[str]:
         f"work:    profile {config.profile}: {config.train_samples} images x {config.epochs} "
         f"epochs, batch {config.batch_size}, {config.steps} steps a run, "
         f"tested on {config.test_samples} images",
-        f"machine: {device}; TensorFlow {machine.tensorflow}, Keras {machine.keras}, "
-        f"XLA {'on' if record.jit_compiled else 'off'}",
+        f"machine: {device}; TensorFlow {machine.tensorflow}, Keras {machine.keras}, XLA {xla}",
     ]
 
 
@@ -170,6 +172,9 @@ def notes(records: Sequence[Record]) -> list[str]:
         note += f" ms/step is from the fastest third of {len(turns.seconds)} timed turns{unsteady}."
     if records[0].environment.device_kind == "cpu":
         note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
+    if records[0].config.jit == "best":
+        chosen = ", ".join(r.precision.name for r in records if r.jit_compiled)
+        note += f" --jit best took XLA for: {chosen or 'none'}."
     short = [
         f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
         for r in records

@@ -108,7 +108,8 @@ def build_model(
             advice for mixed precision. None computes it in the compute dtype.
         optimizer: Used in place of `build_optimizer`'s. It comes with loss scaling where the
             precision asks for that, and without where it does not.
-        jit: One of `cnnprec.workload.profiles.JIT_CHOICES`.
+        jit: ``"on"`` for XLA, ``"auto"`` for Keras' own rule; for the other ones of
+            `cnnprec.workload.profiles.JIT_CHOICES` the precision alone decides.
         steps_per_execution: Training steps per call into TensorFlow.
 
     Returns:
@@ -148,7 +149,7 @@ def build_model(
         loss=keras.losses.SparseCategoricalCrossentropy(dtype=precision.loss_dtype),
         # Keras would wrap the optimizer if the caller's global policy is mixed_float16.
         auto_scale_loss=False,
-        jit_compile={"auto": "auto", "on": True, "off": False}[jit],
+        jit_compile=precision.xla or {"auto": "auto", "on": True}.get(jit, False),
         steps_per_execution=steps_per_execution,
     )
     model.optimizer.build(model.trainable_variables)

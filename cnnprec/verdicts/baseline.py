@@ -27,9 +27,9 @@ def select(
     """Chooses the baseline of a session among the saved ones.
 
     Unfit is one that would make a regression the new normal, is a copy, or is not whole. The
-    comparable ones are grouped by their stack, the project's own code apart. The newest group
-    with `ENOUGH` sessions is taken; if there is none, the newest. With ``vary``, groups that differ
-    in what is varied come first (docs/comparing.md has the reasons).
+    comparable ones are grouped by their stack, the project's own code apart, and by what XLA
+    compiled. The newest group with `ENOUGH` sessions is taken; if there is none, the newest. With
+    ``vary``, groups that differ in what is varied come first (docs/comparing.md has the reasons).
     The records of the current session may have no rounds yet.
     """
     kept, copies = without_copies(sessions)
@@ -88,11 +88,12 @@ def _group(
     session: SavedSession, current: Mapping[str, Record], vary: frozenset[str] | None
 ) -> object:
     # All precisions of a session have one environment.
-    name = _shared(session, current)[0]
-    values = stack(session.records[name])
-    has_change = values.pop("code") == current[name].environment.code
+    shared = _shared(session, current)
+    values = stack(session.records[shared[0]])
+    has_change = values.pop("code") == current[shared[0]].environment.code
+    compiled = frozenset(name for name in shared if session.records[name].jit_compiled)
     # Only where the code is varied do the sessions that have it already stand apart.
-    return tuple(values.values()), has_change if vary and "code" in vary else None
+    return tuple(values.values()), compiled, has_change if vary and "code" in vary else None
 
 
 def _choose(

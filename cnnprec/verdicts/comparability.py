@@ -68,6 +68,16 @@ def _threads(name: str) -> Field:
     return Field(name, Part.WORKLOAD, lambda record: read(record)[0] or read(record)[1])
 
 
+def _choice(record: Record) -> bool | None:
+    """What ``--jit best`` chose; None where it has not chosen, or was not asked."""
+    return record.jit_compiled if record.config.jit == "best" and record.rounds else None
+
+
+def _show_choice(record: Record) -> str:
+    choice = "on" if record.jit_compiled else "off"
+    return f"{choice}, chosen by --jit best (--jit {choice} leaves no choice)"
+
+
 def _precisions(record: Record) -> frozenset[str]:
     """All that were measured: their models stay in memory and share the caches."""
     return frozenset({record.precision.name, *record.companions})
@@ -75,7 +85,7 @@ def _precisions(record: Record) -> frozenset[str]:
 
 _DEVICE = "device_kind device_model device_count device_memory_bytes mig_mode power_limit_watts"
 _WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns"
-_DTYPES = "variable_dtype compute_dtype loss_scaling tensor_float_32 optimizer_overrides"
+_DTYPES = "variable_dtype compute_dtype loss_scaling tensor_float_32 optimizer_overrides xla"
 # Switches of TensorFlow, not versions: they decide what is computed and by how many threads.
 _SWITCHES = "op_determinism onednn"
 _SOFTWARE = "driver cuda cudnn vbios tensorflow keras numpy python kernel"
@@ -87,6 +97,7 @@ FIELDS: tuple[Field, ...] = (
     Field("data", Part.WORKLOAD, attrgetter("data.name")),
     Field("data_digest", Part.WORKLOAD, attrgetter("data.digest"), lambda r: r.data.digest[:12]),
     *_rows(Part.WORKLOAD, "config", _WORK),
+    Field("jit_compiled", Part.WORKLOAD, _choice, _show_choice, optional=True),
     Field("precision", Part.WORKLOAD, attrgetter("precision.name")),
     Field("precisions", Part.WORKLOAD, _precisions, lambda r: ", ".join(sorted(_precisions(r)))),
     *_rows(Part.WORKLOAD, "precision", _DTYPES),
@@ -137,7 +148,7 @@ def differences(baseline: Record, current: Record) -> tuple[Difference, ...]:
 
 
 # All that `FIELDS` read, and a little more.
-_WHOLE = attrgetter("environment", "config", "data", "precision", "companions")
+_WHOLE = attrgetter("environment", "config", "data", "precision", "companions", "jit_compiled")
 
 
 def stack(record: Record) -> dict[str, object]:

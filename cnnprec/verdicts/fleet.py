@@ -68,6 +68,8 @@ def _setting(host: str, sessions: Iterable[SavedSession]) -> Record:
     first, *others = (Record.blank(some, (), r.config, r.data, r.environment) for r in records)
     for difference in (d for other in others for d in differences(first, other)):
         raise ValueError(f"{host}: its sessions differ in {difference}; give those of one state")
+    if first.config.jit == "best":
+        raise ValueError(f"{host}: --jit best chose for this host alone; use on, off or both")
     return first
 
 

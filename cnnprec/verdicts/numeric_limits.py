@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
+from cnnprec.precision.precisions import XLA
 from cnnprec.records.record import Environment
 from cnnprec.workload.profiles import PROFILES, TrainingConfig
 
@@ -54,7 +55,8 @@ def seeds() -> list[int]:
 def limits(kind: str, precision: str, environment: Environment) -> Any:
     """A precision's row of limits, such as ``"losses"``; infinite where a harmless run was."""
     rows = _table()[kind]
-    row = rows.get(precision, rows.get("mixed_half"))  # TF32 has as many significand bits
+    plain = precision.removesuffix(XLA)  # which is one of the harmless changes
+    row = rows.get(plain, rows.get("mixed_half"))  # TF32 has as many significand bits
     return _times(row, _FLOORS.get(kind, 0.0), _factor(environment))
 
 

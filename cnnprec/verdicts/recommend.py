@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.precision.precisions import KNOWN
 from cnnprec.records.record import Outcome, Record
 from cnnprec.verdicts.equivalence import Equivalence, equivalence
 from cnnprec.verdicts.estimate import Estimate, paired
@@ -51,7 +51,7 @@ def recommend(records: Iterable[Record]) -> Recommendation | None:
     if reference is None or not _trained(reference):
         problem = "was not measured" if reference is None else "itself did not train in every run"
         return Recommendation("", f"{REFERENCE} {problem}")
-    names = [name for name in PRECISIONS if name in by_name and name != REFERENCE]
+    names = [name for name in KNOWN if name in by_name and name != REFERENCE]
     candidates = [_candidate(by_name[name], reference) for name in names]
     usable = [c for c in candidates if not c.objection]
     unknown = [c for c in usable if not (c.time.count and c.accuracy.count)]
@@ -122,7 +122,7 @@ def _ratio(record: Record, other: Record) -> Estimate:
 def _risk(candidate: Candidate) -> tuple[bool, bool, int]:
     """Orders precisions from safe to risky: float32 weights, no loss scale, the table's order."""
     precision = candidate.record.precision
-    place = list(PRECISIONS).index(precision.name)
+    place = list(KNOWN).index(precision.name)
     return precision.variable_dtype != "float32", precision.loss_scaling, place
 
 

@@ -8,7 +8,7 @@ FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
 _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
 _AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size")
 
-JIT_CHOICES = ("auto", "on", "off")
+JIT_CHOICES = ("auto", "on", "off", "best", "both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,9 @@ class TrainingConfig:
     epochs: int
     runs: int  # trainings per precision, each from fresh weights with a seed of its own
     batch_size: int  # images per step; those left over sit out that epoch, other ones in each
-    jit: str = "auto"  # Keras' own rule; ``"on"`` or ``"off"`` for XLA
+    # ``"auto"`` is Keras' own rule, ``"on"`` or ``"off"`` XLA or not; ``"best"`` keeps the faster one
+    # of each precision, ``"both"`` measures both.
+    jit: str = "auto"
     seed: int = 12  # of the first run; run ``i`` uses ``seed + i``
     turns: int = 0  # short timed ones of every precision, compared in place of the runs' times
 

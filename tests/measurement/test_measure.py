@@ -53,7 +53,7 @@ def test_order_follows_the_seed():
     ],
 )
 def test_bad_arguments_are_refused_before_any_training(change, error, message, monkeypatch):
-    monkeypatch.setattr("cnnprec.measurement.session.Trainer", None)
+    monkeypatch.setattr("cnnprec.measurement.choose_jit.Trainer", None)
     with pytest.raises(error, match=message):
         cnnprec.measure(**{"precisions": "single", **SMALL, **change})
 
@@ -63,6 +63,22 @@ def test_what_a_training_raises_reaches_the_caller(monkeypatch):
         def __init__(self, *arguments):
             raise MemoryError("too large")
 
-    monkeypatch.setattr("cnnprec.measurement.session.Trainer", Broken)
+    monkeypatch.setattr("cnnprec.measurement.choose_jit.Trainer", Broken)
     with pytest.raises(MemoryError, match="too large"):
         cnnprec.measure("single", **SMALL)
+
+
+def test_jit_both_gives_a_record_with_xla_and_one_without():
+    records = cnnprec.measure("single", jit="both", **SMALL)
+    compiled = {name: record.jit_compiled for name, record in records.items()}
+    assert compiled == {"single": False, "single_xla": True}
+    assert records["single"].companions == ("single_xla",)
+
+
+@pytest.mark.parametrize(("share", "compiled"), [(0.0, False), (float("inf"), True)])
+def test_jit_best_records_what_it_chose(share, compiled, monkeypatch):
+    monkeypatch.setattr("cnnprec.measurement.choose_jit.CLEARLY_FASTER", share)
+    record = cnnprec.measure("single", jit="best", **SMALL)["single"]
+    assert record.jit_compiled is compiled
+    assert record.config.jit == "best"
+    assert record.is_whole

@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 
 from cnnprec.machine.gpu_state import GPU_CYCLE
+from cnnprec.measurement import choose_jit
 from cnnprec.measurement import session as module
 from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
 from cnnprec.measurement.watchdog import Watchdog
@@ -58,7 +59,7 @@ class FakeTrainer:
 
 @pytest.fixture
 def trainer(monkeypatch):
-    monkeypatch.setattr(module, "Trainer", FakeTrainer)
+    monkeypatch.setattr(choose_jit, "Trainer", FakeTrainer)
     monkeypatch.setattr(FakeTrainer, "calls", [])
     monkeypatch.setattr(FakeTrainer, "raises", {})
     return FakeTrainer

@@ -10,6 +10,8 @@ from cnnprec.precision.precisions import (
     format_precisions,
     get_precision,
     parse_precisions,
+    rank,
+    with_and_without_xla,
 )
 
 NAMES = st.lists(st.sampled_from(list(PRECISIONS)), min_size=1, unique=True)
@@ -123,3 +125,13 @@ def test_any_text_gives_rows_or_a_value_error_that_says_what_is_known(text):
     else:
         assert rows
         assert set(rows) <= set(PRECISIONS.values())
+
+
+def test_with_xla_each_precision_has_a_second_row_that_differs_by_xla_alone():
+    rows = with_and_without_xla(PRECISIONS.values())
+    assert rows[::2] == tuple(PRECISIONS.values())
+    for plain, compiled in zip(rows[::2], rows[1::2], strict=True):
+        assert compiled == dataclasses.replace(plain, name=f"{plain.name}_xla", xla=True)
+        assert get_precision(compiled.name.upper()) == compiled
+    assert with_and_without_xla(rows) == rows
+    assert sorted([*rows[5:], *rows[:5]], key=lambda row: rank(row.name)) == list(rows)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from cnnprec.machine.gpu import Gpu, query_gpus
-from cnnprec.measurement import supported
+from cnnprec.measurement import choose_jit, supported
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.pytest_plugin import benchmarks
 from cnnprec.records.record import Outcome, Record
@@ -429,6 +429,28 @@ def test_baselines_go_into_the_folder_of_this_machine(project):
     machine = file.relative_to(project.path / "benchmarks" / "baselines").parts[0]
     assert machine.startswith("cpu-")
     assert not list(project.path.glob(".benchmarks/**/*.json"))
+
+
+def test_a_comparison_keeps_what_jit_best_chose_for_the_baseline(project, monkeypatch):
+    options = (*SMALL, "--precision=single", "--jit=best", "--benchmark-save=first")
+    monkeypatch.setattr(choose_jit, "CLEARLY_FASTER", float("inf"))
+    result = run(project, *options)
+    result.stdout.fnmatch_lines(["*XLA as --jit best*", "*--jit best took XLA for: single.*"])
+    monkeypatch.setattr(choose_jit, "CLEARLY_FASTER", 0.0)
+    run(project, *options[:-1], "--benchmark-json=now.json", "--benchmark-compare")
+    (saved_first,) = (project.path / "benchmarks" / "baselines").rglob("*_first.json")
+    for path in (saved_first, project.path / "now.json"):
+        (bench,) = json.loads(path.read_text())["benchmarks"]
+        assert bench["extra_info"]["cnnprec"]["jit_compiled"] is True
+
+
+def test_jit_both_shows_two_rows_of_each_precision(project):
+    result = run(project, *SMALL, "--precision=single,double", "--jit=both")
+    result.assert_outcomes(passed=4)
+    result.stdout.re_match_lines(
+        [f"{name} +trained.*" for name in ("double", "double_xla", "single", "single_xla")],
+        consecutive=True,
+    )
 
 
 def test_storage_that_the_user_names_is_respected(project):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnprec.diagnosis.causes import diagnose_run
-from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.precision.precisions import PRECISIONS, get_precision
 from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.batches import _tensor, shuffled_batches
 from cnnprec.training.trainer import Trainer, train
@@ -171,11 +171,20 @@ def test_xla_trains_like_the_graph(single, result_of, tiny, tiny_data):
     assert xla.first_losses[0] == pytest.approx(graph.first_losses[0], rel=576 * 2**-24)
 
 
-@pytest.mark.parametrize("jit", ["on", "off"])
-def test_jit_switch_reaches_keras(jit, tiny, tiny_data):
-    assert Trainer(PRECISIONS["single"], tiny.override(jit=jit), tiny_data).jit_compiled is (
-        jit == "on"
-    )
+@pytest.mark.parametrize(
+    ("name", "jit", "compiled"),
+    [
+        ("single", "on", True),
+        ("single", "off", False),
+        ("single", "best", False),
+        ("single", "both", False),
+        ("single_xla", "off", True),
+        ("single_xla", "both", True),
+    ],
+)
+def test_jit_switch_reaches_keras(name, jit, compiled, tiny, tiny_data):
+    trainer = Trainer(get_precision(name), tiny.override(jit=jit), tiny_data)
+    assert trainer.jit_compiled is compiled
 
 
 @pytest.mark.parametrize(

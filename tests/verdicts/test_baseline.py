@@ -239,3 +239,43 @@ def test_selecting_compares_each_record_at_most_twice(monkeypatch):
     select(sessions, sessions[0].records)
     # Once to refuse, and once to list what changed, for two precisions.
     assert len(compared) == 50 * 2 * 2
+
+
+def choosing(session: SavedSession, *with_xla: str) -> SavedSession:
+    """The session as ``--jit best`` had measured it, with XLA for these precisions."""
+    return dataclasses.replace(session, records=chosen(session.records, *with_xla))
+
+
+def chosen(records: dict[str, Record], *with_xla: str) -> dict[str, Record]:
+    return {
+        name: dataclasses.replace(
+            record, config=record.config.override(jit="best"), jit_compiled=name in with_xla
+        )
+        for name, record in records.items()
+    }
+
+
+def test_sessions_that_chose_otherwise_by_jit_best_are_refused_with_the_remedy():
+    same, other = choosing(saved(0), "half"), choosing(saved(1))
+    selection = select([same, other], chosen(NOW, "half"))
+    assert selection.sessions == (same,)
+    ((refused, (difference,)),) = selection.refused
+    assert refused == other
+    assert str(difference) == (
+        "jit_compiled: off, chosen by --jit best (--jit off leaves no choice) -> "
+        "on, chosen by --jit best (--jit on leaves no choice)"
+    )
+
+
+def test_before_measuring_the_newest_sessions_that_chose_alike_are_selected():
+    blank = {n: dataclasses.replace(r, rounds=()) for n, r in chosen(NOW).items()}
+    with_xla = [choosing(session, "half") for session in many(0, ENOUGH)]
+    without = [choosing(session) for session in many(ENOUGH, ENOUGH)]
+    assert select([*with_xla, *without], blank).sessions == tuple(without)
+    assert select([*with_xla, *without[1:]], blank).sessions == tuple(with_xla)
+
+
+def test_what_keras_itself_chose_is_not_compared():
+    session = saved(0)
+    compiled = {n: dataclasses.replace(r, jit_compiled=True) for n, r in NOW.items()}
+    assert select([session], compiled).sessions == (session,)

@@ -172,3 +172,14 @@ def test_one_host_alone_is_not_judged():
 def test_a_gpu_fleet_needs_no_memory_verdict():
     hosts = fleet(6, **{f"host{n:02}": on_gpu(host()) for n in range(6)})
     assert {one.verdict for one in judge_fleet(hosts, LIMITS).values()} == {Verdict.PASS}
+
+
+def test_hosts_that_chose_for_themselves_whether_to_use_xla_are_refused():
+    hosts = fleet(2)
+    first = hosts["host01"][0].records
+    best = {
+        n: dataclasses.replace(r, config=r.config.override(jit="best")) for n, r in first.items()
+    }
+    hosts["host01"] = [saved(1, best)]
+    with pytest.raises(ValueError, match=r"host01: --jit best chose for this host alone; use"):
+        judge_fleet(hosts, LIMITS)

@@ -208,3 +208,10 @@ def test_first_step_over_its_limit_is_found():
     assert first_over((1.0, 2.0, 9.0), (1.0, 2.0, 3.0), (0.1, 0.1, 0.1)) == (2, 2.0)
     assert first_over((1.0, 2.1), (1.0, 2.0), (0.1, 0.1)) is None
     assert first_over((float("nan"),), (float("nan"),), (0.1,)) is None
+
+
+@pytest.mark.parametrize("kind", ["losses", "float64", "steps", "runs", "tensors"])
+@pytest.mark.parametrize("name", ["double", "single", "half"])
+def test_limits_with_xla_are_those_without_it(kind, name):
+    assert limits(kind, f"{name}_xla", HERE) == limits(kind, name, HERE)
+    assert limits(kind, "double_xla", HERE) != limits(kind, "mixed_half_xla", HERE)

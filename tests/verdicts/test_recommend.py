@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnprec.precision.precisions import get_precision
 from cnnprec.records.read_sessions import read_sessions
 from cnnprec.records.record import Outcome, Record, Turns
 from cnnprec.verdicts.recommend import recommend
@@ -146,3 +147,12 @@ def test_recorded_sessions_name_one_precision_or_say_that_they_cannot():
         named = collections.Counter(recommend(session).precision for session in sessions)
         assert named[expected] + named[""] >= 0.95 * len(sessions)
         assert named[expected] >= 0.8 * len(sessions)
+
+
+def test_step_compiled_by_xla_can_be_the_answer():
+    faster = dataclasses.replace(
+        measured("mixed_half", 0.5), precision=get_precision("mixed_half_xla")
+    )
+    found = answer(SINGLE, measured("mixed_half", 2.0), faster)
+    slower = {"mixed_half": "slower than mixed_half_xla", "mixed_half_xla": ""}
+    assert found == ("mixed_half_xla", True, slower)
