@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from cnnprec.diagnosis.replay import Phase, StepReport, replay
+from cnnprec.diagnosis.replay import StepReport, replay
 from cnnprec.records.record import Outcome, TrainingRun
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.trainer import Trainer
@@ -13,8 +13,7 @@ _LATEST_REPLAYED = 100  # an eager step takes about a tenth of a second
 def diagnose(reports: Iterable[StepReport]) -> str | None:
     """The figures that prove a cause, from what `replay` yields up to the first harm, if any.
 
-    A step that moved a weight too far is the cause of the overflow that follows it, unless the
-    state was bad before.
+    A step that moved a weight too far is the cause of the overflow that follows it.
     """
     steps, handled, evidence = list[StepReport](), list[str](), list[str]()
     for report in reports:
@@ -22,8 +21,7 @@ def diagnose(reports: Iterable[StepReport]) -> str | None:
         harm = [] if report.harmless else list(report.bad)
         if report.harmless:
             handled += map(str, report.bad)
-        sound = not evidence and not (harm and harm[0].phase is Phase.STATE)
-        if sound and report.blew_up:
+        if not evidence and report.blew_up:
             if report.second_moment_zero:
                 evidence.append(
                     f"Adam's second moment underflowed in {report.second_moment_zero:.0%} of the "
@@ -31,7 +29,7 @@ def diagnose(reports: Iterable[StepReport]) -> str | None:
                 )
             times = f"{report.largest_update:.0f} times Adam's bound"
             evidence.append(f"the largest update was {times}")
-        frozen = sound and report.frozen
+        frozen = not evidence and report.frozen
         if frozen:
             evidence.append(
                 f"{report.should_move:.0%} of the weights have a gradient at step {report.step}, "

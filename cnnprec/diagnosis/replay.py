@@ -2,8 +2,8 @@
 
 A run that went wrong is replayed from its seed, one step at a time, every tensor looked at.
 
-A tensor is bad if it holds a NaN, an infinity, or a number within a factor of two of the largest
-finite one of its dtype. The first bad one in the order of computing is where the trouble began.
+A tensor is bad if it holds a NaN or an infinity. The first bad one in the order of computing is
+where the trouble began.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from cnnprec.diagnosis.step import as_float64, compute_step, dtype_name, slots_of, weight_names
-from cnnprec.precision.formats import Real, get_format
+from cnnprec.precision.formats import Real
 from cnnprec.precision.hyperparameters import Finding, check_adam
 from cnnprec.text import Word
 
@@ -23,12 +23,10 @@ from cnnprec.text import Word
 class Phase(Word):
     """Parts of a training step in the order in which it computes them."""
 
-    STATE = "state before the step"
     FORWARD = "forward"
     LOSS = "loss"
     GRADIENT = "gradient"
     SLOT = "slot"
-    UPDATE = "update"
     WEIGHT = "weight"
 
 
@@ -46,11 +44,10 @@ class Sighting:
     tensor: str  # such as ``"kernel gradient"``
     nan: int
     infinite: int
-    huge: int  # within a factor of two of overflow
     elements: int
 
     def __str__(self) -> str:
-        kinds = (("NaN", self.nan), ("infinite", self.infinite), ("near overflow", self.huge))
+        kinds = (("NaN", self.nan), ("infinite", self.infinite))
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds if count)
         where = f"step {self.step}, {self.phase}: {self.layer} {self.tensor}"
         return f"{where} ({counts} of {self.elements})"
@@ -100,25 +97,14 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     names, slots = weight_names(model), slots_of(adam, variables)
     seen: list[Sighting] = []
 
-    def look(phase: Phase, layer: str, tensor: str, value: Any, dtype: str = "") -> Real:
+    def look(phase: Phase, layer: str, tensor: str, value: Any) -> Real:
         numbers = as_float64(value)
-        limit = get_format(dtype or dtype_name(value)).max_finite / 2
         nan, infinite = (int(np.count_nonzero(f(numbers))) for f in (np.isnan, np.isinf))
-        huge = int(np.count_nonzero(np.abs(numbers) >= limit)) - infinite
-        if nan + infinite + huge:
-            seen.append(Sighting(step, phase, layer, tensor, nan, infinite, huge, numbers.size))
+        if nan + infinite:
+            seen.append(Sighting(step, phase, layer, tensor, nan, infinite, numbers.size))
         return numbers
 
-    def look_at_weights(phase: Phase, kind: str, values: list[Any]) -> list[Real]:
-        return [
-            look(phase, layer_name, name + kind, value, dtype_name(variable))
-            for (layer_name, name), value, variable in zip(names, values, variables, strict=True)
-        ]
-
-    weights = look_at_weights(Phase.STATE, "", variables)
-    for slot in slots:
-        look(Phase.STATE, slot.layer, slot.name, slot.variable)
-
+    weights = [as_float64(variable) for variable in variables]
     tensors = compute_step(model, images, labels)
     gradients = tensors.gradients
     for layer, activation in zip(model.layers, tensors.activations, strict=True):
@@ -141,15 +127,10 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     for slot in slots:
         numbers = look(Phase.SLOT, slot.layer, slot.name, slot.variable)
         moments.setdefault(slot.kind, []).append(numbers)
-    after = [as_float64(variable) for variable in variables]
+    pairs = zip(names, variables, strict=True)
+    after = [look(Phase.WEIGHT, layer, name, variable) for (layer, name), variable in pairs]
     with np.errstate(invalid="ignore", over="ignore"):
         updates = [new - old for new, old in zip(after, weights, strict=True)]
-    look_at_weights(Phase.UPDATE, " update", updates)
-    look_at_weights(Phase.WEIGHT, "", after)
-
-    if optimizer is not adam and not skipped:
-        # Scaled gradients near overflow are what loss scaling aims at.
-        seen = [bad for bad in seen if bad.phase is not Phase.GRADIENT or bad.nan or bad.infinite]
     changes = np.concatenate(updates, axis=None)
     moved = int(np.count_nonzero(changes))
     pushed = sum(int(np.count_nonzero(as_float64(gradient))) for gradient in gradients)

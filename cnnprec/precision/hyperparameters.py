@@ -29,8 +29,8 @@ class Finding:
 ADAM_DEFAULTS = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 """The hyper-parameters of Keras' Adam that a precision can override."""
 
-# How far beyond Adam's bound a step may go and still be called normal: as far as it can with
-# float16's smallest normal epsilon (docs/bounds.md).
+# How many learning rates a step may be long and still be called normal: as many as it can be
+# with float16's smallest normal epsilon (docs/bounds.md).
 _OVERSHOOT = math.sqrt(8.0)
 
 _Fault = tuple[bool, str]  # whether it freezes, and the message
@@ -43,16 +43,15 @@ def check_adam(config: Mapping[str, Any], dtype: str) -> tuple[Finding, ...]:
     unknown dtype is a ValueError.
     """
     form = get_format(dtype)
-    given = {name: config.get(name) for name in ADAM_DEFAULTS}
-    values = {name: float(v) for name, v in given.items() if isinstance(v, numbers.Real)}
-    cast = {name: form.cast(value) for name, value in values.items()}
     found = []
-    for name, value in values.items():
-        fault = _fault(f"Adam's {name}={value:g}", name, cast, form)
-        if fault is not None:
-            freezes, text = fault
-            message = f"{text}, or keep the variables in float32."
-            found.append(Finding(name, value, cast[name], dtype, freezes, message))
+    for name in ADAM_DEFAULTS:
+        value = config.get(name)
+        if isinstance(value, numbers.Real):
+            cast = form.cast(float(value))
+            if fault := _fault(f"Adam's {name}={value:g}", name, cast, form):
+                freezes, text = fault
+                message = f"{text}, or keep the variables in float32."
+                found.append(Finding(name, float(value), cast, dtype, freezes, message))
     return tuple(found)
 
 
@@ -62,20 +61,20 @@ def check_precision(precision: Precision) -> tuple[Finding, ...]:
     return check_adam(config, precision.variable_dtype)
 
 
-def _fault(shown: str, name: str, cast: Mapping[str, float], form: FloatFormat) -> _Fault | None:
+def _fault(shown: str, name: str, cast: float, form: FloatFormat) -> _Fault | None:
     if name == "epsilon":
         return _epsilon_fault(shown, cast, form)
-    if name == "learning_rate" and cast[name] == 0.0:
+    if name == "learning_rate" and cast == 0.0:
         return True, (
             f"{form.name} rounds {shown} to zero, so no weight ever changes; use at least "
             f"{form.smallest_normal:.2g}"
         )
-    if name == "learning_rate" and math.isinf(cast[name]):
+    if name == "learning_rate" and math.isinf(cast):
         return False, (
             f"{form.name} cannot hold {shown}, so the weights become infinite; use at most "
             f"{form.max_finite:g}"
         )
-    if name == "learning_rate" or cast[name] < 1.0:
+    if name == "learning_rate" or cast < 1.0:
         return None
     effect = (
         "the bias-corrected learning rate zero, so every update is zero and no weight changes"
@@ -83,30 +82,20 @@ def _fault(shown: str, name: str, cast: Mapping[str, float], form: FloatFormat) 
         else "the bias correction 1 - beta_1^t zero, so every update is a division by zero"
     )
     return name == "beta_2", (
-        f"{form.name} rounds {shown} to {cast[name]:g}, which makes {effect}; use "
+        f"{form.name} rounds {shown} to {cast:g}, which makes {effect}; use "
         f"{1.0 - form.unit_roundoff} or less"
     )
 
 
-def _epsilon_fault(shown: str, cast: Mapping[str, float], form: FloatFormat) -> _Fault | None:
-    epsilon, beta_1, beta_2 = cast["epsilon"], cast.get("beta_1", 1.0), cast.get("beta_2", 1.0)
-    # The largest first step, times epsilon, whose second moment is zero, and Adam's bound; both
-    # in units of the learning rate (docs/bounds.md). A decay rate of 1 is reported already.
-    step, bound = 0.0, 1.0
-    if beta_1 < 1.0 and beta_2 < 1.0:
-        lost = form.smallest_normal if form.flushes_subnormals else form.smallest_subnormal / 2
-        step, bound = math.sqrt(lost), max(1.0, (1.0 - beta_1) / math.sqrt(1.0 - beta_2))
-    if epsilon != 0.0 and step / epsilon <= _OVERSHOOT * bound:
+def _epsilon_fault(shown: str, epsilon: float, form: FloatFormat) -> _Fault | None:
+    # All that is left to divide by where the second moment vanishes. Such a step is at most the
+    # root of what vanishes, over epsilon, in units of the learning rate (docs/bounds.md).
+    lost = form.smallest_normal if form.flushes_subnormals else form.smallest_subnormal / 2
+    least = math.sqrt(lost) / _OVERSHOOT
+    if epsilon >= least:
         return None
-    state = f"is too small for {form.name}, because"
-    if epsilon < form.smallest_normal:
-        state = f"becomes the subnormal number {epsilon:.3g} in {form.name}, and"
-    if epsilon == 0.0:
-        state = f"becomes zero in {form.name}, and"
-        effect = "a gradient whose square vanishes is divided by zero"
-    else:
-        times = step / epsilon / bound
-        effect = f"where the second moment vanishes one step can be {times:.0f} times Adam's bound"
-    needed = max(form.smallest_normal, step / bound / _OVERSHOOT)
-    needed = 10.0 ** math.ceil(math.log10(needed))  # a number that people write
-    return False, f"{shown} {state} {effect}; use at least {needed:g}"
+    needed = 10.0 ** math.ceil(math.log10(least))  # a number that people write
+    return False, (
+        f"{form.name} holds {shown} as {epsilon:.3g}, so where the second moment vanishes a step "
+        f"is far too long; use at least {needed:g}"
+    )

@@ -20,7 +20,7 @@ def set_element(tensor, element: int, value: float):
 
 
 class Plant:
-    """Puts a value into one element of one tensor of one step of a model."""
+    """Puts a value into one element of an activation or its gradient in one step of a model."""
 
     def __init__(self, model, step: int, layer: str, tensor: str, element: int, value: float):
         self._model = model
@@ -45,21 +45,9 @@ class Plant:
             del layer.call
 
     def count(self, some_batches):
-        """Passes batches on, and plants into the state right before its step."""
-        for step, batch in enumerate(some_batches):
-            self._now = step
-            if step == self._step and self._tensor in ("kernel", "bias", "kernel velocity"):
-                variable = self._variable()
-                variable.assign(set_element(variable.value, self._element, self._value))
+        """Passes batches on, and notes the step."""
+        for self._now, batch in enumerate(some_batches):
             yield batch
-
-    def _variable(self):
-        layer = self._model.get_layer(self._layer)
-        if self._tensor in ("kernel", "bias"):
-            return next(v for v in layer.weights if v.name == self._tensor)
-        return next(
-            v for v in self._model.optimizer.variables if f"{self._layer}_kernel_velocity" in v.name
-        )
 
     def _wrap(self, layer, change):
         original = layer.call

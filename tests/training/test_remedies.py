@@ -294,7 +294,7 @@ def test_nadam_writes_nan_into_every_weight_of_bfloat16_at_once(start, batch):
     model = start("bfloat16", remedy)
     (report,) = replay(model, [batch])
     assert all(np.isnan(np.float64(value)).all() for value in model.get_weights())
-    assert report.bad[0].phase is Phase.UPDATE
+    assert report.bad[0].phase is Phase.WEIGHT
 
 
 def test_lamb_writes_nan_where_bfloat16_has_no_gradient_and_moves_no_other_weight(start, batch):
