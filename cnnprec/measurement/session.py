@@ -62,6 +62,7 @@ class MeasuredSession:
         watchdog: Ends a session that hangs; None to wait for ever.
         numerics: How much of the numbers is probed when all is timed, one of
             `cnnprec.measurement.supported.LEVELS`.
+        diagnosed: Whether runs that did not train are replayed to find out why.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class MeasuredSession:
         show: Show | None = None,
         watchdog: Watchdog | None = None,
         numerics: str = "off",
+        diagnosed: bool = True,
     ) -> None:
+        self._diagnosed = diagnosed
         self._numerics = numerics
         self._precisions = precisions
         self._config = config
@@ -239,7 +242,7 @@ class MeasuredSession:
     def _diagnose(self, series: Series, trainer: Trainer) -> None:
         runs = [entry.run for entry in series.record.rounds]
         sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
-        diagnosis = None if sick is None else diagnose_run(trainer, sick)
+        diagnosis = None if sick is None or not self._diagnosed else diagnose_run(trainer, sick)
         if diagnosis is not None and diagnosis.cause is not None:
             self._keep(dataclasses.replace(series.record, diagnosis=str(diagnosis)), series)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
 # More would train for years; the steps of a run are counted in 32 bits.
 _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
-_AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size")
+_AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size", "width")
 
 JIT_CHOICES = ("auto", "on", "off")
 
@@ -25,6 +25,7 @@ class TrainingConfig:
         seed: Seed of the first run; run ``i`` uses ``seed + i``.
         turns: Short timed turns of every precision after the runs, which are compared in place
             of the runs' own times; 0 for none.
+        width: Factor on the channels and units of every hidden layer of the model.
 
     A number out of its range is a ValueError that names the option to change.
     """
@@ -38,6 +39,7 @@ class TrainingConfig:
     jit: str = "auto"
     seed: int = 12
     turns: int = 0
+    width: int = 1
 
     def __post_init__(self) -> None:
         problems = []

@@ -48,6 +48,7 @@ NAMES = {
         "jit",
         "seed",
         "turns",
+        "width",
         "precision",
         "precisions",
         "variable_dtype",
