@@ -14,14 +14,14 @@ from cnnprec.cli.console import Parser, drop_output
 from cnnprec.cli.fleet import add_fleet
 from cnnprec.cli.history import add_history
 from cnnprec.cli.report import add_report
+from cnnprec.cli.scaling import add_scaling
 
 _EXAMPLES = """\
 examples:
   pytest benchmarks/                                    measure this machine
   cnnprec report benchmarks/baselines/*/*.json          show what was saved
-  cnnprec compare baselines/ -- new.json                judge saved sessions by others
   cnnprec ab --b-checkout ../new                        is the other commit slower?
-  cnnprec binades --out binades.png                     what each dtype loses, drawn
+  cnnprec scaling --out scaling.json                    from which batch on does each pay?
 """
 
 
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (add_ab, add_baseline, add_compare, add_fleet, add_history, add_report, add_binades):
+    comparing = (add_ab, add_baseline, add_compare, add_fleet, add_history)
+    for add in (*comparing, add_report, add_scaling, add_binades):
         add(commands)
     given = argparse.Namespace(options=options, separated=separated)
     arguments = parser.parse_args(words, given)

@@ -66,6 +66,7 @@ class MeasuredSession:
             `cnnprec.measurement.supported.LEVELS`.
         limits: Whether the limits of the device are measured when all is timed.
         compiled: Whether XLA compiles a precision, where ``--jit best`` need not choose.
+        diagnosed: Whether runs that did not train are replayed to find out why.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class MeasuredSession:
         numerics: str = "off",
         limits: bool = False,
         compiled: Mapping[str, bool] | None = None,
+        diagnosed: bool = True,
     ) -> None:
+        self._diagnosed = diagnosed
         self._numerics = numerics
         self._limits = limits
         self._compiled = compiled or {}
@@ -250,7 +253,7 @@ class MeasuredSession:
     def _diagnose(self, series: Series, trainer: Trainer) -> None:
         runs = [entry.run for entry in series.record.rounds]
         sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
-        diagnosis = None if sick is None else diagnose_run(trainer, sick)
+        diagnosis = None if sick is None or not self._diagnosed else diagnose_run(trainer, sick)
         if diagnosis is not None:
             self._keep(dataclasses.replace(series.record, diagnosis=diagnosis), series)
 

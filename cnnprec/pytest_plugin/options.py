@@ -10,8 +10,13 @@ import pytest
 
 import cnnprec
 from cnnprec.machine.gpu import query_gpus
-from cnnprec.machine.names import check_device_name, gpu_index
-from cnnprec.measurement.supported import LEVELS, check_batch, supported_precisions
+from cnnprec.machine.names import check_device_name
+from cnnprec.measurement.supported import (
+    LEVELS,
+    check_batch,
+    check_device,
+    supported_precisions,
+)
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import (
     PRECISIONS,
@@ -24,7 +29,7 @@ from cnnprec.pytest_plugin.levels import ROWS, apply_level, level_help
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session, usage_errors
 from cnnprec.pytest_plugin.settings import checked, read
-from cnnprec.text import count_of, parse_time, reported
+from cnnprec.text import parse_time, reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
@@ -32,8 +37,6 @@ from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, 
 from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
 from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
-
-_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of WSL, of AMD
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -155,16 +158,10 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(
                     f"--{name} needs --benchmark-compare: there is no verdict without it"
                 )
-    gpus, device = query_gpus(), config.option.device
-    # A container may have a GPU without NVML.
-    told = gpus or not any(map(os.path.exists, _GPU_FILES))
-    if told and device.startswith("gpu") and gpu_index(device) >= len(gpus):
-        raise pytest.UsageError(
-            f"--device {device}: the driver knows {count_of(len(gpus), 'GPU')}, from gpu:0 on. "
-            "Check it with nvidia-smi, or use --device cpu."
-        )
+    with usage_errors():
+        check_device(config.option.device)
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if gpus else "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
 
 
 def _session(config: pytest.Config) -> Session:

@@ -95,6 +95,7 @@ def build_model(
     optimizer: keras.optimizers.Optimizer | None = None,
     jit: str = "auto",
     steps_per_execution: int = 1,
+    width: int = 1,
 ) -> TutorialCNN:
     """Builds and compiles the tutorial CNN; all its variables and slots exist on return.
 
@@ -111,6 +112,7 @@ def build_model(
         jit: ``"on"`` for XLA, ``"auto"`` for Keras' own rule; for the other ones of
             `cnnprec.workload.profiles.JIT_CHOICES` the precision alone decides.
         steps_per_execution: Training steps per call into TensorFlow.
+        width: Factor on the channels and units of the hidden layers, at least 1.
 
     Returns:
         A model that takes uint8 images ``[batch, 28, 28, 1]`` and returns class
@@ -133,13 +135,13 @@ def build_model(
         [
             keras.Input(IMAGE_SHAPE, dtype="uint8"),
             PixelsToUnit(dtype=dtype, name="pixels"),
-            layers.Conv2D(32, 3, activation="relu", dtype=dtype, name="conv1"),
+            layers.Conv2D(32 * width, 3, activation="relu", dtype=dtype, name="conv1"),
             layers.MaxPooling2D(2, dtype=dtype, name="pool1"),
-            layers.Conv2D(64, 3, activation="relu", dtype=dtype, name="conv2"),
+            layers.Conv2D(64 * width, 3, activation="relu", dtype=dtype, name="conv2"),
             layers.MaxPooling2D(2, dtype=dtype, name="pool2"),
-            layers.Conv2D(64, 3, activation="relu", dtype=dtype, name="conv3"),
+            layers.Conv2D(64 * width, 3, activation="relu", dtype=dtype, name="conv3"),
             layers.Flatten(dtype=dtype, name="flatten"),
-            layers.Dense(64, activation="relu", dtype=dtype, name="dense1"),
+            layers.Dense(64 * width, activation="relu", dtype=dtype, name="dense1"),
             *head,
         ],
         name=f"cnn_{precision.name}",

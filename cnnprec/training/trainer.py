@@ -37,7 +37,10 @@ class Trainer:
         self.precision = precision
         self.config = config
         self.model = build_model(
-            precision, jit=config.jit, steps_per_execution=config.steps_per_execution
+            precision,
+            jit=config.jit,
+            steps_per_execution=config.steps_per_execution,
+            width=config.width,
         )
         self.model.step_log = self._log = StepLog(config.steps)
         # In host memory: the pipeline gathers batches there, and only they travel to a GPU.

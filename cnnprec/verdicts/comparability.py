@@ -84,7 +84,7 @@ def _precisions(record: Record) -> frozenset[str]:
 
 
 _DEVICE = "device_kind device_model device_count device_memory_bytes mig_mode power_limit_watts"
-_WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns"
+_WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns width"
 _DTYPES = "variable_dtype compute_dtype loss_scaling tensor_float_32 optimizer_overrides xla"
 # Switches of TensorFlow, not versions: they decide what is computed and by how many threads.
 _SWITCHES = "op_determinism onednn"

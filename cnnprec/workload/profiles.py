@@ -6,7 +6,7 @@ from collections.abc import Mapping
 FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
 # More would train for years; the steps of a run are counted in 32 bits.
 _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
-_AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size")
+_AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size", "width")
 
 JIT_CHOICES = ("auto", "on", "off", "best", "both")
 
@@ -24,11 +24,12 @@ class TrainingConfig:
     epochs: int
     runs: int  # trainings per precision, each from fresh weights with a seed of its own
     batch_size: int  # images per step; those left over sit out that epoch, other ones in each
-    # ``"auto"`` is Keras' own rule, ``"on"`` or ``"off"`` XLA or not; ``"best"`` keeps the faster one
-    # of each precision, ``"both"`` measures both.
+    # ``"auto"`` is Keras' own rule, ``"on"`` or ``"off"`` XLA or not; ``"best"`` keeps the faster
+    # one of each precision, ``"both"`` measures both.
     jit: str = "auto"
     seed: int = 12  # of the first run; run ``i`` uses ``seed + i``
     turns: int = 0  # short timed ones of every precision, compared in place of the runs' times
+    width: int = 1  # factor on the channels and units of every hidden layer of the model
 
     def __post_init__(self) -> None:
         problems = []

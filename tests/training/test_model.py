@@ -34,6 +34,9 @@ def test_network_is_the_tutorials(model_of):
     ]
     # 3*3*1*32+32, 3*3*32*64+64, 3*3*64*64+64, 576*64+64, 64*10+10
     assert model.count_params() == 320 + 18_496 + 36_928 + 36_928 + 650
+    # 3*3*1*64+64, 3*3*64*128+128, 3*3*128*128+128, 1152*128+128, 128*10+10
+    twice = build_model("single", width=2).count_params()
+    assert twice == 640 + 73_856 + 147_584 + 147_584 + 1_290
     activations = [getattr(layer, "activation", None) for layer in model.layers]
     assert [a.__name__ for a in activations if a] == ["relu"] * 4 + ["softmax"]
 

@@ -49,6 +49,7 @@ NAMES = {
         "seed",
         "turns",
         "jit_compiled",
+        "width",
         "precision",
         "precisions",
         "variable_dtype",

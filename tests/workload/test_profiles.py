@@ -24,7 +24,9 @@ def test_unknown_profile_is_refused_with_the_known_ones():
         get_profile("fast")
 
 
-@pytest.mark.parametrize("field", ["train_samples", "test_samples", "epochs", "runs", "batch_size"])
+@pytest.mark.parametrize(
+    "field", ["train_samples", "test_samples", "epochs", "runs", "batch_size", "width"]
+)
 @pytest.mark.parametrize("value", [0, -1])
 def test_numbers_below_one_are_refused_by_the_name_of_their_option(field, value):
     with pytest.raises(ValueError, match=f"--{field.replace('_', '-')} {value}"):

@@ -1,0 +1,63 @@
+"""A scaling study as tables and as a figure. Nothing is decided here."""
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cnnprec.records.scaling import Point, Study
+from cnnprec.reports.results import NONE
+from cnnprec.text import aligned, printable
+from cnnprec.verdicts.crossover import crossover, over_reference
+from cnnprec.verdicts.recommend import REFERENCE
+from cnnprec.verdicts.statistics import fastest_third
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_HEADINGS = ("precision", "width", "batch", "us/image", "/single", "90 % interval", "peak MB")
+
+
+def table(study: Study, names: Sequence[str]) -> list[str]:
+    """A row for each point, why some are missing, and where each precision overtakes single."""
+    rows: list[tuple[str, ...]] = [_HEADINGS]
+    reasons = []
+    for width, batch in sorted({(p.width, p.batch) for p in study.points}):
+        points = study.of(width, batch)
+        for name in (name for name in names if name in points):
+            point, ratio = points[name], over_reference(points, name)
+            found = (f"{ratio.ratio:.2f}", f"{ratio.low:.2f} to {ratio.high:.2f}") if ratio else ()
+            time = f"{_microseconds(point):.1f}" if point.step_seconds else "does not fit"
+            peak = f"{point.peak_memory_bytes / 1e6:.0f}" if point.peak_memory_bytes else NONE
+            rows.append((name, str(width), str(batch), time, *(found or (NONE, NONE)), peak))
+            if point.missing:
+                place = f"{name} at width {width}, batch {batch}"
+                reasons.append(f"{place}: {printable(point.missing)}")
+    widths = sorted({p.width for p in study.points})
+    crossed = [("faster than single from batch", *(f"width {width}" for width in widths))]
+    for name in names:
+        batches = (str(crossover(study, name, width) or "none") for width in widths)
+        crossed += [] if name == REFERENCE else [(name, *batches)]
+    return [*aligned(rows, left=1), *reasons, "", *aligned(crossed, left=1)]
+
+
+def plot(study: Study, names: Sequence[str]) -> "Figure":
+    """Time per image over the batch, a panel for each width; ImportError without Matplotlib."""
+    from matplotlib.figure import Figure
+
+    widths = sorted({p.width for p in study.points})
+    figure = Figure(figsize=(2 + 2.2 * len(widths), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(widths) or 1, sharey=True, squeeze=False)[0]
+    for axes, width in zip(panels, widths, strict=False):
+        for mark, name in zip("osD^vPX*d", names, strict=False):
+            points = [p for p in study.points if (p.width, p.precision) == (width, name)]
+            known = sorted((p.batch, _microseconds(p)) for p in points if p.step_seconds)
+            axes.plot([x for x, _ in known], [y for _, y in known], f"{mark}-", label=name)
+        axes.set(title=f"width {width}", xlabel="batch", yscale="log")
+        axes.set_xscale("log", base=2)
+    panels[0].set_ylabel("µs per image")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _microseconds(point: Point) -> float:
+    return statistics.geometric_mean(fastest_third(point.step_seconds)) / point.batch * 1e6

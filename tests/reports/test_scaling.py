@@ -1,0 +1,46 @@
+"""A scaling study as tables and as a figure."""
+
+import pytest
+
+from cnnprec.precision.precisions import PRECISIONS
+from cnnprec.records.scaling import Point, Study
+from cnnprec.reports.scaling import plot, table
+from tests.support.studies import point
+
+
+def test_table_of_all_precisions_fits_80_columns():
+    names = list(PRECISIONS)
+    study = Study({}, tuple(point(name, 8, 4096, 99.0, 10**11) for name in names))
+    lines = table(study, names)
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1:10]] == names
+
+
+def test_point_without_times_is_told_with_its_reason():
+    reason = "too \x1b[2Jlarge"
+    missing = [Point("double", 2, batch, missing=reason) for batch in (32, 64)]
+    lines = table(Study({}, (point(width=2), *missing)), ["single", "double"])
+    assert lines[1].split()[0] == "single"
+    assert lines[2].split() == ["double", "2", "32", "does", "not", "fit", "-", "-", "-"]
+    for batch in (32, 64):
+        assert rf"double at width 2, batch {batch}: too \x1b[2Jlarge" in lines
+
+
+def test_precisions_that_were_not_asked_for_are_not_shown():
+    text = "\n".join(table(Study({}, (point(), point("x\x1b"))), ["single"]))
+    assert "x" not in text.split("faster")[0].replace("us/image", "")
+
+
+def test_figure_has_a_panel_for_each_width_and_a_line_for_each_precision(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
+    points = [point(name, w, b) for name in ("single", "half") for w in (1, 4) for b in (64, 32)]
+    figure = plot(Study({}, (*points, Point("half", 4, 128, missing="x"))), ["single", "half"])
+    assert [axes.get_title() for axes in figure.axes] == ["width 1", "width 4"]
+    half = figure.axes[1].lines[1]
+    assert (half.get_label(), list(half.get_xdata())) == ("half", [32, 64])
+    figure.savefig(tmp_path / "x.svg")
+
+
+def test_figure_of_nothing_can_be_written(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
+    plot(Study({}), ["single"]).savefig(tmp_path / "x.png")
