@@ -101,9 +101,9 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 def get_precision(name: str) -> Precision:
     """The row of `KNOWN` with this name or alias, or a ValueError; case, - and _ do not matter."""
-    plain = name.strip().removesuffix(XLA)
-    found = find_name(plain, PRECISIONS, ALIASES, "precision")
-    return KNOWN[found if plain == name.strip() else found + XLA]
+    key = name.strip().lower().replace("-", "_")
+    found = find_name(key.removesuffix(XLA), PRECISIONS, ALIASES, "precision")
+    return KNOWN[found + XLA if key.endswith(XLA) else found]
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

@@ -99,7 +99,9 @@ def test_stages_of_a_step_add_up_and_only_the_last_one_trains(small, name, tiny,
     assert found.times.input < found.times.forward < found.times.backward
     assert found.times.forward < found.times.step
     assert found.launches > 100
-    assert int(trainer.model.optimizer.iterations) == sum(taken)
+    # A loss scale that is still too large skips a step, which is not counted.
+    skipped = sum(taken) - int(trainer.model.optimizer.iterations)
+    assert skipped in (0, 1) if trainer.precision.loss_scaling else skipped == 0
 
 
 def test_compiled_stages_keep_the_gradients(tiny, tiny_data, small):
