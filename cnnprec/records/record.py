@@ -24,7 +24,8 @@ SCHEMA_VERSION = 6
 3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
 4. `Record.companions`.
 5. `TrainingConfig.turns`; `Record.turns`.
-6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
+6. `Record.numerics`, later with `binades`; the outcome ``not_learning``; the last three of
+   `Environment`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
