@@ -27,8 +27,6 @@ WITH_TENSORFLOW = {"numerics", "training", "diagnosis", "measurement"}
 WITH_PYTEST = {"pytest_plugin"}
 # Modules of those folders that promise to load without TensorFlow.
 LIGHT = {
-    "diagnosis.histograms",
-    "diagnosis.plots",
     "measurement.supported",
     "measurement.progress",
     "numerics.arithmetic",

@@ -6,8 +6,13 @@ from pathlib import Path
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import read_places
 from cnnprec.cli.console import Commands, note, say
+from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.baseline import dated_ahead
+from cnnprec.reports.figures import levels
+from cnnprec.reports.history import sentences, table
+from cnnprec.reports.svg import file
 from cnnprec.text import printable
+from cnnprec.verdicts.history import history
 
 
 def add_history(commands: Commands) -> None:
@@ -18,26 +23,25 @@ def add_history(commands: Commands) -> None:
         description="Says since when each precision is slower or faster in all saved sessions of "
         "the newest one's machine and workload. The exit code is 0 whatever is found, and 4 if "
         "there is nothing to read.",
-        epilog="Example: cnnprec history --plot history.png",
+        epilog="Example: cnnprec history --plot history.svg",
     )
     default = Path("benchmarks/baselines")
     text = f"saved sessions or folders of them (default: {default})"
     parser.add_argument("folder", nargs="*", type=Path, default=[default], help=text)
-    parser.add_argument("--plot", metavar="FILE", help="draw it, such as history.png")
+    text = "draw it into this file, such as history.svg"
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=text)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Imported here because the library that finds the changes takes a second to load.
-    from cnnprec.reports.history import plot, sentences, table
-    from cnnprec.verdicts.history import history
-
     try:
         sessions, skipped = read_places(arguments.folder)
         found = history(sessions, sessions[-1].records)
-        if arguments.plot:
-            plot(found).savefig(arguments.plot)
-    except (ValueError, ImportError, OSError) as error:
+        if arguments.plot is not None:
+            if arguments.plot.suffix != ".svg":
+                raise ValueError(f"--plot {arguments.plot}: end its name in .svg")
+            write_whole(arguments.plot, file((one.title, one.svg) for one in levels(found)))
+    except (ValueError, OSError) as error:
         note(f"cnnprec history: {error}")
         return Exit.USAGE
     for skip in skipped:

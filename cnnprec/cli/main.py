@@ -8,7 +8,6 @@ import cnnprec
 from cnnprec.ab.plan import Exit
 from cnnprec.cli.ab import add_ab
 from cnnprec.cli.baseline import add_baseline
-from cnnprec.cli.binades import add_binades
 from cnnprec.cli.compare import add_compare
 from cnnprec.cli.console import Parser, drop_output
 from cnnprec.cli.fleet import add_fleet
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     comparing = (add_ab, add_baseline, add_compare, add_fleet, add_history)
-    for add in (*comparing, add_report, add_scaling, add_binades):
+    for add in (*comparing, add_report, add_scaling):
         add(commands)
     given = argparse.Namespace(options=options, separated=separated)
     arguments = parser.parse_args(words, given)

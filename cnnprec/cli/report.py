@@ -11,6 +11,7 @@ from cnnprec.records.read_sessions import read_session
 from cnnprec.reports.page import PAGE, Report, clear, write_report
 from cnnprec.reports.results import results
 from cnnprec.text import markdown_text, printable
+from cnnprec.verdicts.history import history
 from cnnprec.verdicts.judge_saved import judge_saved
 from cnnprec.verdicts.verdict import Limits
 
@@ -63,9 +64,6 @@ def _write(folder: Path, files: Sequence[Path]) -> int:
         *others, session = sessions
         comparison = found = None
         if others:
-            # Imported here because the library that finds the changes takes a second to load.
-            from cnnprec.verdicts.history import history
-
             limits = limits_here(Limits())
             _, comparison = judge_saved(others, session, limits=limits)
             found = history(sessions, session.records)

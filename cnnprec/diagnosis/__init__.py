@@ -1,1 +1,1 @@
-"""Why a training went wrong: one step replayed, causes, histograms, plots."""
+"""Why a training went wrong: one step replayed, causes, histograms."""

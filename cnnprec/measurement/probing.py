@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnprec.diagnosis.histograms import first_step
 from cnnprec.diagnosis.step import as_float64, slots_of, weight_names
 from cnnprec.numerics.float64_step import Float64, float64_step
 from cnnprec.numerics.probes import QUICK, QUICK_XLA
@@ -33,6 +34,7 @@ def examine(trainer: Trainer, level: str) -> Numerics:
     precision = trainer.precision
     tf32 = precision.tensor_float_32
     found = probe(precision.compute_dtype, level, tf32, trainer.jit_compiled)
+    binades = first_step(trainer)
     losses, tensors = replay_in_float64(trainer)
     return Numerics(
         level=level,
@@ -42,6 +44,7 @@ def examine(trainer: Trainer, level: str) -> Numerics:
         losses=losses,
         tensors=tensors,
         miscounted=_miscounted(trainer),
+        binades=binades,
     )
 
 

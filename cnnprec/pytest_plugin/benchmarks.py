@@ -14,6 +14,7 @@ from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import gpu_index
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import unfinished
+from cnnprec.pytest_plugin.saving import benchmark_session
 from cnnprec.pytest_plugin.session import (
     ASKED,
     BENCHMARK,
@@ -89,6 +90,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
     """Checks device, precisions and data before the first training and before the verdicts."""
     config = session.config
+    timed = [item for item in session.items if "benchmark" in getattr(item, "fixturenames", ())]
+    unasked = config.option.verbose < 1 and config.getoption("benchmark_columns", None) is None
+    if unasked and all(map(is_benchmark, timed)) and (others := benchmark_session(config)):
+        # The turns of two precisions have different numbers of steps, so a table would mislead.
+        others.quiet = True
     listing = config.option.collectonly or hasattr(config, "workerinput")
     if any(map(is_benchmark, session.items)) and not listing:
         show = _progress(config) or (lambda _: None)

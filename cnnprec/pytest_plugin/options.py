@@ -144,8 +144,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("benchmark"):
         # A collection of garbage in the middle of a training is noise, not cost.
         config.option.benchmark_disable_gc = True
-        if config.option.benchmark_columns is None and config.option.verbose < 1:
-            config.option.benchmark_columns = ["median", "rounds"]  # RESULTS has the rest
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)

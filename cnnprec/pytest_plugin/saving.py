@@ -30,7 +30,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Has sessions saved by this suite instead of by pytest-benchmark."""
     asked = session.config.stash[ASKED]
     session.config.stash[_AHEAD] = _ahead()
-    benchmarks = _benchmark_session(session.config)
+    benchmarks = benchmark_session(session.config)
     if benchmarks is not None:
         benchmarks.save_json = functools.partial(_write_json, benchmarks, asked)
         if asked.folder is not None:
@@ -52,7 +52,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
     """Saves nothing of a session that was interrupted, and fails one that misses an output."""
     if exitstatus == pytest.ExitCode.INTERRUPTED:
-        benchmarks = _benchmark_session(session.config)
+        benchmarks = benchmark_session(session.config)
         if benchmarks is not None:
             benchmarks.save = benchmarks.autosave = benchmarks.json = None
     yield
@@ -178,6 +178,7 @@ def _write_json(benchmarks: Any, asked: Asked, output_json: Mapping[str, Any]) -
         benchmarks.logger.info(f"Wrote benchmark data in: {path}", purple=True)
 
 
-def _benchmark_session(config: pytest.Config) -> Any:
-    # Private to pytest-benchmark; tests/pytest_plugin/test_benchmarks.py fails if it changes.
+def benchmark_session(config: pytest.Config) -> Any:
+    """What pytest-benchmark keeps of a session; None without that plugin."""
+    # Private to it; tests/pytest_plugin/test_benchmarks.py fails if it changes.
     return getattr(config, "_benchmarksession", None)

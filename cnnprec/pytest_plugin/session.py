@@ -13,6 +13,7 @@ from cnnprec.records.read_sessions import Skipped
 from cnnprec.records.record import Record
 from cnnprec.verdicts.baseline import Selection
 from cnnprec.verdicts.detect import Reach
+from cnnprec.verdicts.history import History
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison
 from cnnprec.workload.profiles import TrainingConfig
@@ -20,7 +21,6 @@ from cnnprec.workload.profiles import TrainingConfig
 if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
     from cnnprec.measurement.soak import Soak
-    from cnnprec.verdicts.history import History
 
 BENCHMARK, VERDICT = "precision_benchmark", "precision_verdict"
 NUMERICS, SOAK, EACH = "precision_numerics", "precision_soak", "each_precision"
@@ -83,7 +83,7 @@ class Asked:
     reach: Reach | None = None
     skipped: tuple[Skipped, ...] = ()
     comparison: Comparison | None = None
-    history: "History | None" = None
+    history: History | None = None
     failed: list[str] = dataclasses.field(default_factory=list)
     saved: Path | None = None
     report: Path | None = None

@@ -1,6 +1,7 @@
 """The last lines of a session: RESULTS and VERDICTS, and GitHub's copy of them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,15 @@ from cnnprec.machine.cpu import usable_cores
 from cnnprec.pytest_plugin.session import ASKED, SESSION, Asked, Session
 from cnnprec.records.read_sessions import read_sessions
 from cnnprec.reports.github import tell_github
+from cnnprec.reports.history import summary
 from cnnprec.reports.page import Report, markdown
 from cnnprec.reports.results import results
 from cnnprec.reports.verdicts import verdicts
 from cnnprec.text import coloured
+from cnnprec.verdicts.history import History, history
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
-
-    from cnnprec.verdicts.history import History
 
 
 def pytest_report_header() -> list[str]:
@@ -28,15 +29,19 @@ def pytest_report_header() -> list[str]:
     return [busy] if load > cores else []
 
 
-def found_history(asked: Asked, session: Session) -> "History":
+def found_history(asked: Asked, session: Session) -> History:
     """The sessions saved beside this one, in a row; looked for once."""
-    # Imported here because the library that finds the changes takes a second to load.
-    from cnnprec.verdicts.history import history
-
     if asked.history is None:
         saved, _ = read_sessions(asked.folder or "")
         asked.history = history(saved, session.records)
     return asked.history
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Drops the last lines of hypothesis where no test used it: it would load for a second."""
+    manager = session.config.pluginmanager
+    if "hypothesis" not in sys.modules and manager.hasplugin("hypothesispytest"):
+        manager.unregister(name="hypothesispytest")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -57,8 +62,6 @@ def _show(terminalreporter: "TerminalReporter", exitstatus: int, config: pytest.
     width = writer.fullwidth if terminalreporter.isatty or "COLUMNS" in os.environ else None
     judged = []
     if asked.comparison is not None:
-        from cnnprec.reports.history import summary
-
         judged = [*verdicts(asked.comparison, width), *summary(found_history(asked, session))]
     found, soaks = results(session.records.values(), width), list(map(str, session.soaks))
     shown = {"RESULTS": found, "SOAK": soaks, "VERDICTS": judged}

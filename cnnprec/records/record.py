@@ -26,7 +26,7 @@ SCHEMA_VERSION = 7
 4. `Record.companions`.
 5. `TrainingConfig.turns`; `Record.turns`.
 6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
-7. `Record.limits`; `TrainingConfig.width`; `Precision.xla`.
+7. `Record.limits`; `Numerics.binades`; `TrainingConfig.width`; `Precision.xla`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small

@@ -3,14 +3,17 @@
 import base64
 import dataclasses
 import functools
+import importlib.util
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
+from cnnprec.reports.figures import charts
+from cnnprec.reports.history import sentences, summary
 from cnnprec.reports.limits import limits_table
 from cnnprec.reports.results import (
     answer,
@@ -25,11 +28,9 @@ from cnnprec.reports.results import (
 from cnnprec.reports.verdict_json import judgements, make_way
 from cnnprec.reports.verdicts import remarks_on, verdict_table, verdicts_markdown, what_changed
 from cnnprec.verdicts.decision import decide
+from cnnprec.verdicts.history import History
 from cnnprec.verdicts.recommend import recommend
 from cnnprec.verdicts.verdict import Comparison
-
-if TYPE_CHECKING:  # the library that finds changes takes a second to load
-    from cnnprec.verdicts.history import History
 
 PAGE, MARKDOWN = "report.html", "report.md"
 _MARKS = {PAGE: b'<meta name="generator" content="cnnprec">', MARKDOWN: b"# cnnprec"}
@@ -41,20 +42,17 @@ class Report:
 
     records: Sequence[Record]
     comparison: Comparison | None = None
-    history: "History | None" = None
+    history: History | None = None
     saved_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(timezone.utc))
 
 
 def clear(folder: Path) -> None:
     """Removes an earlier report; ValueError where no report can be made and written."""
-    try:
-        import jinja2  # noqa: F401
-        import matplotlib  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("jinja2") is None:
         raise ValueError(
-            f"a report needs {error.name}, which is not installed. Install it with "
+            "a report needs jinja2, which is not installed. Install it with "
             "pip install 'cnnprec[report]'."
-        ) from error
+        )
     for name, mark in _MARKS.items():
         make_way(folder / name, "report of cnnprec", functools.partial(_begins, mark))
 
@@ -80,20 +78,16 @@ def markdown(report: Report) -> list[str]:
 
 def html(report: Report) -> str:
     """The page, which loads nothing from anywhere."""
-    # Imported here because they take a second to load, and may not be installed.
+    # Imported here because it may not be installed.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from cnnprec.reports.figures import charts
 
     loader, refuse = FileSystemLoader(Path(__file__).parent), StrictUndefined
     environment = Environment(loader=loader, autoescape=True, undefined=refuse, trim_blocks=True)
-    return environment.get_template(f"{PAGE}.j2").render(
-        context(report), charts=charts(report.records, report.comparison, report.history)
-    )
+    return environment.get_template(f"{PAGE}.j2").render(context(report))
 
 
 def context(report: Report) -> dict[str, Any]:
-    """What the page shows beside the charts, by the names in its template."""
+    """What the page shows, by the names in its template."""
     ranked, found = in_order(report.records), report.comparison
     made: dict[str, Any] = {
         "records": ranked,
@@ -106,16 +100,16 @@ def context(report: Report) -> dict[str, Any]:
         "limits": limits_table(ranked),
         "bounds": limits(ranked),
         "comparison": found,
+        "charts": charts(ranked, found, report.history),
+        "binades": any(r.numerics and r.numerics.binades for r in ranked),
         "history": [],
         "raw": base64.b64encode(_session(report).encode()).decode(),
     }
     if found is not None:
         made |= {"decision": decide(found), "remarks": remarks_on(found)}
         made |= {"basis": what_changed(found), "verdicts": verdict_table(found)}
-    if report.history is not None:
-        from cnnprec.reports.history import sentences, summary
-
-        made["history"] = sentences(report.history) if summary(report.history) else []
+    if report.history is not None and summary(report.history):
+        made["history"] = sentences(report.history)
     return made
 
 

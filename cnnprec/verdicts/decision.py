@@ -21,7 +21,7 @@ SAVE = "pytest benchmarks/ --benchmark-save=baseline"  # adds a session to a bas
 _DO = {
     Verdict.PASS: ("ROLL OUT", f"{SAVE}   (puts this state into the baseline)"),
     Verdict.FAIL: ("ROLL BACK", "cnnprec ab   (tells slower software from a slower machine)"),
-    Verdict.INCONCLUSIVE: ("MEASURE MORE", f"{SAVE}   (some times more, over hours)"),
+    Verdict.INCONCLUSIVE: ("MEASURE MORE", f"{SAVE}   (a few more times, hours apart)"),
 }
 _ELSE = ("MEASURE MORE", f"{SAVE}   (five times, measured as now, and nothing failing)")
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from scipy import special
+import scipy
 
 from cnnprec.verdicts.regression import NOISE, Regression, State, fit
 from cnnprec.verdicts.significance import sign_flip
@@ -111,7 +111,7 @@ def _estimate(
         error = 0.0
         p_value = 0.0 if excess > ROUNDING else 1.0
     else:
-        p_value = float(special.stdtr(freedom, -excess / error))
+        p_value = float(scipy.special.stdtr(freedom, -excess / error))
     reach = t_quantile(1 - level, freedom) * error
     found = t_quantile(1 - (strict or level), freedom) * error
     return Estimate(

@@ -1,7 +1,7 @@
 """All saved sessions of one machine and workload: where their times changed.
 
-`ruptures` finds the places (PELT, doi:10.1080/01621459.2012.737745). docs/history.md has the false
-alarms and the power that the constants were chosen by.
+docs/history.md has the method, and the false alarms and the power that its constants were chosen
+by.
 """
 
 import dataclasses
@@ -13,8 +13,6 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from ruptures import KernelCPD
-from scipy import ndimage
 
 from cnnprec.records.read_sessions import SavedSession, age
 from cnnprec.records.record import Record
@@ -96,20 +94,39 @@ def change_points(times: Floats) -> list[int]:
     # A fifth of the differences may be changes or sessions far off; the deviation is by the rest.
     deviation = np.quantile(np.abs(np.diff(times)), 0.8) / NormalDist().inv_cdf(0.9)
     noise = max(deviation**2 / 2, _LEAST_NOISE**2)
-    medians = ndimage.median_filter(times, 5, mode="mirror")
+    five = np.lib.stride_tricks.sliding_window_view(np.pad(times, 2, mode="reflect"), 5)
+    medians = np.median(five, axis=1)
     far = _FURTHEST * math.sqrt(noise)
     near = medians + np.clip(times - medians, -far, far)
-    lengths = np.diff([*(starts := _cut(near, _FIRST_PENALTY * noise)), len(near)])
+    lengths = np.diff([*(starts := cut(near, _FIRST_PENALTY * noise)), len(near)])
     left = near - np.repeat(np.add.reduceat(near, starts) / lengths, lengths)
     # With variance v and correlation r these are 2 v (1 - r) and 2 v (1 - r * r).
     one, two = np.mean(np.diff(left) ** 2), np.mean((left[2:] - left[:-2]) ** 2)
     correlation = min(max(two / one - 1, 0.0), _MOST_CORRELATED) if one > 0 else 0.0
     variance = max(one / 2 / (1 - correlation), _LEAST_NOISE**2)
-    return _cut(near, _PENALTY * variance * (1 + correlation) / (1 - correlation))
+    return cut(near, _PENALTY * variance * (1 + correlation) / (1 - correlation))
 
 
-def _cut(times: Floats, penalty: float) -> list[int]:
-    # The mean is taken off because the library sums squares, which cancel far from zero.
-    signal = (times - times.mean()).reshape(-1, 1)
-    ends = KernelCPD(kernel="linear", min_size=FEWEST // 2).fit_predict(signal, pen=penalty)
-    return [0, *(int(end) for end in ends[:-1])]
+def cut(times: Floats, penalty: float) -> list[int]:
+    """Where levels begin that have the least sum of squares, with a penalty for each of them.
+
+    Optimal partitioning: Jackson et al., doi:10.1109/LSP.2001.838216.
+    """
+    shortest, count = FEWEST // 2, len(times)
+    centred = times - times.mean()  # squares cancel far from zero
+    sums = np.concatenate([[0.0], np.cumsum(centred)])
+    squares = np.concatenate([[0.0], np.cumsum(centred**2)])
+    costs = np.array([0.0, *[np.inf] * count])  # of the times before each place
+    starts = np.zeros(count + 1, dtype=int)  # of the level that ends there
+    places = np.arange(count + 1)
+    for end in range(shortest, count + 1):
+        begins = slice(end - shortest + 1)
+        sum_of = sums[end] - sums[begins]
+        within = squares[end] - squares[begins] - sum_of * sum_of / (end - places[begins])
+        total = costs[begins] + within
+        starts[end] = total.argmin()
+        costs[end] = total[starts[end]] + penalty
+    found = [int(starts[count])]
+    while found[0]:
+        found.insert(0, int(starts[found[0]]))
+    return found

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy import special
+import scipy
 
 _TINY = 1e-18  # of sessions that agree to the last digit, because zero has no logarithm
 
@@ -23,15 +23,15 @@ def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, .
     if len(variances) < 3:
         return tuple(variances), freedom
     logs = [
-        math.log(max(v, _TINY)) - float(special.digamma(freedom / 2)) + math.log(freedom / 2)
+        math.log(max(v, _TINY)) - float(scipy.special.digamma(freedom / 2)) + math.log(freedom / 2)
         for v in variances
     ]
     mean = statistics.fmean(logs)
-    excess = statistics.variance(logs, mean) - float(special.polygamma(1, freedom / 2))
+    excess = statistics.variance(logs, mean) - float(scipy.special.polygamma(1, freedom / 2))
     borrowed = 2.0 * freedom
     if excess > 0:
         borrowed = min(borrowed, 2 * _trigamma_inverse(excess))
-    common = math.exp(mean + float(special.digamma(borrowed / 2)) - math.log(borrowed / 2))
+    common = math.exp(mean + float(scipy.special.digamma(borrowed / 2)) - math.log(borrowed / 2))
     total = borrowed + freedom
     return tuple((borrowed * common + freedom * v) / total for v in variances), total
 
@@ -40,8 +40,8 @@ def _trigamma_inverse(value: float) -> float:
     """The x with trigamma(x) = value, by Newton's method on 1 / trigamma (Smyth, appendix)."""
     x = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(special.polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(special.polygamma(2, x))
+        trigamma = float(scipy.special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(scipy.special.polygamma(2, x))
         x += step
         if -step / x < 1e-8:
             break

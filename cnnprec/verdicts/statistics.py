@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-from scipy import special
+import scipy  # which loads `scipy.special`, half a second, where it is first used
 
 LEVEL = 0.05  # family-wise error of one comparison
 
@@ -46,7 +46,7 @@ def standard_error(values: Sequence[float], share: float = 1.0) -> float:
 @functools.lru_cache(maxsize=1024)
 def t_quantile(probability: float, freedom: float) -> float:
     """A quantile of Student's t distribution."""
-    return float(special.stdtrit(freedom, probability))
+    return float(scipy.special.stdtrit(freedom, probability))
 
 
 def moments(values: Sequence[float]) -> tuple[float, float]:

@@ -4,6 +4,9 @@ import math
 
 import pytest
 
+from cnnprec.records.read_sessions import read_sessions
+from cnnprec.reports.figures import levels
+from cnnprec.verdicts.history import history
 from tests.support.commands import run_command
 from tests.support.sessions import changed, put
 
@@ -61,26 +64,23 @@ def test_a_faster_level_and_what_changed_in_the_stack_there(capsys, tmp_path):
     assert "single: 10.0 % faster since 2026-01-13 12:00 (0013_run; keras: " in out
 
 
-def test_the_plot_has_a_panel_for_each_precision(capsys, slower, tmp_path):
-    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
-    target = tmp_path / "history.png"
+def test_the_plot_has_a_picture_for_each_precision_under_its_sentence(capsys, slower, tmp_path):
+    target = tmp_path / "history.svg"
     assert run(capsys, slower, "--plot", target)[0] == 0
-    assert target.read_bytes().startswith(b"\x89PNG")
+    drawn = target.read_text()
+    assert drawn.count("<svg") == 3
+    assert "single: 6.1 % slower since" in drawn
+    assert "half: no change in 20 sessions" in drawn
 
 
-def test_the_plot_shows_levels_changes_and_sentences(slower):
-    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
-    from cnnprec.records.read_sessions import read_sessions
-    from cnnprec.reports.history import plot
-    from cnnprec.verdicts.history import history
-
+def test_levels_are_drawn_where_they_begin(slower):
     sessions, _ = read_sessions(slower)
-    single, half = plot(history(sessions, sessions[-1].records)).axes
-    assert "single: 6.1 % slower" in single.get_title(loc="left")
-    assert half.get_title(loc="left") == "half: no change in 20 sessions"
-    steps = [axis.patches[0].get_data() for axis in (single, half)]
-    assert [len(step.values) for step in steps] == [2, 1]
-    assert list(steps[0].edges) == [-0.5, 11.5, 19.5]
+    single, half = levels(history(sessions, sessions[-1].records))
+    assert single.table[0] == ("session, oldest first", "single", "level")
+    changes = [(row[0], float(row[2])) for row in single.table[1:] if row[2]]
+    assert [place for place, _ in changes] == ["0", "12", "19"]
+    assert changes[1][1] / changes[0][1] == pytest.approx(1.061, rel=1e-3)
+    assert [row[0] for row in half.table[1:] if row[2]] == ["0", "19"]
 
 
 def test_one_session_is_shown_and_not_judged(capsys, tmp_path):
@@ -109,8 +109,8 @@ def test_unreadable_files_are_named_and_the_others_judged(capsys, slower):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{saved}", "--plot", "x.mp3"], "Format 'mp3' is not supported (supported formats: "),
-        (["{saved}", "--plot", "no/x.png"], "No such file or directory: 'no/x.png'"),
+        (["{saved}", "--plot", "x.png"], "--plot x.png: end its name in .svg"),
+        (["{saved}", "--plot", "no/x.svg"], "No such file or directory: 'no/"),
         (["{empty}"], "{empty}: there is no saved session in this folder; save one with"),
         (["{empty}/none"], "{empty}/none: cannot be read: No such file or directory"),
         (["{saved}", "--metric"], "unrecognized arguments: --metric"),

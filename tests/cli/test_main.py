@@ -29,9 +29,7 @@ def test_help_is_short_and_has_examples(capsys):
     assert len(text.splitlines()) <= 24
 
 
-@pytest.mark.parametrize(
-    "name", ["ab", "baseline", "compare", "history", "report", "scaling", "binades"]
-)
+@pytest.mark.parametrize("name", ["ab", "baseline", "compare", "history", "report", "scaling"])
 def test_help_of_every_command_has_an_example(capsys, name):
     text = helped(capsys, name)
     example = text.lower().partition("example")[2]

@@ -72,7 +72,7 @@ def test_report_to_a_reader_that_has_seen_enough_ends_quietly(saved):
 
 
 def test_page_of_the_newest_session_is_judged_by_the_others(capsys, tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
     for number in range(1, 7):
         plain = sessions.changed()
         plain["datetime"] = f"2026-01-0{number}T00:00:00+00:00"
@@ -89,7 +89,7 @@ def test_page_of_the_newest_session_is_judged_by_the_others(capsys, tmp_path):
 
 @pytest.mark.parametrize("content", ["{", "mine"])
 def test_page_that_cannot_be_made_is_refused_and_replaces_nothing(capsys, saved, content):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
     (saved.parent / "report.html").write_text("mine")
     broken = saved.with_name("broken.json")
     broken.write_text("{")

@@ -124,7 +124,7 @@ def test_verdict_json_that_fails_at_the_end_is_no_success(saved, tmp_path, monke
 
 
 def test_report_is_written_with_the_verdicts(saved, tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
     saved.plan(half={"seconds": 4.0, "cpu_seconds": 6.0})
     result = saved.compare(f"--report={tmp_path / 'out'}")
     page = (tmp_path / "out" / "report.html").read_text()
@@ -135,7 +135,7 @@ def test_report_is_written_with_the_verdicts(saved, tmp_path):
 
 
 def test_report_needs_no_baseline_and_replaces_only_its_own(project, tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
     for _ in range(2):
         assert project.run("--precision=single,half", f"--report={tmp_path}").ret == 0
         assert "Which precision to use" in (tmp_path / "report.html").read_text()
@@ -148,7 +148,7 @@ def test_report_needs_no_baseline_and_replaces_only_its_own(project, tmp_path):
 def test_older_report_does_not_outlive_a_session_that_fails_to_write_its_own(
     project, tmp_path, monkeypatch
 ):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
     assert project.run("--precision=single", f"--report={tmp_path}").ret == 0
 
     def broken(folder, report):

@@ -72,10 +72,15 @@ def test_answer_names_a_precision_and_what_to_type(saved):
     ("options", "shown"),
     [([], False), (["-v"], True), (["--benchmark-columns=stddev"], True)],
 )
-def test_table_of_pytest_benchmark_is_short_unless_more_is_asked_for(project, options, shown):
+def test_table_of_pytest_benchmark_is_left_out_unless_it_is_asked_for(project, options, shown):
     text = project.run("--precision=single,half", *options).stdout.str()
     assert ("StdDev" in text) is shown
-    assert "Rounds" in text or options[0].startswith("--benchmark")
+
+
+def test_table_of_pytest_benchmark_is_there_for_other_benchmarks(project):
+    mine = project.path / "test_mine.py"
+    mine.write_text("def test_sum(benchmark):\n    assert benchmark(sum, [1, 2]) == 3\n")
+    assert "StdDev" in project.run("--precision=single", str(mine)).stdout.str()
 
 
 def test_busy_machine_is_told_before_measuring(project, monkeypatch):

@@ -2,12 +2,12 @@
 
 import math
 import re
+import xml.etree.ElementTree as ET
 
 import pytest
 
-pytest.importorskip("matplotlib")
-
-from cnnprec.reports.charts import Series, chart
+from cnnprec.reports.charts import Ridge, Series, chart, ridges
+from cnnprec.reports.svg import file
 
 LINE = Series("single", 0, [(0, 1.0), (1, 2.0)])
 BAR = Series("", 0, [("double", 2.0, 1.5, 2.5), ("half", 0.5, 0.4, 0.6)])
@@ -36,16 +36,67 @@ def test_table_of_intervals_names_rows_and_bounds():
     assert ">double</text>" in made.svg
 
 
-def test_svg_has_the_page_s_colours_and_ids_of_its_own():
-    first = chart("First", "x", "y", [LINE])
-    other = chart("Other", "x", "y", [LINE])
-    assert not re.search(r"#0000[0-9a-f]{2}\b", first.svg)
-    assert "var(--c1)" in first.svg
-    assert "var(--c3)" in first.svg
-    ids = [set(re.findall(r'\bid="([^"]+)"', made.svg)) for made in (first, other)]
-    assert ids[0]
-    assert not ids[0] & ids[1]
-    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', first.svg)) <= ids[0]
+def test_svg_has_the_colours_of_its_page_alone():
+    for made in (chart("Title", "x", "y", [LINE]), chart("Title", "x", "", [BAR])):
+        assert "stroke:var(--c0)" in made.svg
+        assert "stroke:var(--ink)" in made.svg
+        assert not re.search("#[0-9a-f]{3}|rgb|id=", made.svg)
+
+
+def places(svg: str, series: int) -> list[tuple[float, float]]:
+    """The corners of the line of a series."""
+    path = re.search(rf'd="M([^"]+)"[^>]*stroke:var\(--c{series}\)', svg)[1]
+    return [tuple(map(float, corner.split())) for corner in path.split("L")]
+
+
+def test_larger_values_stand_higher_and_later_ones_further_right():
+    (x, y), (later, higher) = places(chart("Title", "x", "y", [LINE]).svg, 0)
+    assert x < later
+    assert higher < y
+
+
+def test_steps_hold_their_value_until_the_next():
+    steps = Series("scale", 2, [(0, 4.0), (5, 2.0), (9, 2.0)], "steps")
+    corners = places(chart("Title", "x", "y", [steps]).svg, 2)
+    assert len(corners) == 5
+    assert corners[0][1] == corners[1][1] < corners[2][1]
+    assert corners[1][0] == corners[2][0]
+
+
+def test_an_interval_reaches_from_its_low_to_its_high_and_past_the_end_if_it_has_none():
+    svg = chart("Title", "x", "", [BAR]).svg
+    (low, _), (high, _) = places(svg, 0)
+    assert low < high
+    endless = Series("", 0, [("double", 2.0, 1.5, math.inf), *BAR.points[1:]])
+    (same, _), (end, _) = places(chart("Title", "x", "", [endless]).svg, 0)
+    assert end > same
+
+
+def test_a_histogram_is_as_high_as_its_counts_and_its_axis_is_the_dtype_s():
+    row = Ridge("half: 1.0% zero", 3, (1, 0, 4), -16, (-14, 16), (-24, 16), ("half", "1.0%"))
+    made = ridges("Gradients", "exponent", [row], ("", "zero"))
+    path = re.search(r'd="M([^"]+)Z" style="fill:var\(--c3\)', made.svg)[1]
+    heights = [float(corner.split()[1]) for corner in path.split("L")]
+    base = heights[0]
+    drawn = [round(base - height, 1) for height in heights[1:-1:2]]
+    assert drawn == [max(drawn) / 4, 0, max(drawn)]
+    assert made.table == [("", "zero"), ("half", "1.0%")]
+    assert ">half: 1.0% zero</text>" in made.svg
+    widths = re.findall(r'stroke-width="(\d)"', made.svg)
+    assert widths == ["1", "3"]
+    assert ridges("Gradients", "x", [row._replace(counts=())], ("", "zero")) is None
+
+
+def test_a_file_of_its_own_has_every_picture_below_its_title_and_the_colours():
+    made = chart("Title", "x", "y", [LINE])
+    text = file([("First <1>", made.svg), ("Second", made.svg)])
+    tops = [float(top) for top in re.findall(r'<svg y="(\d+)"', text)]
+    assert len(tops) == 2
+    assert tops[0] < tops[1]
+    assert text.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert ">First &lt;1&gt;</text>" in text
+    assert "--c0: #" in text
+    ET.fromstring(text)  # noqa: S314
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import pytest
 
 pytest.importorskip("jinja2")
-pytest.importorskip("matplotlib")
 
 from cnnprec.records.read_sessions import read_session
 from cnnprec.reports.page import PAGE, Report, write_report

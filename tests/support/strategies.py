@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.limits import DeviceLimits, StepLimits, StepPart, StepTimes
-from cnnprec.records.numerics import Numerics, ProbeGroup, TensorErrors
+from cnnprec.records.numerics import Histogram, Kind, Numerics, ProbeGroup, TensorErrors
 from cnnprec.records.record import (
     SCHEMA_VERSION,
     DataInfo,
@@ -115,6 +115,16 @@ NUMERICS = st.builds(
         st.builds(TensorErrors, st.text(max_size=9), *[ANY_FLOAT] * 4), max_size=2
     ).map(tuple),
     miscounted=st.integers(-100, 100),
+    binades=st.lists(
+        st.builds(
+            Histogram,
+            st.sampled_from(Kind),
+            *[COUNT] * 3,
+            st.integers(-2000, 2000),
+            st.lists(COUNT, max_size=4).map(tuple),
+        ),
+        max_size=3,
+    ).map(tuple),
 )
 
 RATE, STAGE, AMOUNT = st.floats(1, 1e24), st.floats(1e-12, 1e9), st.integers(0, 2**63 - 1)

@@ -20,7 +20,7 @@ def compared(*verdicts: Verdict, paired: bool = False) -> Comparison:
     [
         (Verdict.PASS, "ROLL OUT", "--benchmark-save=baseline   (puts"),
         (Verdict.FAIL, "ROLL BACK", "cnnprec ab   ("),
-        (Verdict.INCONCLUSIVE, "MEASURE MORE", "--benchmark-save=baseline   (some times more"),
+        (Verdict.INCONCLUSIVE, "MEASURE MORE", "--benchmark-save=baseline   (a few more times"),
         (Verdict.NO_BASELINE, "MEASURE MORE", "--benchmark-save=baseline   (five times"),
         (Verdict.INCOMPARABLE, "MEASURE MORE", "--benchmark-save=baseline   (five times"),
         (Verdict.INVALID, "MEASURE MORE", "measured as now, and nothing failing"),

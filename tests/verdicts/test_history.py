@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnprec.verdicts.history import FEWEST, change_points, history
+from cnnprec.verdicts.history import FEWEST, change_points, cut, history
 from cnnprec.verdicts.judge_saved import compare_sessions
 from cnnprec.verdicts.verdict import Verdict
 from tests.support.histories import both, session
@@ -99,6 +99,28 @@ def test_levels_are_not_too_short_and_too_few_times_are_not_judged():
     assert change_points(np.repeat([0.0, 0.7], [4, 5])) == [0]
     assert change_points(np.repeat([0.0, 0.7], [5, 5])) == [0, 5]
     assert FEWEST == 10
+
+
+def cost(times, starts, penalty):
+    levels = np.split(times, starts[1:])
+    return sum(np.sum((level - level.mean()) ** 2) for level in levels) + penalty * len(levels)
+
+
+def partitions(count, start=0):
+    """All ways to cut so many times into levels of five or more."""
+    yield [start]
+    for end in range(start + 5, count - 4):
+        yield from ([start, *rest] for rest in partitions(count, end))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_levels_cost_less(seed):
+    random = np.random.default_rng(seed)
+    times = np.repeat(random.normal(0, 2, 4), [5, 6, 5, 8]) + random.normal(0, 1, 24)
+    penalty = random.uniform(1, 30)
+    found = cut(times, penalty)
+    least = min(partitions(24), key=lambda starts: cost(times, starts, penalty))
+    assert found == least
 
 
 def test_a_history_has_the_times_over_their_median_in_the_order_of_saving():
