@@ -1,4 +1,4 @@
-"""The processes of a comparison: trying a side, running it, leaving none behind."""
+"""Processes of whole sessions: trying a side, running them, leaving none behind."""
 
 import contextlib
 import ctypes
@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from cnnprec.ab.plan import BENCHMARKS, AbError, Plan
 from cnnprec.text import duration, printable
+
+Jobs: TypeAlias = Iterable[tuple[Sequence[str], IO[Any]]]  # commands, and where each one writes
 
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
 _LINES_SHOWN = 15  # of the output of a process that failed
@@ -108,16 +111,16 @@ except OSError as error:
 
 
 class Children:
-    """Runs one process at a time and leaves none behind.
+    """Runs processes, one or some at a time, and leaves none behind.
 
-    SIGINT, SIGTERM and SIGHUP stop the child first, which is a process group of its own. If this
-    process is killed outright, the kernel kills the child.
+    SIGINT, SIGTERM and SIGHUP stop the children first, each a process group of its own. If this
+    process is killed outright, the kernel kills them. They keep the file `lock` open.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, lock: int) -> None:
-        self._lock = lock
+    def __init__(self, lock: int | None = None) -> None:
+        self._kept = () if lock is None else (lock,)
         self._asked = False
         self._waiting = False
         self._before: dict[signal.Signals, Any] = {}
@@ -142,36 +145,43 @@ class Children:
             raise InterruptError
 
     def run(
-        self, command: Sequence[str], checkout: str, output: IO[bytes], seconds: float | None = None
+        self, command: Sequence[str], checkout: str, output: IO[Any], seconds: float | None = None
     ) -> int:
         """Runs a process in a checkout to its end; returns its status, negative for a signal.
 
         It is gone where a signal arrived (InterruptError) or it took too long (TimeoutExpired).
         """
+        return self.run_together([(command, output)], checkout, seconds)[0]
+
+    def run_together(self, jobs: Jobs, checkout: str, seconds: float | None = None) -> list[int]:
+        """Runs commands side by side, each with an output of its own, as `run` does one."""
         self.check()
         others = _own_children()
-        child = subprocess.Popen(  # noqa: S603 - the command is the user's own
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
-            cwd=checkout,
-            env=environment_in(checkout),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # A child that outlives this process all the same keeps the folder locked.
-            pass_fds=(self._lock,),
-        )
+        running: list[subprocess.Popen[bytes]] = []
         try:
+            for command, output in jobs:
+                child = subprocess.Popen(  # noqa: S603 - the command is the user's own
+                    [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
+                    cwd=checkout,
+                    env=environment_in(checkout),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    # A child that outlives this process all the same keeps the folder locked.
+                    pass_fds=self._kept,
+                )
+                running.append(child)
             try:
                 # The handler raises only from here on: a child not yet known could not be
                 # stopped. It raises once, so that nothing disturbs the stopping.
                 self._waiting = True
                 self.check()
-                return child.wait(seconds)
+                return [child.wait(seconds) for child in running]
             finally:
                 self._waiting = False
         finally:
-            _stop_group(child)
+            _stop_groups([child for child in running if child.returncode is None])
             _end_orphans(others)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -181,17 +191,21 @@ class Children:
             raise InterruptError
 
 
-def _stop_group(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child if it still runs, and whatever it started."""
+def _stop_groups(children: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Ends those children that still run, and whatever any of them started."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if child.poll() is None:
+        left = [child for child in children if child.poll() is None]
+        for child in left:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, number)
+        until = time.monotonic() + _GRACE_SECONDS
+        for child in left:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+                child.wait(max(0, until - time.monotonic()))
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _own_children() -> set[int]:

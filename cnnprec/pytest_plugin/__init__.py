@@ -8,6 +8,7 @@ package.
 
 pytest_plugins = [
     "cnnprec.pytest_plugin.options",
+    "cnnprec.pytest_plugin.every_gpu",
     "cnnprec.pytest_plugin.benchmarks",
     "cnnprec.pytest_plugin.verdicts",
     "cnnprec.pytest_plugin.summary",

@@ -25,6 +25,7 @@ from cnnprec.precision.precisions import (
     with_and_without_xla,
 )
 from cnnprec.pytest_plugin.choose_baseline import check_baseline
+from cnnprec.pytest_plugin.every_gpu import EVERY_GPU
 from cnnprec.pytest_plugin.levels import ROWS, apply_level, level_help
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session, usage_errors
@@ -82,8 +83,11 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--dataset", choices=DATASET_CHOICES, default="auto", help=text)
     text = "folder with Fashion-MNIST's four IDX .gz files"
     add("--data-dir", type=Path, metavar="DIR", help=text)
-    text = "auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N: that one or an error"
-    add("--device", type=reported(check_device_name), default="auto", help=text)
+    text = (
+        "auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N: that one or an error; "
+        "all: every GPU in turn, each in a process of its own; all-at-once: side by side"
+    )
+    add("--device", type=reported(_device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
     add(
@@ -106,6 +110,10 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--level", choices=list(ROWS), help=text)
     text = "seed of the order of the benchmarks (default: a new one, shown in the header)"
     add("--order-seed", type=int, metavar="N", help=text)
+
+
+def _device(name: str) -> str:
+    return name if name in EVERY_GPU else check_device_name(name)
 
 
 def _add_comparing(add: Callable[..., None]) -> None:

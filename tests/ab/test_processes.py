@@ -92,6 +92,30 @@ def test_status_of_a_child_is_returned(tmp_path, code, status):
         assert run_child(stopper, code, log) == status
 
 
+def test_statuses_of_children_side_by_side_are_in_their_order(tmp_path):
+    # Each waits until the other has come; the second ends first.
+    code = (
+        "import pathlib, sys, time; own, other, ended = map(pathlib.Path, sys.argv[1:4]);"
+        "own.touch();"
+        "exec('while not other.exists(): time.sleep(0.01)');"
+        "exec('while not ended.exists(): time.sleep(0.01)') if own.name == 'a' else ended.touch();"
+        "print(own.name); sys.exit(int(sys.argv[4]))"
+    )
+    a, b, ended = (str(tmp_path / name) for name in ("a", "b", "ended"))
+    with (
+        children() as stopper,
+        (tmp_path / "1").open("wb") as one,
+        (tmp_path / "2").open("wb") as two,
+    ):
+        commands = [(a, b, ended, "3"), (b, a, ended, "4")]
+        jobs = [
+            ([sys.executable, "-S", "-c", code, *words], log)
+            for words, log in zip(commands, (one, two), strict=True)
+        ]
+        assert stopper.run_together(jobs, ".", 60) == [3, 4]
+    assert [(tmp_path / name).read_text() for name in "12"] == ["a\n", "b\n"]
+
+
 def test_child_cannot_read_from_the_terminal_and_all_its_output_is_kept(tmp_path):
     code = "import sys; print(repr(sys.stdin.read())); print('oops', file=sys.stderr)"
     with children() as stopper, (tmp_path / "log").open("wb") as log:

@@ -5,10 +5,13 @@ import os
 
 import pytest
 
+from docs.evidence import recording
 from tests.support import ab
 from tests.support.commands import run_command
 from tests.support.fleets import fleet, host, wrong_operation
+from tests.support.histories import on_gpu
 from tests.support.hostile import ESCAPES
+from tests.support.saved import saved, with_environment
 
 
 def put(path, session, **block):
@@ -65,6 +68,50 @@ def test_folders_and_numbered_files_are_hosts_too(capsys, good):
     assert [line.split()[0] for line in out.splitlines()[1:11]] == [
         f"host{n:02}" for n in range(10)
     ]
+
+
+def test_ten_recorded_sessions_as_hosts_name_nobody(capsys, tmp_path):
+    for number, records in enumerate(recording.read().sessions[:10]):
+        named = with_environment(records, host=f"node{number}")
+        put(tmp_path / "real" / f"node{number}.json", saved(number, named))
+    code, out, err = run(capsys, tmp_path / "real")
+    assert (code, err) == (0, "")
+    assert len([line for line in out.splitlines() if line.startswith("node")]) >= 10
+    assert "FAIL" not in out
+
+
+def test_gpus_of_one_host_are_told_apart_by_their_uuid(capsys, good):
+    for number in range(4):
+        path = good / f"host0{number}.json"
+        (session,) = fleet(1)["host00"]
+        uuid = f"GPU-{number % 2}"
+        records = with_environment(on_gpu(session.records), gpu_uuid=uuid, host="one")
+        path.unlink()
+        put(good / "one" / f"000{number}_before.json", saved(number, records))
+    _, out, _ = run(capsys, good)
+    assert [line.split("  ")[0] for line in out.splitlines()[1:9]] == [
+        *(f"host0{n}" for n in range(4, 10)),
+        *("one GPU-0", "one GPU-1"),
+    ]
+
+
+def test_nodes_of_one_machine_are_told_apart_by_their_folders(capsys, tmp_path):
+    for name, (session,) in fleet(6, host02=host(1.3)).items():
+        records = with_environment(session.records, host="machine")
+        put(tmp_path / "nodes" / name / "session.json", saved(session.number, records))
+    code, out, _ = run(capsys, tmp_path / "nodes")
+    assert code == 1
+    assert "reason:  host02\n" in out
+
+
+def test_a_host_without_a_session_is_named(capsys, good):
+    (good / "host99").mkdir()
+    (good / "host99" / "unfinished-7.session").write_text("{}")
+    (good / ".hidden").mkdir()
+    code, out, err = run(capsys, good)
+    assert code == 4
+    assert err == f"cnnprec fleet: left out {good / 'host99'}: it holds no session of this host\n"
+    assert "none of 10 hosts stands out" in out
 
 
 def test_the_json_file_has_every_host_and_figure(capsys, folder, tmp_path):
