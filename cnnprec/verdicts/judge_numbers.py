@@ -65,6 +65,9 @@ def _first_steps(record: Record, found: Numerics) -> list[str]:
         if not value <= most and not math.isinf(most)
     ]
     for row in found.tensors:
+        if row.tensor not in tensors:
+            wrong.append(f"{row.tensor}: not one of the tensors whose limits are known")
+            continue
         for kind, value, most in zip(row._fields[1:], row[1:], tensors[row.tensor], strict=True):
             if not abs(value) <= most:
                 off = f"{abs(value):.2g} from float64's, at most {most:.2g} is harmless"

@@ -96,9 +96,9 @@ def test_gpus_of_one_host_are_told_apart_by_their_uuid(capsys, good):
 
 
 def test_nodes_of_one_machine_are_told_apart_by_their_folders(capsys, tmp_path):
-    for name, (session,) in fleet(6, host02=host(1.3)).items():
+    for number, (name, (session,)) in enumerate(fleet(6, host02=host(1.3)).items()):
         records = with_environment(session.records, host="machine")
-        put(tmp_path / "nodes" / name / "session.json", saved(session.number, records))
+        put(tmp_path / "nodes" / name / "session.json", saved(number, records))
     code, out, _ = run(capsys, tmp_path / "nodes")
     assert code == 1
     assert "reason:  host02\n" in out

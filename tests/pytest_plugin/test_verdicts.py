@@ -40,7 +40,7 @@ def test_same_speed_passes_and_the_verdicts_come_last(saved):
             r"=+ VERDICTS =+",
             r"compared with 6 saved sessions; nothing changed in the stack",
             r"precision +what +ratio +95 % bounds +detectable +sessions +verdict",
-            r"single +time per step +0\.999 +0\.\d+ to 1\.0\d+ +\+\d+% +6 +PASS",
+            r"single +time per step +1\.000 +0\.\d+ to 1\.0\d+ +\+\d+% +6 +PASS",
             r"verdict: PASS",
         ]
     )
@@ -115,7 +115,8 @@ FIXED = [path for path, name in COMPARED.items() if name not in STACK]
 
 def test_matrix_has_every_field_once():
     names = [name for path, name in COMPARED.items() if path != "precision.name"]
-    assert sorted(names) == sorted({*PART_OF} - {"precision"})
+    # What --jit best chose is not known before measuring (tests/verdicts/test_baseline.py).
+    assert sorted(names) == sorted({*PART_OF} - {"precision", "jit_compiled"})
     assert sorted(STACK) == sorted(STACK_NAMES)
 
 
@@ -484,13 +485,13 @@ def test_what_the_baseline_finds_is_said_before_measuring(saved):
 
 
 def test_a_slowdown_that_the_baseline_cannot_find_is_said_or_refused(saved):
-    result = saved.compare("--detect=7.5%")
+    result = saved.compare("--detect=5.3%")
     assert result.ret == 0
-    result.stdout.re_match_lines([r"baseline: 6 sessions find .*; about \d+ more for 7\.5%"])
+    result.stdout.re_match_lines([r"baseline: 6 sessions find .*; about \d+ more for 5\.3%"])
     text = saved.refused(
-        *("--precision=single,half", "--detect=7.5%", "--require-verdict", "--benchmark-compare")
+        *("--precision=single,half", "--detect=5.3%", "--require-verdict", "--benchmark-compare")
     )
-    assert re.search(r"--require-verdict: 6 sessions find .*; about \d+ more for 7\.5%", text)
+    assert re.search(r"--require-verdict: 6 sessions find .*; about \d+ more for 5\.3%", text)
     assert "Save more with cnnprec baseline, or give a larger --detect" in text
 
 
