@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cnnprec.precision.formats import get_format
-from cnnprec.precision.precisions import Precision, rank
+from cnnprec.precision.precisions import XLA, Precision, rank
 from cnnprec.records.numerics import Histogram, Kind
 from cnnprec.records.record import Record
 from cnnprec.reports.charts import Chart, Ridge, Series, chart, ridges
@@ -56,7 +56,7 @@ def levels(history: History, *, changed: bool = False) -> list[Chart]:
         times = list(map(math.exp, history.times[name]))
         means = list(map(math.exp, history.levels(name)))
         edges = list(zip((*starts, len(times) - 1), (*means, means[-1]), strict=True))
-        colour = rank(name)[0]
+        colour = colour_of(name)
         drawn = [
             Series(name, colour, [*enumerate(times)], "dots"),
             Series("level", colour, edges, "steps"),
@@ -95,13 +95,19 @@ def _ridge(precision: Precision, counts: Histogram, *, scaled: bool) -> Ridge:
     end = form.max_exponent + 1
     return Ridge(
         name=f"{name}: {', '.join(told)}" if told else name,
-        colour=rank(precision.name)[0],
+        colour=colour_of(precision.name),
         counts=counts.counts,
         first=counts.first,
         thick=(form.min_exponent, end),
         thin=(form.min_exponent - form.significand_bits + 1, end),
         cells=(name, dtype, *shares, *known),
     )
+
+
+def colour_of(name: str) -> int:
+    """The number of a precision's colour in `palette.css`; compiled by XLA it has another one."""
+    place = rank(name)[0] // 2  # the names with and without XLA follow each other
+    return (place + 4) % 9 if name.endswith(XLA) else place
 
 
 def _percent(count: int, elements: int) -> str:
@@ -117,7 +123,7 @@ def _percent(count: int, elements: int) -> str:
 def _each(ranked: Sequence[Record], points: Callable[[Record], list[Point]]) -> list[Series]:
     style = "steps" if points is _loss_scale else "line"
     return [
-        Series(record.precision.name, rank(record.precision.name)[0], points(record), style)
+        Series(record.precision.name, colour_of(record.precision.name), points(record), style)
         for record in ranked
     ]
 

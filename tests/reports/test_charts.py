@@ -3,11 +3,17 @@
 import math
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
+from cnnprec.precision.precisions import KNOWN, PRECISIONS, XLA
+from cnnprec.reports import svg
 from cnnprec.reports.charts import Ridge, Series, chart, ridges
+from cnnprec.reports.figures import colour_of
 from cnnprec.reports.svg import file
+
+PALETTE = Path(svg.__file__).with_name("palette.css")
 
 LINE = Series("single", 0, [(0, 1.0), (1, 2.0)])
 BAR = Series("", 0, [("double", 2.0, 1.5, 2.5), ("half", 0.5, 0.4, 0.6)])
@@ -121,3 +127,11 @@ def test_names_are_text_and_nothing_else(text):
     assert "<script" not in made.svg
     assert made.svg.count("<!--") == made.svg.count("-->")
     assert made.table[1][0] == text
+
+
+def test_each_precision_has_a_colour_of_its_own_that_the_palette_knows():
+    known = set(map(int, re.findall(r"--c(\d+):", PALETTE.read_text())))
+    colours = {name: colour_of(name) for name in KNOWN}
+    assert {*colours.values(), colour_of("of an older version")} <= known
+    assert len({colours[name] for name in PRECISIONS}) == len(PRECISIONS)
+    assert all(colours[name] != colours[name + XLA] for name in PRECISIONS)
