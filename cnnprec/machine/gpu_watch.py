@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pynvml
 
+from cnnprec.machine.energy import GPU, Counters
 from cnnprec.machine.gpu import ask, visible_gpus
 from cnnprec.machine.gpu_state import GpuState
 
@@ -81,6 +82,14 @@ class GpuWatch:
     def sm_clock_mhz(self) -> int | None:
         """The clock of the multiprocessors now; None without a `start`, or if it is not told."""
         return None if self._start is None else _sm_clock(self._nvml, self._start.handle)
+
+    def energy(self) -> Counters:
+        """The counter of the GPU's board; empty without a `start`, or if it is not told."""
+        nvml, start = self._nvml, self._start
+        if start is None:
+            return {}
+        used = ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, start.handle)
+        return {} if used is None else {GPU: (used / 1000, 0.0)}
 
     def stop(self) -> GpuState | None:
         """What the GPU went through since `start`; None if NVML tells nothing of it."""

@@ -26,7 +26,11 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     below = ["", *answered] if (answered := answer(recommend(ranked))) else []
     return [
         *(part for line in above for part in wrapped(line, width)),
-        *fitted(table(ranked), width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
+        *fitted(
+            table(ranked),
+            width,
+            ("images/s", "warm-up", *_ENERGY, "s/run", "loss scale", "ms/step"),
+        ),
         *(part for line in below for part in wrapped(line, width)),
     ]
 
@@ -40,7 +44,10 @@ def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
     """The headings, and a row for each precision."""
     reference = next((step_seconds(r) for r in ranked if r.precision.name == REFERENCE), None)
     rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
-    return [row[:-1] for row in rows] if ranked[0].environment.device_kind == "cpu" else rows
+    left_out = {"peak MB"} if ranked[0].environment.device_kind == "cpu" else set()
+    left_out |= set() if any(map(run_joules, ranked)) else set(_ENERGY)
+    kept = [place for place, heading in enumerate(_HEADINGS) if heading not in left_out]
+    return [tuple(row[place] for place in kept) for row in rows]
 
 
 def step_seconds(record: Record) -> float | None:
@@ -49,6 +56,12 @@ def step_seconds(record: Record) -> float | None:
         return statistics.geometric_mean(fastest_third(record.turns.step_seconds))
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     return statistics.fmean(times) / record.config.steps if times else None
+
+
+def run_joules(record: Record) -> float | None:
+    """Energy of a run in joules, the mean of those in which it was told; None without any."""
+    told = [entry.joules for entry in record.rounds if entry.joules is not None]
+    return statistics.fmean(told) if told else None
 
 
 def explain(record: Record) -> str | None:
@@ -82,15 +95,16 @@ def explain(record: Record) -> str | None:
     return f"{record.precision.name} {'; it '.join(parts)}.{why}"
 
 
+_ENERGY = ("J/epoch", "mJ/image")
 _HEADINGS = (
     *("precision", "outcome", "s/run", "ms/step", "images/s", "/single"),
-    *("warm-up", "accuracy %", "loss scale", "peak MB"),
+    *("warm-up", *_ENERGY, "accuracy %", "loss scale", "peak MB"),
 )
 
 
 def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     config = record.config
-    seconds = step_seconds(record)
+    seconds, joules = step_seconds(record), run_joules(record)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     scales = sorted({s for r in record.rounds if (s := r.run.final_loss_scale) is not None})
     # An image more or less is one digit of the last place shown.
@@ -103,6 +117,8 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
         NONE if seconds is None else f"{config.batch_size / seconds:.0f}",
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
+        NONE if joules is None else f"{joules / config.epochs:.4g}",
+        NONE if joules is None else f"{joules / config.steps / config.batch_size * 1e3:.4g}",
         _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
         _range([f"{scale:g}" for scale in scales], "-") or NONE,
         _peak([record]),
@@ -153,6 +169,8 @@ def notes(records: Sequence[Record]) -> list[str]:
         note += f" ms/step is from the fastest third of {len(turns.seconds)} timed turns{unsteady}."
     if records[0].environment.device_kind == "cpu":
         note += f" Peak memory of the process, with all models in it: {_peak(records)} MB."
+    told = any(map(run_joules, records))
+    note += f" Energy {'is that of the whole device' if told else 'was not told'}."
     short = [
         f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
         for r in records

@@ -28,6 +28,7 @@ class FakeNvml:
         self.microseconds = 1_000_000
         self.slowed = {}
         self.ecc_errors = 3
+        self.millijoules = 5_000
         self.reasons = pynvml.nvmlClocksEventReasonGpuIdle
         self.answers = {
             "nvmlInit": self._init,
@@ -50,6 +51,7 @@ class FakeNvml:
             "nvmlDeviceGetTemperatureV": self._temperature,
             "nvmlDeviceGetClockInfo": self._clock,
             "nvmlDeviceGetPowerUsage": lambda gpu: 71_500,
+            "nvmlDeviceGetTotalEnergyConsumption": self._energy,
             "nvmlEventSetCreate": self._create_set,
             "nvmlEventSetFree": lambda events: self.event_sets.remove(events),
             "nvmlDeviceRegisterEvents": self._register,
@@ -102,6 +104,9 @@ class FakeNvml:
     def _clock(self, gpu, clock):
         assert clock == pynvml.NVML_CLOCK_SM
         return 1980
+
+    def _energy(self, gpu):
+        return self.millijoules if gpu == SECOND else 0
 
     def _create_set(self):
         self.event_sets.append(SimpleNamespace(gpu=None, kinds=0, waiting=[]))
