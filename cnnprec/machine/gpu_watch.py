@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pynvml
 
+from cnnprec.machine.energy import GPU, Counters
 from cnnprec.machine.gpu import ask, visible_gpus
 from cnnprec.machine.gpu_state import GpuState
 
@@ -92,6 +93,14 @@ class GpuWatch:
         generation = ask(nvml, nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle)
         self._generation = max(self._generation, generation or 0)
         return _sm_clock(nvml, handle)
+
+    def energy(self) -> Counters:
+        """The counter of the GPU's board; empty without a `start`, or if it is not told."""
+        nvml, start = self._nvml, self._start
+        if start is None:
+            return {}
+        used = ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, start.handle)
+        return {} if used is None else {GPU: (used / 1000, 0.0)}
 
     def stop(self) -> GpuState | None:
         """What the GPU went through since `start`; None if NVML tells nothing of it."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cnnprec.diagnosis.causes import diagnose_run
+from cnnprec.machine.energy import EnergyMeter, package_energy
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.machine.gpu_watch import GpuWatch
 from cnnprec.machine.memory import peak_resident_bytes, reset_peak_resident, without_collection
@@ -230,10 +231,12 @@ class MeasuredSession:
         resident_known = reset_peak_resident()
         reset_peak_device_memory()
         with self._watched() as watch, without_collection():
+            energy = EnergyMeter(watch.energy if watch else package_energy)
             start, cpu_start = time.perf_counter(), time.process_time()
             with self._watchdog.over(f"a run of {series.precision}", usual_seconds(series.record)):
                 trainer.fit(self._line.update if self._line.shown else None)
             cpu_end, end = time.process_time(), time.perf_counter()
+            joules = energy.joules(end - start)
             state = watch.stop() if watch else None
         device_bytes = peak_device_memory_bytes()
         resident_bytes = peak_resident_bytes() if resident_known else None
@@ -245,6 +248,7 @@ class MeasuredSession:
             cpu_seconds=cpu_end - cpu_start if timed else None,
             peak_memory_bytes=(resident_bytes if device_bytes is None else device_bytes) or None,
             state=state,
+            joules=joules if timed else None,
         )
         if timed:
             series.clock += [start, end]

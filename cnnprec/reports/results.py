@@ -31,7 +31,7 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     bounds = limits_table(ranked)
     return [
         *(part for line in above for part in wrapped(line, width)),
-        *fitted(table(ranked), width, ("images/s", "warm-up", "s/run", "loss scale", "ms/step")),
+        *fitted(table(ranked), width, _LEFT_OUT_FIRST),
         *(["", *fitted(bounds, width, LESS_NEEDED), ""] if bounds else []),
         *(part for line in limits(ranked) for part in wrapped(line, width)),
         *(part for line in below for part in wrapped(line, width)),
@@ -49,6 +49,7 @@ def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
     rows = [_HEADINGS, *(_row(record, reference) for record in ranked)]
     left_out = {"peak MB"} if ranked[0].environment.device_kind == "cpu" else set()
     left_out |= set() if any(record.limits for record in ranked) else {"of limit"}
+    left_out |= set() if any(map(run_joules, ranked)) else set(_ENERGY)
     kept = [place for place, heading in enumerate(_HEADINGS) if heading not in left_out]
     return [tuple(row[place] for place in kept) for row in rows]
 
@@ -64,6 +65,12 @@ def step_seconds(record: Record) -> float | None:
         return statistics.geometric_mean(fastest_third(record.turns.step_seconds))
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     return statistics.fmean(times) / record.config.steps if times else None
+
+
+def run_joules(record: Record) -> float | None:
+    """Energy of a run in joules, the mean of those in which it was told; None without any."""
+    told = [entry.joules for entry in record.rounds if entry.joules is not None]
+    return statistics.fmean(told) if told else None
 
 
 def explain(record: Record) -> str | None:
@@ -97,15 +104,17 @@ def explain(record: Record) -> str | None:
     return f"{record.precision.name} {'; it '.join(parts)}.{why}"
 
 
+_ENERGY = ("J/epoch", "mJ/image")
 _HEADINGS = (
     *("precision", "outcome", "s/run", "ms/step", "images/s", "/single", "of limit"),
-    *("warm-up", "accuracy %", "loss scale", "peak MB"),
+    *("warm-up", *_ENERGY, "accuracy %", "loss scale", "peak MB"),
 )
+_LEFT_OUT_FIRST = ("images/s", "warm-up", *_ENERGY, "s/run", "loss scale", "ms/step")
 
 
 def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
     config = record.config
-    seconds = step_seconds(record)
+    seconds, joules = step_seconds(record), run_joules(record)
     times = [r.seconds for r in record.rounds if r.seconds is not None]
     scales = sorted({s for r in record.rounds if (s := r.run.final_loss_scale) is not None})
     # An image more or less is one digit of the last place shown.
@@ -119,6 +128,8 @@ def _row(record: Record, reference_seconds: float | None) -> tuple[str, ...]:
         NONE if seconds is None or not reference_seconds else f"{seconds / reference_seconds:.2f}",
         NONE if (share := share_of_limit(record, seconds)) is None else f"{share:.2f}",
         NONE if record.warm_up_seconds is None else f"{record.warm_up_seconds:.1f}",
+        NONE if joules is None else f"{joules / config.epochs:.4g}",
+        NONE if joules is None else f"{joules / config.steps / config.batch_size * 1e3:.4g}",
         _spread([r.run.test_accuracy * 100 for r in record.rounds], digits),
         _range([f"{scale:g}" for scale in scales], "-") or NONE,
         _peak([record]),
@@ -175,6 +186,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     if records[0].config.jit == "best":
         chosen = ", ".join(r.precision.name for r in records if r.jit_compiled)
         note += f" --jit best took XLA for: {chosen or 'none'}."
+    told = any(map(run_joules, records))
+    note += f" Energy {'is that of the whole device' if told else 'was not told'}."
     short = [
         f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
         for r in records

@@ -9,6 +9,7 @@ import pynvml
 import pytest
 
 from cnnprec.machine import gpu, gpu_watch
+from cnnprec.machine.energy import EnergyMeter
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.gpu_state import GpuState
 from cnnprec.machine.gpu_watch import GpuWatch
@@ -48,6 +49,28 @@ def test_round_without_trouble_is_told_in_the_units_of_the_names():
     nvml = FakeNvml()
     assert watched(nvml, lambda: nvml.pass_time(10)) == CALM
     assert not CALM.faulty
+
+
+def test_energy_is_the_counter_of_the_gpu_between_start_and_stop():
+    nvml = FakeNvml()
+    watch = GpuWatch(1, nvml)
+    assert watch.energy() == {}
+    watch.start()
+    meter = EnergyMeter(watch.energy)
+    nvml.millijoules += 150_000
+    assert meter.joules(3.0) == 150
+    assert meter.joules(1.0) is None  # renewed ten times a second: it could be off by 10 %
+    nvml.millijoules = 1_000  # a driver that is loaded anew counts from 0
+    assert meter.joules(3.0) is None
+    watch.stop()
+    assert watch.energy() == {}
+
+
+def test_energy_is_left_out_where_the_gpu_does_not_count_it():
+    watch = GpuWatch(1, FakeNvml(unsupported=["nvmlDeviceGetTotalEnergyConsumption"]))
+    watch.start()
+    assert watch.energy() == {}
+    watch.stop()
 
 
 def test_clock_is_told_between_start_and_stop_alone():

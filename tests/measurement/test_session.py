@@ -1,6 +1,8 @@
 """Training by turns, with a stand-in for the trainer: what goes wrong belongs to its precision."""
 
 import dataclasses
+import itertools
+import time
 from typing import ClassVar
 
 import pytest
@@ -101,6 +103,35 @@ def test_without_timing_one_run_shows_that_it_works(trainer):
         assert series.record.rounds[0].seconds is None
 
 
+def slow(monkeypatch, seconds: float) -> None:
+    real = FakeTrainer.fit
+    monkeypatch.setattr(
+        FakeTrainer, "fit", lambda self, told: (real(self, told), time.sleep(seconds))
+    )
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_energy_of_a_run_is_what_the_counters_grew_by(trainer, monkeypatch, timed):
+    slow(monkeypatch, 0.03)
+    used = itertools.accumulate(itertools.count(1.0))  # the differences are 2, 4, 6 ... joules
+    monkeypatch.setattr(module, "package_energy", lambda: {"package-0": (next(used), 0)})
+    found = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()), timed=timed)
+    joules = [[entry.joules for entry in found[name].record.rounds] for name in NAMES]
+    assert joules == ([[2, 8], [4, 10], [6, 12]] if timed else [[None]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "counters"),
+    [(0.03, {}), (0.0, {"package-0": (1.0, 0)})],
+    ids=["not told", "too short a run for the counter"],
+)
+def test_energy_is_left_open_where_it_is_not_known(trainer, monkeypatch, seconds, counters):
+    slow(monkeypatch, seconds)
+    monkeypatch.setattr(module, "package_energy", lambda: counters)
+    series = MeasuredSession(CHOSEN, CONFIG, Prepared()).take(CHOSEN[0])
+    assert [entry.joules for entry in series.record.rounds] == [None, None]
+
+
 @pytest.mark.parametrize(("call", "runs"), [("warm_up half", 0), ("fit 13 half", 1)])
 def test_an_exception_belongs_to_its_precision_and_the_others_go_on(trainer, call, runs):
     error = trainer.raises[call] = RuntimeError("out of memory")
@@ -178,6 +209,9 @@ def test_clock_of_a_gpu_is_asked_in_every_turn_and_kept(trainer, monkeypatch, cl
 
         def stop(self):
             pass
+
+        def energy(self):
+            return {}
 
         def sm_clock_mhz(self):
             self.asked += 1

@@ -48,6 +48,22 @@ def test_memory_of_the_process_is_shown_once_on_a_cpu_and_by_precision_on_a_gpu(
     assert [row(measured("gpu"), name)[-1] for name in ("single", "half")] == ["800", "900"]
 
 
+def test_energy_is_shown_by_epoch_and_image_where_it_is_told():
+    # Runs of 2 epochs of 320 images: 96 J of 640 images, the mean of 64 J and 128 J.
+    rounds = tuple(dataclasses.replace(a_round(), joules=joules) for joules in (64.0, 128.0, None))
+    found = [record("single", rounds), record("half")]
+    lines = results(found)
+    assert "Energy is that of the whole device." in "\n".join(lines)
+    assert row(found, "single")[9:11] == ["48", "150"]
+    assert row(found, "half")[9:11] == ["-", "-"]
+
+
+def test_energy_that_is_not_told_has_no_column_and_is_said():
+    lines = results([record()])
+    assert not any("J/epoch" in line for line in lines)
+    assert "Energy was not told." in "\n".join(lines)
+
+
 def test_loss_scales_are_shown_from_the_smallest_to_the_largest():
     def scaled(*scales):
         rounds = [a_round(loss_scales=((0, s),), seed=i) for i, s in enumerate(scales)]

@@ -35,6 +35,7 @@ class FakeNvml:
         self.lanes = 16
         self.generation = 4
         self.processes = [SimpleNamespace(pid=os.getpid())]
+        self.millijoules = 5_000
         self.reasons = pynvml.nvmlClocksEventReasonGpuIdle
         self.answers = {
             "nvmlInit": self._init,
@@ -64,6 +65,7 @@ class FakeNvml:
             "nvmlDeviceGetTemperatureV": self._temperature,
             "nvmlDeviceGetClockInfo": self._clock,
             "nvmlDeviceGetPowerUsage": lambda gpu: 71_500,
+            "nvmlDeviceGetTotalEnergyConsumption": self._energy,
             "nvmlEventSetCreate": self._create_set,
             "nvmlEventSetFree": lambda events: self.event_sets.remove(events),
             "nvmlDeviceRegisterEvents": self._register,
@@ -128,6 +130,9 @@ class FakeNvml:
     def _clock(self, gpu, clock):
         assert clock == pynvml.NVML_CLOCK_SM
         return 1980
+
+    def _energy(self, gpu):
+        return self.millijoules if gpu == SECOND else 0
 
     def _create_set(self):
         self.event_sets.append(SimpleNamespace(gpu=None, kinds=0, waiting=[]))

@@ -88,6 +88,7 @@ ROUNDS = st.builds(
     cpu_seconds=SECONDS,
     peak_memory_bytes=st.none() | COUNT,
     state=st.none() | STATES,
+    joules=st.none() | st.floats(0, 1e15),
 )
 
 TURNS = st.builds(
