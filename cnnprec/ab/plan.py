@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnnprec.text import count_of
 from cnnprec.verdicts.compare import fewest_pairs
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, Verdict
 
@@ -39,13 +38,17 @@ EXIT_OF: Mapping[Verdict, Exit] = {
     Verdict.INVALID: Exit.INVALID,
 }
 
-# Options that would take a session out of ab's hands, by the reason to refuse them.
+# Options that would take a session out of ab's hands, and the reason to refuse them.
 _REFUSED_OPTIONS: Mapping[str, str] = {
-    "ab keeps every session itself": "--benchmark-json --benchmark-save --benchmark-autosave",
-    "ab gives both sides of a pair the same": "--order-seed",
-    "ab compares A with B": "--benchmark-compare --benchmark-compare-fail",
-    "ab needs the times": "--benchmark-disable --benchmark-skip --collect-only --co",
-    "benchmarks need the machine for themselves": "-n --numprocesses --dist",
+    name: why
+    for why, names in (
+        ("ab keeps every session itself", "--benchmark-json --benchmark-save --benchmark-autosave"),
+        ("ab gives both sides of a pair the same", "--order-seed"),
+        ("ab compares A with B", "--benchmark-compare --benchmark-compare-fail"),
+        ("ab needs the times", "--benchmark-disable --benchmark-skip --collect-only --co"),
+        ("benchmarks need the machine for themselves", "-n --numprocesses --dist"),
+    )
+    for name in names.split()
 }
 
 
@@ -111,23 +114,16 @@ def schedule(pairs: int) -> tuple[Job, ...]:
 
 def parse_looks(text: str) -> tuple[int, ...]:
     """Reads ``--looks``; a ValueError if so few pairs could never show a slowdown."""
-    wanted = (
-        f"give increasing numbers of pairs, the first at least {FEWEST_PAIRS}, such as "
-        f"{','.join(map(str, DEFAULT_LOOKS))}"
-    )
     try:
         looks = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"{text!r} is not a comma list of whole numbers; {wanted}") from None
-    if any(later <= earlier for earlier, later in itertools.pairwise(looks)):
-        raise ValueError(f"{text!r} does not increase from look to look; {wanted}")
-    if looks[0] < FEWEST_PAIRS:
-        raise ValueError(f"{text!r} starts with {looks[0]} pairs; {wanted}")
+        looks = (0,)  # which is refused
     needed = fewest_pairs(len(looks))
-    if looks[-1] < needed:
+    increasing = all(later > earlier for earlier, later in itertools.pairwise(looks))
+    if not increasing or looks[0] < FEWEST_PAIRS or looks[-1] < needed:
         raise ValueError(
-            f"{text!r} ends with {looks[-1]} pairs: with {count_of(len(looks), 'look')}, fewer "
-            f"than {needed} can never show a slowdown; {wanted}"
+            f"{text!r}: give increasing numbers of pairs, the first at least {FEWEST_PAIRS}, the "
+            f"last at least {needed}, such as {','.join(map(str, DEFAULT_LOOKS))}"
         )
     return looks
 
@@ -150,11 +146,11 @@ def make_plan(
     except ValueError as error:
         raise AbError(f"--tolerance, --margin: {error}") from error
     for option in options:
-        if refused := _refused_option(option):
-            name, reason = refused
+        name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
+        if name in _REFUSED_OPTIONS:
             raise AbError(
-                f"{option} after --: {reason}, so {name} cannot be given to pytest here. Leave it "
-                "out."
+                f"{option} after --: {_REFUSED_OPTIONS[name]}, so {name} cannot be given to pytest "
+                "here. Leave it out."
             )
     sides = {
         "A": Side(_find_python("--a-python", a_python), _find_checkout("--a-checkout", a_checkout)),
@@ -188,9 +184,3 @@ def _find_checkout(option: str, given: str) -> str:
                 "top folder."
             )
     return str(folder.resolve())
-
-
-def _refused_option(option: str) -> tuple[str, str] | None:
-    name = re.sub(r"^-n\w+$", "-n", option.split("=", 1)[0])
-    refused = [(name, why) for why, names in _REFUSED_OPTIONS.items() if name in names.split()]
-    return refused[0] if refused else None

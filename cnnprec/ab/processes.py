@@ -81,9 +81,7 @@ def status_text(status: int) -> str:
     """How a process ended, in words."""
     if status >= 0:
         return f"exit code {status}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-status).name}"
-    return f"signal {-status}"
+    return f"signal {-status} ({signal.strsignal(-status)})"
 
 
 _PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
