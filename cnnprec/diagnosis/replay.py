@@ -139,11 +139,8 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
         first = np.concatenate(moments["momentum"], axis=None)
         second = np.concatenate(moments["velocity"], axis=None)
         zero = int(np.count_nonzero((first != 0) & (second == 0))) / changes.size
-    freezing: tuple[Finding, ...] = ()
-    if not moved and not skipped:
-        found = check_adam(adam.get_config(), dtype_name(variables[0]))
-        # A learning rate of 0 freezes as well, but every dtype holds it.
-        freezing = tuple(f for f in found if f.freezes and f.cast_value != f.value)
+    still = not moved and not skipped
+    found = check_adam(adam.get_config(), dtype_name(variables[0])) if still else ()
     bound = _update_bound(adam)
     largest = float(np.abs(changes[np.isfinite(changes)]).max(initial=0))
     return StepReport(
@@ -154,7 +151,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
         largest_update=largest / bound if bound else None,
         should_move=pushed / changes.size,
         moved=moved / changes.size,
-        freezing=freezing,
+        freezing=tuple(finding for finding in found if finding.freezes),
     )
 
 

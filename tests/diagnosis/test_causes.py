@@ -32,25 +32,6 @@ def test_bfloat16_is_known_to_freeze_at_step_0_by_its_beta_2(fresh, tiny_data):
     )
 
 
-@pytest.mark.parametrize(
-    ("rate", "end"),
-    [
-        # Half of float16's smallest subnormal is 2**-25, about 3e-8; below it lies zero.
-        (1e-8, "; learning_rate=1e-08 is 0 in float16, so every update is zero"),
-        (0.0, "and not one of them changed"),
-    ],
-)
-def test_freeze_by_the_learning_rate_tells_a_lost_one_from_a_zero(rate, end, fresh, tiny_data):
-    model = fresh("half_stable")
-    usual = float(model.optimizer.learning_rate)
-    model.optimizer.learning_rate = rate
-    try:
-        diagnosis = diagnose(replay(model, batches(tiny_data, 2)))
-    finally:
-        model.optimizer.learning_rate = usual
-    assert diagnosis.endswith(end)
-
-
 def test_freeze_by_tiny_gradients_is_not_laid_to_a_hyperparameter(fresh, tiny_data, monkeypatch):
     model = fresh("bfloat16_stable")
     for variable in model.trainable_variables:

@@ -147,14 +147,10 @@ CASES: list[tuple[str, dict[str, float], str]] = [
     ("bfloat16", {"beta_2": 1 - 2.0**-9 - 2.0**-53}, "freezes"),
     ("float16", {"beta_2": 1 - 2.0**-12 - 2.0**-24, "epsilon": 1e-4}, "moves"),
     ("float16", {"beta_2": 1 - 2.0**-12 - 2.0**-53, "epsilon": 1e-4}, "freezes"),
-    ("bfloat16", {"beta_1": 0.999, "beta_2": 0.99}, "blows up"),
     # An epsilon that becomes zero, or is too small beside the root.
     ("float16", {"epsilon": 1e-8}, "blows up"),
     ("float16", {"epsilon": 1e-6}, "blows up"),
     ("float32", {"epsilon": 1e-46}, "blows up"),
-    # Learning rates.
-    ("float16", {"learning_rate": 1e-8, "epsilon": 1e-4}, "freezes"),
-    ("float16", {"learning_rate": 1e5, "epsilon": 1e-4}, "blows up"),
 ]
 
 
@@ -204,11 +200,7 @@ def test_every_precision_has_a_row_above() -> None:
 
 def test_the_defaults_of_adam_are_those_of_keras() -> None:
     config = keras.optimizers.Adam().get_config()
-    # The learning rate passes through a float32 variable, hence its unit roundoff.
-    assert {name: config[name] for name in ADAM_DEFAULTS} == {
-        name: pytest.approx(value, rel=U["float32"], abs=0.0)
-        for name, value in ADAM_DEFAULTS.items()
-    }
+    assert {name: config[name] for name in ADAM_DEFAULTS} == ADAM_DEFAULTS
 
 
 def test_an_override_that_does_not_cure_is_still_found() -> None:
@@ -260,10 +252,8 @@ def test_a_rate_that_is_rounded_but_not_to_1_has_no_finding() -> None:
     assert check("bfloat16", beta_2=0.998) == ()
 
 
-def test_what_is_no_number_is_not_checked_and_the_rest_is() -> None:
-    decay = keras.optimizers.schedules.ExponentialDecay(1e-8, decay_steps=10, decay_rate=0.9)
-    assert check("bfloat16", learning_rate=decay) == check("bfloat16")
-    assert check_adam({"learning_rate": None, "beta_1": 0.9}, "float16") == ()
+def test_what_is_not_set_is_not_checked() -> None:
+    assert check_adam({"learning_rate": 0.5, "momentum": 0.9}, "float16") == ()
 
 
 @pytest.mark.parametrize("dtype", ["half", "int8", "float8_e4m3fn", ""])
