@@ -4,7 +4,7 @@ Units stand in the field names; NaN and infinity are the words of `cnnprec.recor
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -209,10 +209,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        for entry in plain["rounds"]:
-            entry["run"] = _map_losses(entry["run"], encode)
-        plain["numerics"] = encode(plain["numerics"])
+        plain: dict[str, Any] = encode(msgspec.to_builtins(self))
         return plain
 
     @classmethod
@@ -232,7 +229,7 @@ class Record:
             for newer in range(version + 1, 4):
                 decoded["environment"] = {**decoded["environment"], **_NEW_IN[newer]}
             decoded["rounds"] = [
-                {**entry, "run": _map_losses(entry["run"], decode)} for entry in plain["rounds"]
+                {**entry, "run": _decode_losses(entry["run"])} for entry in plain["rounds"]
             ]
             decoded["numerics"] = _decode_rows(plain.get("numerics"))
             return msgspec.convert(decoded, cls)
@@ -258,7 +255,7 @@ def _decode_rows(numerics: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**numerics, **rows, "losses": list(map(decode, numerics["losses"]))}
 
 
-def _map_losses(run: Mapping[str, Any], convert: Callable[[Any], Any]) -> dict[str, Any]:
-    changed = {name: list(map(convert, run[name])) for name in ("losses", "first_losses")}
-    scales = [[step, convert(scale)] for step, scale in run["loss_scales"]]
+def _decode_losses(run: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {name: list(map(decode, run[name])) for name in ("losses", "first_losses")}
+    scales = [[step, decode(scale)] for step, scale in run["loss_scales"]]
     return {**run, **changed, "loss_scales": scales}

@@ -30,17 +30,17 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
     Returns the file, ``NNNN_name.json``, or raises a SaveError.
     """
     check_name(name)
+    plain = encode(output)
+    cpu = (plain.get("machine_info") or {}).get("cpu")
+    if isinstance(cpu, dict):
+        cpu.pop("flags", None)  # nobody reads them again
     try:
         # str: a parameter that is a Precision becomes its name.
-        plain = json.loads(json.dumps(encode(output), default=str))
+        text = json.dumps(plain, default=str)
     except (ValueError, TypeError) as error:
         raise SaveError(
             f"the session cannot be saved as JSON: {error}. Only plain types are accepted."
         ) from error
-    cpu = (plain.get("machine_info") or {}).get("cpu")
-    if isinstance(cpu, dict):
-        cpu.pop("flags", None)  # nobody reads them again
-    text = json.dumps(plain)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with written_beside(folder, f"{text}\n") as hidden:
