@@ -27,6 +27,7 @@ def measure(
     data_dir: str | Path | None = None,
     device: str = "auto",
     jit: str = "auto",
+    strategy: str = "none",
     order_seed: int | None = None,
     show: Show | None = None,
 ) -> dict[str, Record]:
@@ -48,6 +49,7 @@ def measure(
         data_dir: Folder with Fashion-MNIST's four IDX files.
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
         jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA.
+        strategy: ``"mirrored"`` where all GPUs share each batch, else ``"none"``.
         order_seed: Seed of the order of the precisions; None for a new one.
         show: Called with how far the work is now and then, and with None at the end.
 
@@ -67,6 +69,7 @@ def measure(
         train_samples=train_samples,
         turns=turns,
         jit=jit,
+        strategy=strategy,
     )
     if precisions is None:
         chosen = supported_precisions(device)

@@ -26,7 +26,7 @@ from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
-from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, STRATEGIES, TrainingConfig
 
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of WSL, of AMD
 
@@ -77,6 +77,8 @@ def _add_measuring(add: Callable[..., None]) -> None:
     text = "auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N: that one or an error"
     add("--device", type=reported(check_device_name), default="auto", help=text)
     add("--jit", choices=JIT_CHOICES, default="auto", help="XLA: auto is Keras' own rule (default)")
+    text = "mirrored: all GPUs of this host share each batch; none: one device (default)"
+    add("--strategy", choices=STRATEGIES, default="none", help=text)
     add(
         "--numerics",
         choices=LEVELS,
@@ -140,6 +142,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _take_comparing_over(config, asked)
     if config.option.soak and getattr(config.option, "benchmark_only", False):
         raise pytest.UsageError("--benchmark-only would skip what --soak asks for; leave it out")
+    if config.option.soak and config.option.strategy != "none":
+        raise pytest.UsageError("--soak compares one device with itself; leave out --strategy")
     if not asked.comparing:
         for name in ("vary", "require-verdict", "verdict-json"):
             given = getattr(config.option, name.replace("-", "_")) not in (None, False)
@@ -161,7 +165,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session(config: pytest.Config) -> Session:
     option = config.option
-    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit")
+    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit", "strategy")
     with usage_errors():
         training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
@@ -267,7 +271,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
         f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
         f"batch {training.batch_size}, device {session.device_choice}, jit {training.jit}, "
-        f"order seed {session.order_seed}",
+        f"strategy {training.strategy}, order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
         *(

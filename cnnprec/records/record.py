@@ -24,7 +24,9 @@ SCHEMA_VERSION = 6
 3. `Environment.cpu_features`; `Environment.cpu_model` names family and model too.
 4. `Record.companions`.
 5. `TrainingConfig.turns`; `Record.turns`.
-6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
+6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`. Later, and
+   absent from older files: `TrainingConfig.strategy`, `Environment.replicas`,
+   `Turns.one_device_seconds`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
@@ -106,6 +108,8 @@ class Turns:
     warm_up: _Count  # turns before the first one that counts
     steady: bool  # whether the turns had stopped becoming faster by then
     state: GpuState | None = None  # what the GPU went through, by NVML
+    # The same steps on one device in the same turns, where several replicas shared the batches.
+    one_device_seconds: tuple[_Seconds, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.seconds:
@@ -164,6 +168,7 @@ class Environment:
     variables: tuple[str, ...] | None = None
     host: str | None = None
     gpu_uuid: str | None = None
+    replicas: _Positive = 1  # that share each batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,13 +34,16 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     # Trains for a number of steps (int32 scalar) on an iterator of batches, and returns what the
     # last step did; it exists once `make_train_function` has run.
     take_steps: Any = None
+    one_step: Any = None  # of several replicas, in place of Keras' step
 
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
         """Has ``fit`` and single turns share one traced function, of any number of steps."""
         known: Any = self.train_function
         if known is not None and not force:
             return known
-        one_step = tf.function(self.train_step, jit_compile=self.jit_compile, autograph=False)
+        one_step = self.one_step or tf.function(
+            self.train_step, jit_compile=self.jit_compile, autograph=False
+        )
 
         def take_steps(iterator: Any, steps: Any) -> Any:
             def again(done: Any, outputs: Any) -> Any:  # noqa: ARG001 - tf.while_loop's signature

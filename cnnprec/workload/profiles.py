@@ -9,6 +9,7 @@ _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
 _AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size")
 
 JIT_CHOICES = ("auto", "on", "off")
+STRATEGIES = ("none", "mirrored")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainingConfig:
         seed: Seed of the first run; run ``i`` uses ``seed + i``.
         turns: Short timed turns of every precision after the runs, which are compared in place
             of the runs' own times; 0 for none.
+        strategy: What shares each batch: ``"none"`` is one device, ``"mirrored"`` all of this host.
 
     A number out of its range is a ValueError that names the option to change.
     """
@@ -38,6 +40,7 @@ class TrainingConfig:
     jit: str = "auto"
     seed: int = 12
     turns: int = 0
+    strategy: str = "none"
 
     def __post_init__(self) -> None:
         problems = []
@@ -59,8 +62,9 @@ class TrainingConfig:
             problems.append(
                 f"--epochs {self.epochs}: steps a run {self.steps}: must be at most {most}"
             )
-        if self.jit not in JIT_CHOICES:
-            problems.append(f"--jit {self.jit}: choose one of {', '.join(JIT_CHOICES)}")
+        for name, choices in (("jit", JIT_CHOICES), ("strategy", STRATEGIES)):
+            if (value := getattr(self, name)) not in choices:
+                problems.append(f"--{name} {value}: choose one of {', '.join(choices)}")
         if problems:
             raise ValueError("; ".join(problems))
 
