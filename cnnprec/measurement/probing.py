@@ -160,7 +160,7 @@ class _Adam:
         self._velocities = [slot.variable for slot in slots if slot.kind == "velocity"]
         inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
         # The learning rate is a float32 variable, whatever the weights are.
-        settings = inner.get_config() | {"learning_rate": float(inner.learning_rate)}
+        settings = inner.get_config() | {"learning_rate": float(as_float64(inner.learning_rate))}
         self._settings = {
             name: self._rounded(settings[name], trainer.precision.variable_dtype)
             for name in ("learning_rate", "beta_1", "beta_2", "epsilon")

@@ -37,7 +37,7 @@ from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
-from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, STRATEGIES, TrainingConfig
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -90,6 +90,8 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--device", type=reported(_device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
+    text = "mirrored: all GPUs of this host share each batch; none: one device (default)"
+    add("--strategy", choices=STRATEGIES, default="none", help=text)
     add(
         "--numerics",
         choices=LEVELS,
@@ -157,6 +159,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _take_comparing_over(config, asked)
     if config.option.soak and getattr(config.option, "benchmark_only", False):
         raise pytest.UsageError("--benchmark-only would skip what --soak asks for; leave it out")
+    if config.option.soak and config.option.strategy != "none":
+        raise pytest.UsageError("--soak compares one device with itself; leave out --strategy")
     if not asked.comparing:
         for name in ("vary", "require-verdict", "verdict-json"):
             given = getattr(config.option, name.replace("-", "_")) not in (None, False)
@@ -172,7 +176,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session(config: pytest.Config) -> Session:
     option = config.option
-    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit")
+    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit", "strategy")
     with usage_errors():
         training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
@@ -281,7 +285,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
         f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
         f"batch {training.batch_size}, device {session.device_choice}, jit {training.jit}, "
-        f"order seed {session.order_seed}",
+        f"strategy {training.strategy}, order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
         *(

@@ -28,6 +28,7 @@ class Prepared:
     dataset: object = None
     data_info: object = record().data
     environment: object = record().environment
+    strategy: object = None
 
 
 class FakeTrainer:
@@ -35,6 +36,7 @@ class FakeTrainer:
 
     calls: ClassVar[list[str]] = []
     raises: ClassVar[dict[str, BaseException]] = {}
+    alone = None
 
     def __init__(self, precision, config, dataset):
         self.precision = precision
