@@ -9,9 +9,8 @@ from tests.faults.trial import IDLE
 
 HEAD = """# Which faults are seen
 
-Faults injected into TensorFlow and Keras, each in a training of one seed (the first
-three: two or three seeds) and the probes (quick profile, Fashion-MNIST, CPU), and the checks that
-fail. Written by `python -m tests.faults`; the
+Faults injected into TensorFlow and Keras, each in a training of one seed and the probes (quick
+profile, Fashion-MNIST, CPU), and the checks that fail. Written by `python -m tests.faults`; the
 faults are in `tests/faults/rows.py`.
 
 * *no baseline*: the checks of `benchmarks/test_numerics.py`: operations, first_steps, learning.
@@ -36,9 +35,36 @@ training and its verdicts follow. Faults that changed no bit of anything are lef
 """
 
 
-def page(found: Mapping[str, Any], drawn: Mapping[str, Any]) -> str:
+HARMLESS = """
+## Harmless changes
+
+Each in a process of its own, quick numerics and a training of each of the eight precisions, judged
+alone, against what was measured without the change as if TensorFlow were another one, and as it
+is where the two may be compared. Written by `python -m tests.faults --harmless`; the changes are
+in `tests/faults/harmless.py`. Threads, oneDNN, op determinism and XLA are also among those that
+the limits were recorded with (`docs/evidence/harmless.py`); the others are not.
+
+"""
+
+
+def page(found: Mapping[str, Any], drawn: Mapping[str, Any], changed: Mapping[str, Any]) -> str:
     """The page."""
-    return listed(found) + at_random([row for row in drawn.values() if row[-1] != IDLE])
+    rows = [row for row in drawn.values() if row[-1] != IDLE]
+    return listed(found) + at_random(rows) + harmless(changed)
+
+
+def harmless(changed: Mapping[str, Any]) -> str:
+    """The table of harmless changes; a row is precision, ``"same"`` or ``"other"``, FAILs."""
+    if not changed:
+        return ""
+    lines = ["| change | runs | other weights | correctness FAIL |", "|---|---|---|---|"]
+    groups = {"all": [row for rows in changed.values() for row in rows], **changed}
+    for name, rows in groups.items():
+        others = sum(row[1] == "other" for row in rows)
+        wrong = [f"{row[0]}: {', '.join(row[2:])}" for row in rows if row[2:]]
+        said = f"**{'; '.join(wrong)}**" if wrong and name != "all" else str(len(wrong))
+        lines.append(f"| {name} | {len(rows)} | {others} | {said} |")
+    return HARMLESS + "\n".join(lines) + "\n"
 
 
 def at_random(rows: Sequence[Any]) -> str:
