@@ -11,11 +11,13 @@ import numpy as np
 from cnnprec.diagnosis.histograms import first_step
 from cnnprec.diagnosis.step import as_float64, slots_of, weight_names
 from cnnprec.numerics.float64_step import Float64, float64_step
+from cnnprec.numerics.loss_scale import loss_scale_faults
 from cnnprec.numerics.probes import QUICK, QUICK_XLA
 from cnnprec.numerics.run_probes import ProbeResult, run_probes
 from cnnprec.precision.formats import round_to
 from cnnprec.records.numerics import FLOAT64_STEPS, Numerics, ProbeGroup, TensorErrors
 from cnnprec.training.device import tensor_float_32
+from cnnprec.training.operations import foreign_dtypes
 from cnnprec.training.trainer import Trainer
 from cnnprec.verdicts.numeric_limits import defect_limit
 
@@ -34,12 +36,17 @@ def examine(trainer: Trainer, level: str) -> Numerics:
     precision = trainer.precision
     tf32 = precision.tensor_float_32
     found = probe(precision.compute_dtype, level, tf32, trainer.jit_compiled)
+    model = trainer.model
+    wrong = loss_scale_faults(
+        model.optimizer, model.trainable_variables, jit_compile=trainer.jit_compiled
+    )
     binades = first_step(trainer)
+    wrong += foreign_dtypes(model, iter(trainer.batches), precision.compute_dtype)
     losses, tensors = replay_in_float64(trainer)
     return Numerics(
         level=level,
         probes=tuple(grouped(found)),
-        wrong=(*(str(r) for r in found if is_wrong(r)), *(tf32_not_used() if tf32 else ())),
+        wrong=(*(str(r) for r in found if is_wrong(r)), *(tf32_not_used() if tf32 else ()), *wrong),
         unsteady=tuple(r.id for r in found if not r.repeats),
         losses=losses,
         tensors=tensors,

@@ -62,6 +62,30 @@ def step_launches(model: Any, iterator: Any) -> int:
     """
     if model.jit_compile:
         return 1
+    return sum(node.op not in _FREE for node in _traced(model, iterator))
+
+
+def foreign_dtypes(model: Any, iterator: Any, dtype: str) -> list[str]:
+    """Sentences on convolutions and products of the training step that are not of a dtype.
+
+    Args:
+        model, iterator: As for `step_launches`.
+        dtype: That of the precision's computations.
+    """
+    found = {
+        (node.op, tf.as_dtype(node.attr["T"].type).name)
+        for node in _traced(model, iterator)
+        if node.op.startswith(("Conv2D", "MatMul"))
+    }
+    return [
+        f"{operation} of the training step computes in {other}, not in {dtype}"
+        for operation, other in sorted(found)
+        if other != dtype
+    ]
+
+
+def _traced(model: Any, iterator: Any) -> list[Any]:
+    """The nodes of a training step's graph."""
     traced = model.take_steps.get_concrete_function(iterator, tf.constant(1))
     functions = traced.graph.as_graph_def().library.function
-    return sum(node.op not in _FREE for function in functions for node in function.node_def)
+    return [node for function in functions for node in function.node_def]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.training.model import build_model, repeated
-from cnnprec.training.operations import step_launches, step_parts
+from cnnprec.training.operations import foreign_dtypes, step_launches, step_parts
 
 BATCH = 32
 
@@ -93,3 +94,32 @@ def test_launches_grow_with_the_operations_that_are_not_compiled(compiled):
     assert launches(5) - launches(2) == (0 if compiled else 3)
     if compiled:
         assert launches(5) == 1
+
+
+def traced(precision: str, jit: str):
+    model = build_model(precision, jit=jit)
+    batch = np.zeros([4, 28, 28, 1], np.uint8), np.zeros([4], np.uint8)
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
+    model.fit(batches, steps_per_epoch=1, verbose=0)
+    return model, iter(batches), PRECISIONS[precision].compute_dtype
+
+
+@pytest.mark.parametrize("precision", ["double", "single", "mixed_half", "bfloat16_stable"])
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_step_computes_in_the_dtype_of_its_precision(precision, jit):
+    model, iterator, dtype = traced(precision, jit)
+    assert foreign_dtypes(model, iterator, dtype) == []
+
+
+def test_layer_that_computes_in_another_dtype_is_named(monkeypatch):
+    original = tf.nn.convolution
+
+    def wide(inputs, filters, **options):
+        wider = (tf.cast(t, tf.float32) for t in (inputs, filters))
+        return tf.cast(original(*wider, **options), inputs.dtype)
+
+    monkeypatch.setattr(tf.nn, "convolution", wide)
+    assert foreign_dtypes(*traced("mixed_half", "off")) == [
+        f"{operation} of the training step computes in float32, not in float16"
+        for operation in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput")
+    ]
