@@ -36,13 +36,13 @@ _ROUNDS = 5, 40
 @pytest.mark.parametrize("batch", _MOST)
 @pytest.mark.usefixtures("prepared")
 def test_step_of_the_suite_costs_what_a_bare_step_costs(
-    benchmark, precision: Precision, batch: int, suite: Session, record_property, capsys
+    benchmark, precision: Precision, batch: int, suite: Session, load, record_property, capsys
 ) -> None:
     from cnnprec.training.trainer import Trainer
 
     images = {"train_samples": 20 * batch, "test_samples": 100}
     work = TrainingConfig("step", **images, epochs=1, runs=1, batch_size=batch)
-    dataset = suite.load(work)
+    dataset = load(work)
     trainer = Trainer(precision, work, dataset)
     trainer.warm_up()
     trainer.start_turns()
