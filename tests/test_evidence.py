@@ -109,7 +109,7 @@ def _strings(value):
 
 class TestTheFile:
     def test_it_holds_enough_sessions_in_the_order_of_time(self, recorded):
-        assert all(len(stretch) >= recording.FEWEST == 30 for stretch in recorded.stretches)
+        assert all(len(stretch) >= recording.FEWEST == 16 for stretch in recorded.stretches)
         times = [time for stretch in recorded.saved_at for time in stretch]
         assert sorted(set(times)) == times
 
@@ -186,7 +186,7 @@ class TestTheFile:
 
     @pytest.mark.parametrize("count", [1, 29])
     def test_too_few_sessions_are_refused(self, recorded, count):
-        with pytest.raises(ValueError, match=f"{count} of at least 30 sessions"):
+        with pytest.raises(ValueError, match=f"{count} of at least 16 sessions"):
             recording.compact([_saved(records) for records in recorded.sessions[:count]])
 
     @pytest.mark.parametrize(
