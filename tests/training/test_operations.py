@@ -100,7 +100,7 @@ def traced(precision: str, jit: str):
     model = build_model(precision, jit=jit)
     batch = np.zeros([4, 28, 28, 1], np.uint8), np.zeros([4], np.uint8)
     batches = tf.data.Dataset.from_tensors(batch).repeat()
-    model.fit(batches, steps_per_epoch=1, verbose=0)
+    model.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)
     return model, iter(batches), PRECISIONS[precision].compute_dtype
 
 
@@ -114,9 +114,9 @@ def test_step_computes_in_the_dtype_of_its_precision(precision, jit):
 def test_layer_that_computes_in_another_dtype_is_named(monkeypatch):
     original = tf.nn.convolution
 
-    def wide(inputs, filters, **options):
+    def wide(inputs, filters, *rest, **options):
         wider = (tf.cast(t, tf.float32) for t in (inputs, filters))
-        return tf.cast(original(*wider, **options), inputs.dtype)
+        return tf.cast(original(*wider, *rest, **options), inputs.dtype)
 
     monkeypatch.setattr(tf.nn, "convolution", wide)
     assert foreign_dtypes(*traced("mixed_half", "off")) == [
