@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.read_sessions import SavedSession
 from cnnprec.records.record import Environment
 from cnnprec.verdicts import case, judge_runs
@@ -113,9 +114,12 @@ class TestTheFile:
         times = [time for stretch in recorded.saved_at for time in stretch]
         assert sorted(set(times)) == times
 
-    def test_every_session_has_the_four_precisions_all_runs_and_all_turns(self, recorded):
+    def test_every_session_has_its_precisions_all_runs_and_all_turns(self, recorded):
+        four = {"single", "double", "half", "mixed_half"}
+        eight = {name for name, p in PRECISIONS.items() if not p.tensor_float_32}
+        for stretch, names in zip(recorded.stretches, (four, four, four, eight), strict=True):
+            assert all(set(session) == names for session in stretch)
         for session in recorded.sessions:
-            assert set(session) == {"single", "double", "half", "mixed_half"}
             for record in session.values():
                 assert len(record.rounds) == record.config.runs == 3
                 assert len(record.turns.seconds) == record.config.turns == 60
