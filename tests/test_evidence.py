@@ -293,14 +293,14 @@ class TestThePage:
     @pytest.mark.parametrize(
         ("right", "wrong"),
         [
-            ("m = 8: 2 of 84", "m = 8: 1 of 84"),
-            ("upper bound 7.3 %", "upper bound 7.2 %"),
-            ("0.0 % to 0.4 %", "0.0 % to 0.3 %"),
+            ("m = 8: 3 of 92", "m = 8: 2 of 92"),
+            ("upper bound 8.2 %", "upper bound 8.1 %"),
+            ("0.6 % to 1.0 %", "0.6 % to 0.9 %"),
             ("at most 0.0 %", "at most 0.1 %"),
-            ("is found in 38 %", "is found in 28 %"),
-            ("with m = 8 it is +12 %", "with m = 8 it is +11 %"),
-            ("78 % to 87 %", "78 % to 88 %"),
-            ("6 pairs detect +9 %", "6 pairs detect +7 %"),
+            ("is found in 30 %", "is found in 29 %"),
+            ("with m = 8 it is +13 %", "with m = 8 it is +12 %"),
+            ("81 % to 87 %", "81 % to 88 %"),
+            ("6 pairs detect +10 %", "6 pairs detect +7 %"),
             ("11 raise false alarms", "10 raise false alarms"),
         ],
     )
