@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnprec.numerics.arithmetic import Arithmetic
-from cnnprec.numerics.bounds import Enclosure
+from cnnprec.numerics.bounds import Arithmetic, Enclosure
 from cnnprec.precision.formats import round_to
 
 Inputs = Mapping[str, NDArray[Any]]  # float64 arrays of numbers the dtype has, or int64 labels
