@@ -41,8 +41,7 @@ class _Start(NamedTuple):
     handle: Any
     events: Any
     policies: dict[str, tuple[int, int]]
-    ecc_errors: int | None
-    corrected_errors: int | None
+    ecc_errors: list[int | None]
 
 
 class GpuWatch:
@@ -73,7 +72,7 @@ class GpuWatch:
             except (nvml.NVMLError, IndexError):
                 return
             events, policies = _listen(nvml, handle, opened), _policy_times(nvml, handle)
-            self._start = _Start(handle, events, policies, *_ecc_errors(nvml, handle))
+            self._start = _Start(handle, events, policies, _ecc_errors(nvml, handle))
             self._open = opened.pop_all()
 
     def sm_clock_mhz(self) -> int | None:
@@ -85,7 +84,8 @@ class GpuWatch:
             return None
         generation = ask(self._nvml, "nvmlDeviceGetCurrPcieLinkGeneration", self._start.handle)
         self._generation = max(self._generation, generation or 0)
-        return _sm_clock(self._nvml, self._start.handle)
+        clock: int | None = _sm_clock(self._nvml, self._start.handle)
+        return clock
 
     def energy(self) -> Counters:
         """The counter of the GPU's board; empty without a `start`, or if it is not told."""
@@ -105,7 +105,7 @@ class GpuWatch:
             slowdowns = _slowdowns(nvml, handle)
             milliwatts = ask(nvml, "nvmlDeviceGetPowerUsage", handle)
             policies = _policies(start.policies, _policy_times(nvml, handle))
-            uncorrected, corrected = _ecc_errors(nvml, handle)
+            uncorrected, corrected = map(_growth, start.ecc_errors, _ecc_errors(nvml, handle))
             remapped, repairs = _repairs(nvml, handle)
             lanes = ask(nvml, "nvmlDeviceGetCurrPcieLinkWidth", handle)
             most_lanes = ask(nvml, "nvmlDeviceGetMaxPcieLinkWidth", handle)
@@ -114,14 +114,14 @@ class GpuWatch:
             sensor = handle, nvml.NVML_TEMPERATURE_GPU
             state = GpuState(
                 throttled=tuple(dict.fromkeys([*policies, *slowdowns])),
-                new_ecc_errors=_growth(start.ecc_errors, uncorrected),
+                new_ecc_errors=uncorrected,
                 xid_errors=_xid_errors(nvml, start.events),
                 # CUDA 14 drops the first.
                 temperature_celsius=ask(nvml, "nvmlDeviceGetTemperature", *sensor)
                 or ask(nvml, "nvmlDeviceGetTemperatureV", *sensor),
                 sm_clock_mhz=_sm_clock(nvml, handle),
                 power_watts=None if milliwatts is None else milliwatts / 1000,
-                new_corrected_errors=_growth(start.corrected_errors, corrected),
+                new_corrected_errors=corrected,
                 repairs=repairs,
                 remapped_rows=remapped,
                 pcie_lanes=(lanes, most_lanes) if lanes and most_lanes else None,

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnprec.numerics.bounds import Arithmetic, Enclosure, contraction, exactly, summation
 from cnnprec.numerics.float64_step import patches, pool, unpool
-from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, draw_normal, runner
+from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, draw_normal, run_layer
 from cnnprec.numerics.tracked import Tracked
 from cnnprec.precision.formats import round_to
 
@@ -55,7 +55,7 @@ class Weighted:
         layer.build(self.shape)
         layer.kernel.assign(inputs["kernel"])
         layer.bias.assign(inputs["bias"])
-        return runner(layer, inputs, self.output)
+        return lambda: run_layer(layer, inputs["x"], inputs["upstream"], self.output)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         # Through im2col, so that each output is one dot product.
@@ -106,7 +106,8 @@ class _WithoutWeights:
         return {name: draw_normal(rng, self.shape, dtype) for name in ("x", "upstream")}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        return runner(self._function(inputs, dtype), inputs, self.output)
+        function = self._function(inputs, dtype)
+        return lambda: run_layer(function, inputs["x"], inputs["upstream"], self.output)
 
     def _function(self, inputs: Tensors, dtype: str) -> Any:
         return keras.layers.Activation(type(self).__name__.lower(), dtype=dtype)

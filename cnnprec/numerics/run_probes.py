@@ -86,10 +86,9 @@ def _run(probes: Sequence[Probe], seed: int, tensor_float_32: bool) -> Iterator[
 
 def _tensors(probe: Probe, inputs: Inputs) -> dict[str, Any]:
     source = probe.operation.source if isinstance(probe.operation, Cast) else probe.dtype
+    dtype = FORMATS[source].numpy_dtype
     return {
-        name: tf.constant(
-            values if values.dtype == np.int64 else values.astype(FORMATS[source].numpy_dtype)
-        )
+        name: tf.constant(values if values.dtype == np.int64 else values.astype(dtype))
         for name, values in inputs.items()
     }
 

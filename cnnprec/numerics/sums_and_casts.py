@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras.layers import Conv2D, Dense
 
 from cnnprec.numerics.bounds import Arithmetic, Enclosure, exactly, summation
-from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, layer_gradient
+from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, run_layer
 from cnnprec.precision.formats import FORMATS, FloatFormat, get_format, round_to
 
 
@@ -83,12 +83,7 @@ def _by_layer(output: str, make: Callable[..., keras.layers.Layer], *settings: i
     def route(shape: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
         layer = make(*settings, kernel_initializer="ones", dtype=dtype)
         layer.build(shape)
-
-        def compute(x: Any) -> Any:
-            y = layer(x)
-            return y if output == "forward" else layer_gradient(layer, x, tf.ones_like(y), output)
-
-        return compute
+        return lambda x: run_layer(layer, x, None, output)
 
     return route
 
@@ -97,7 +92,7 @@ def _bias_gradient(shape: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
     """Bias gradient of a 1x1 Conv2D whose upstream gradient are the terms."""
     layer = Conv2D(shape[-1], 1, kernel_initializer="zeros", dtype=dtype)
     layer.build((None, None, None, 1))
-    return lambda terms: layer_gradient(layer, terms[..., :1], terms, "bias_gradient")
+    return lambda terms: run_layer(layer, terms[..., :1], terms, "bias_gradient")
 
 
 COUNTING_ROUTES: Mapping[str, tuple[Callable[[int], tuple[int, ...]], _Route, tuple[int, ...]]] = {

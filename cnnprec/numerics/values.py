@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnprec.numerics.bounds import Arithmetic, Enclosure, exactly
-from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient
+from cnnprec.numerics.operation import Inputs, Tensors, run_layer
 from cnnprec.precision.formats import FloatFormat, get_format, round_to
 
 # Takes the dtype; returns what makes of the values and the second operand a vector as long.
@@ -29,9 +29,8 @@ def _by_weight(
         def compute(x: Any, other: Any) -> Any:
             column = tf.reshape(x, [-1, *[1] * rank])
             layer.kernel.assign(tf.reshape(other[:1], layer.kernel.shape))
-            if output == "forward":
-                return tf.reshape(layer(column), [-1])
-            return tf.reshape(layer_gradient(layer, tf.ones_like(column), column, output), [-1])
+            given = column if output == "forward" else tf.ones_like(column)
+            return tf.reshape(run_layer(layer, given, column, output), [-1])
 
         return compute
 

@@ -60,10 +60,9 @@ class FloatFormat:
 
     def cast(self, value: float) -> float:
         """What Keras makes of a Python number: the 16-bit types get it by way of float32."""
-        steps = (self.name,) if self.name == "float64" else ("float32", self.name)
-        for dtype in steps:
-            value = float(round_to(np.asarray(value), dtype))
-        return value
+        wide = np.asarray(value)
+        wide = wide if self.name == "float64" else round_to(wide, "float32")
+        return float(round_to(wide, self.name))
 
 
 _ROWS = (
