@@ -29,7 +29,6 @@ WITH_PYTEST = {"pytest_plugin"}
 LIGHT = {
     "measurement.supported",
     "measurement.progress",
-    "numerics.arithmetic",
     "numerics.bounds",
     "numerics.discrepancy",
     "numerics.tracked",

@@ -15,12 +15,10 @@ def diagnose(reports: Iterable[StepReport]) -> str | None:
 
     A step that moved a weight too far is the cause of the overflow that follows it.
     """
-    steps, handled, evidence = list[StepReport](), list[str](), list[str]()
+    steps, evidence = list[StepReport](), list[str]()
     for report in reports:
         steps.append(report)
-        harm = [] if report.harmless else list(report.bad)
-        if report.harmless:
-            handled += map(str, report.bad)
+        harm = () if report.harmless else report.bad
         if not evidence and report.blew_up:
             if report.second_moment_zero:
                 evidence.append(
@@ -46,7 +44,7 @@ def diagnose(reports: Iterable[StepReport]) -> str | None:
             break
     if not evidence and steps and all(step.skipped for step in steps):
         evidence.append(f"the loss scaler skipped every step of {len(steps)}")
-        evidence += [f"first bad tensor: {text}" for text in handled[:1]]
+        evidence += [f"first bad tensor: {bad}" for step in steps for bad in step.bad][:1]
     return "; ".join(evidence) or None
 
 

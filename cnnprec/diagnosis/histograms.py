@@ -43,12 +43,12 @@ def first_step(trainer: Trainer) -> tuple[Histogram, ...]:
         gradients = [as_float64(g) for g in compute_step(model, images, labels).gradients]
     trainer.take(1)
     variables = model.trainable_variables
-    slots = slots_of(getattr(model.optimizer, "inner_optimizer", model.optimizer), variables)
+    slots = slots_of(model.optimizer, variables)
     found = {
         # Exact: the scale is a power of two, and float64 has exponents to spare.
         Kind.GRADIENTS: [gradient / scale for gradient in gradients],
         Kind.SCALED_GRADIENTS: gradients if scaled else [],
-        Kind.SECOND_MOMENTS: [as_float64(s.variable) for s in slots if s.kind == "velocity"],
+        Kind.SECOND_MOMENTS: list(map(as_float64, slots["velocity"])),
         Kind.WEIGHTS: list(map(as_float64, variables)),
     }
     return tuple(

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cnnprec.diagnosis.step import as_float64, compute_step, dtype_name, slots_of, weight_names
+from cnnprec.diagnosis.step import as_float64, compute_step, slots_of, weight_names
 from cnnprec.precision.formats import Real
 from cnnprec.precision.hyperparameters import Finding, check_adam
 from cnnprec.text import Word
@@ -94,7 +94,7 @@ def replay(model: keras.Sequential, batches: Iterable[tuple[Any, Any]]) -> Itera
 def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepReport:
     optimizer, variables = model.optimizer, model.trainable_variables
     adam = getattr(optimizer, "inner_optimizer", optimizer)
-    names, slots = weight_names(model), slots_of(adam, variables)
+    names = weight_names(model)
     seen: list[Sighting] = []
 
     def look(phase: Phase, layer: str, tensor: str, value: Any) -> Real:
@@ -110,23 +110,21 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
     for layer, activation in zip(model.layers, tensors.activations, strict=True):
         look(Phase.FORWARD, layer.name, "activation", activation)
     look(Phase.LOSS, "loss", "loss", tensors.loss)
-    by_layer: dict[str, list[tuple[str, Any]]] = {}
-    for (layer_name, name), gradient in zip(names, gradients, strict=True):
-        by_layer.setdefault(layer_name, []).append((name, gradient))
     upstream = zip(reversed(model.layers), reversed(tensors.activation_gradients), strict=True)
     for layer, gradient in upstream:
         if gradient is not None:
             look(Phase.GRADIENT, layer.name, "activation gradient", gradient)
-        for name, own in by_layer.get(layer.name, ()):
-            look(Phase.GRADIENT, layer.name, f"{name} gradient", own)
+        for (owner, name), own in zip(names, gradients, strict=True):
+            if owner == layer.name:
+                look(Phase.GRADIENT, owner, f"{name} gradient", own)
 
     iterations = int(adam.iterations.numpy())
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
     skipped = optimizer is not adam and int(adam.iterations.numpy()) == iterations
     moments: dict[str, list[Real]] = {}
-    for slot in slots:
-        numbers = look(Phase.SLOT, slot.layer, slot.name, slot.variable)
-        moments.setdefault(slot.kind, []).append(numbers)
+    for kind, slots in slots_of(adam, variables).items():
+        pairs = zip(names, slots, strict=True)
+        moments[kind] = [look(Phase.SLOT, layer, f"{n} {kind}", slot) for (layer, n), slot in pairs]
     pairs = zip(names, variables, strict=True)
     after = [look(Phase.WEIGHT, layer, name, variable) for (layer, name), variable in pairs]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -140,7 +138,7 @@ def _step(model: keras.Sequential, images: Any, labels: Any, step: int) -> StepR
         second = np.concatenate(moments["velocity"], axis=None)
         zero = int(np.count_nonzero((first != 0) & (second == 0))) / changes.size
     still = not moved and not skipped
-    found = check_adam(adam.get_config(), dtype_name(variables[0])) if still else ()
+    found = check_adam(adam.get_config(), variables[0].dtype) if still else ()
     bound = _update_bound(adam)
     largest = float(np.abs(changes[np.isfinite(changes)]).max(initial=0))
     return StepReport(

@@ -36,26 +36,14 @@ def compute_step(model: keras.Sequential, images: Any, labels: Any) -> Step:
     return Step(activations, loss, found[:count], found[count:])
 
 
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """A slot of the optimizer and the weight that it belongs to."""
-
-    layer: str
-    name: str
-    kind: str
-    variable: Any
-
-
-def slots_of(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> list[Slot]:
-    """The optimizer's slots with the weights they belong to; Keras tells only by names."""
-    slots = []
-    for slot in optimizer.variables:
-        for variable in variables:
-            prefix = variable.path.replace("/", "_") + "_"
+def slots_of(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> dict[str, list[Any]]:
+    """The optimizer's slots by kind, in the order of the weights; Keras tells only by names."""
+    slots: dict[str, list[Any]] = {}
+    for variable in variables:
+        prefix = variable.path.replace("/", "_") + "_"
+        for slot in optimizer.variables:
             if slot.name.startswith(prefix):
-                kind = slot.name.removeprefix(prefix)
-                layer = variable.path.split("/")[-2]
-                slots.append(Slot(layer, f"{variable.name} {kind}", kind, slot))
+                slots.setdefault(slot.name.removeprefix(prefix), []).append(slot)
     return slots
 
 
@@ -68,8 +56,3 @@ def as_float64(value: Any) -> Real:
     """The numbers of a tensor or variable; float64 holds those of every other type exactly."""
     # NumPy's cast: TensorFlow's may flush subnormal numbers to zero.
     return np.asarray(value).astype(np.float64)
-
-
-def dtype_name(value: Any) -> str:
-    """Name of the dtype of a tensor or a Keras variable."""
-    return str(tf.as_dtype(value.dtype).name)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
 GPU = "gpu"  # name of a GPU's counter
-# NVML renews its counter every 0.1 s, RAPL every 1 ms: of 20 of these, 5 % is left open.
-_LEAST_SECONDS = {GPU: 2.0}
-_LEAST_OF_OTHERS = 0.02
+_LEAST_SECONDS = 0.02  # RAPL renews its counters every 1 ms: of 20 of these, 5 % is left open
+_LEAST_OF_GPU = 2.0  # NVML every 0.1 s
 
 Counters = dict[str, tuple[float, float]]
 """Joules from any origin, by the counter, and where it goes on from 0; 0 if it does not."""
@@ -46,7 +45,7 @@ class EnergyMeter:
             used = after[name][0] - start
             used += most if used < 0 else 0.0
             # Below 0 the driver was loaded anew.
-            if used < 0 or seconds < _LEAST_SECONDS.get(name, _LEAST_OF_OTHERS):
+            if used < 0 or seconds < (_LEAST_OF_GPU if name == GPU else _LEAST_SECONDS):
                 return None
             total += used
         return total

@@ -41,14 +41,14 @@ def query_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
 
 def visible_gpus(nvml: Any) -> list[Any]:
     """Handles of the GPUs of `query_gpus`."""
-    count = ask(nvml, nvml.nvmlDeviceGetCount) or 0
+    count = ask(nvml, "nvmlDeviceGetCount") or 0
     # A GPU that fell off the bus has no handle any more, and CUDA cannot use it either.
-    answers = [ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+    answers = [ask(nvml, "nvmlDeviceGetHandleByIndex", index) for index in range(count)]
     handles = [handle for handle in answers if handle is not None]
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return handles
-    uuids = [ask(nvml, nvml.nvmlDeviceGetUUID, handle) or "" for handle in handles]
+    uuids = [ask(nvml, "nvmlDeviceGetUUID", handle) or "" for handle in handles]
     chosen = []
     for entry in filter(None, (part.strip() for part in wanted.split(","))):
         if entry.isdecimal():
@@ -63,27 +63,28 @@ def visible_gpus(nvml: Any) -> list[Any]:
 
 
 def _describe(nvml: Any, handle: Any) -> Gpu:
-    memory = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    capability = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
-    milliwatts = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-    mig = ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
-    running = ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    capability = ask(nvml, "nvmlDeviceGetCudaComputeCapability", handle)
+    milliwatts = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    mig = ask(nvml, "nvmlDeviceGetMigMode", handle)
+    running = ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
     return Gpu(
-        model=ask(nvml, nvml.nvmlDeviceGetName, handle) or "unknown GPU",
+        model=ask(nvml, "nvmlDeviceGetName", handle) or "unknown GPU",
         memory_bytes=None if memory is None else int(memory.total),
         compute_capability=None if capability is None else (capability[0], capability[1]),
-        driver=ask(nvml, nvml.nvmlSystemGetDriverVersion),
-        vbios=ask(nvml, nvml.nvmlDeviceGetVbiosVersion, handle),
+        driver=ask(nvml, "nvmlSystemGetDriverVersion"),
+        vbios=ask(nvml, "nvmlDeviceGetVbiosVersion", handle),
         power_limit_watts=None if milliwatts is None else milliwatts / 1000,
         mig_mode=None if mig is None else ("on" if mig[0] else "off"),
-        uuid=ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        uuid=ask(nvml, "nvmlDeviceGetUUID", handle),
         other_processes=None if running is None else sum(p.pid != os.getpid() for p in running),
     )
 
 
-def ask(nvml: Any, function: Any, *arguments: Any) -> Any:
-    """The function's answer, or None where this GPU or driver does not know it."""
+def ask(nvml: Any, name: str, *arguments: Any) -> Any:
+    """A function's answer, or None where this GPU, its driver or the binding does not know it."""
+    function = getattr(nvml, name, None)
     try:
-        return function(*arguments)
+        return None if function is None else function(*arguments)
     except nvml.NVMLError:
         return None

@@ -11,12 +11,12 @@ from cnnprec.machine.gpu_state import GpuState
 
 # The policies that keep a GPU below the clocks it could run at, and what each is called. Not low
 # utilization, which slows no work down, nor sync boost, which ties several GPUs together.
-_POLICIES = (
-    ("thermal", "NVML_PERF_POLICY_THERMAL"),
-    ("power", "NVML_PERF_POLICY_POWER"),
-    ("board limit", "NVML_PERF_POLICY_BOARD_LIMIT"),
-    ("reliability", "NVML_PERF_POLICY_RELIABILITY"),
-)
+_POLICIES = {
+    "thermal": "NVML_PERF_POLICY_THERMAL",
+    "power": "NVML_PERF_POLICY_POWER",
+    "board limit": "NVML_PERF_POLICY_BOARD_LIMIT",
+    "reliability": "NVML_PERF_POLICY_RELIABILITY",
+}
 
 # A GPU that stood still for 1 % of a round made it 1 % longer; rounds differ by as much anyway.
 # Not 0, because a healthy GPU raises its clocks until a limit is touched for a moment.
@@ -30,12 +30,6 @@ _SLOWDOWNS = (
     ("hardware slowdown", "nvmlClocksEventReasonHwSlowdown"),
 )
 
-# Functions of one meaning. The binding or the driver may have only one of them.
-_CLOCK_REASONS = (
-    "nvmlDeviceGetCurrentClocksEventReasons",
-    "nvmlDeviceGetCurrentClocksThrottleReasons",  # the older name
-)
-_TEMPERATURE = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")  # CUDA 14 drops the first
 _REPAIRS = ("row remapping failed", "row remapping pending", "page retirement pending")
 _MOST_EVENTS = 100  # a driver that never says "no more events" must not hold up the session
 _TELLS_NOTHING = GpuState((), None, (), None, None, None)
@@ -47,8 +41,7 @@ class _Start(NamedTuple):
     handle: Any
     events: Any
     policies: dict[str, tuple[int, int]]
-    ecc_errors: int | None
-    corrected_errors: int | None
+    ecc_errors: list[int | None]
 
 
 class GpuWatch:
@@ -74,12 +67,12 @@ class GpuWatch:
         with contextlib.ExitStack() as opened:
             try:
                 nvml.nvmlInit()
-                opened.callback(ask, nvml, nvml.nvmlShutdown)
+                opened.callback(ask, nvml, "nvmlShutdown")
                 handle = visible_gpus(nvml)[self._index]
             except (nvml.NVMLError, IndexError):
                 return
             events, policies = _listen(nvml, handle, opened), _policy_times(nvml, handle)
-            self._start = _Start(handle, events, policies, *_ecc_errors(nvml, handle))
+            self._start = _Start(handle, events, policies, _ecc_errors(nvml, handle))
             self._open = opened.pop_all()
 
     def sm_clock_mhz(self) -> int | None:
@@ -89,17 +82,16 @@ class GpuWatch:
         """
         if self._start is None:
             return None
-        nvml, handle = self._nvml, self._start.handle
-        generation = ask(nvml, nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle)
+        generation = ask(self._nvml, "nvmlDeviceGetCurrPcieLinkGeneration", self._start.handle)
         self._generation = max(self._generation, generation or 0)
-        return _sm_clock(nvml, handle)
+        clock: int | None = _sm_clock(self._nvml, self._start.handle)
+        return clock
 
     def energy(self) -> Counters:
         """The counter of the GPU's board; empty without a `start`, or if it is not told."""
-        nvml, start = self._nvml, self._start
-        if start is None:
+        if self._start is None:
             return {}
-        used = ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, start.handle)
+        used = ask(self._nvml, "nvmlDeviceGetTotalEnergyConsumption", self._start.handle)
         return {} if used is None else {GPU: (used / 1000, 0.0)}
 
     def stop(self) -> GpuState | None:
@@ -108,26 +100,28 @@ class GpuWatch:
         if start is None:
             return None
         nvml, handle = self._nvml, start.handle
-        try:
+        with self._open:
             # First of all, since the GPU has begun to idle.
-            reasons = _ask_any(nvml, _CLOCK_REASONS, handle) or 0
-            slowdowns = [name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit)]
-            milliwatts = ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+            slowdowns = _slowdowns(nvml, handle)
+            milliwatts = ask(nvml, "nvmlDeviceGetPowerUsage", handle)
             policies = _policies(start.policies, _policy_times(nvml, handle))
-            uncorrected, corrected = _ecc_errors(nvml, handle)
+            uncorrected, corrected = map(_growth, start.ecc_errors, _ecc_errors(nvml, handle))
             remapped, repairs = _repairs(nvml, handle)
-            lanes = ask(nvml, nvml.nvmlDeviceGetCurrPcieLinkWidth, handle)
-            most_lanes = ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle)
-            latest = ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle)
-            processes = ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+            lanes = ask(nvml, "nvmlDeviceGetCurrPcieLinkWidth", handle)
+            most_lanes = ask(nvml, "nvmlDeviceGetMaxPcieLinkWidth", handle)
+            latest = ask(nvml, "nvmlDeviceGetMaxPcieLinkGeneration", handle)
+            processes = ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
+            sensor = handle, nvml.NVML_TEMPERATURE_GPU
             state = GpuState(
                 throttled=tuple(dict.fromkeys([*policies, *slowdowns])),
-                new_ecc_errors=_growth(start.ecc_errors, uncorrected),
+                new_ecc_errors=uncorrected,
                 xid_errors=_xid_errors(nvml, start.events),
-                temperature_celsius=_ask_any(nvml, _TEMPERATURE, handle, nvml.NVML_TEMPERATURE_GPU),
+                # CUDA 14 drops the first.
+                temperature_celsius=ask(nvml, "nvmlDeviceGetTemperature", *sensor)
+                or ask(nvml, "nvmlDeviceGetTemperatureV", *sensor),
                 sm_clock_mhz=_sm_clock(nvml, handle),
                 power_watts=None if milliwatts is None else milliwatts / 1000,
-                new_corrected_errors=_growth(start.corrected_errors, corrected),
+                new_corrected_errors=corrected,
                 repairs=repairs,
                 remapped_rows=remapped,
                 pcie_lanes=(lanes, most_lanes) if lanes and most_lanes else None,
@@ -135,21 +129,26 @@ class GpuWatch:
                 # This one is among them; in a container under another number, so any may be it.
                 other_processes=len(processes) - 1 if processes else None,
             )
-        finally:
-            self._open.close()
         return None if state == _TELLS_NOTHING else state
 
 
-def _sm_clock(nvml: Any, handle: Any) -> int | None:
-    clock = ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
-    return clock if isinstance(clock, int) else None
+def _sm_clock(nvml: Any, handle: Any) -> Any:
+    return ask(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM)
+
+
+def _slowdowns(nvml: Any, handle: Any) -> list[str]:
+    """Names of those of `_SLOWDOWNS` that hold now."""
+    reasons = ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
+    if reasons is None:  # The binding or the driver may have only the older name.
+        reasons = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+    return [name for name, bit in _SLOWDOWNS if reasons & getattr(nvml, bit)]
 
 
 def _policy_times(nvml: Any, handle: Any) -> dict[str, tuple[int, int]]:
     """By policy: the driver's time, and the time slowed down, both in ns from any origin."""
     times = {}
-    for name, policy in _POLICIES:
-        status = ask(nvml, nvml.nvmlDeviceGetViolationStatus, handle, getattr(nvml, policy))
+    for name, policy in _POLICIES.items():
+        status = ask(nvml, "nvmlDeviceGetViolationStatus", handle, getattr(nvml, policy))
         if status is not None:
             # The driver gives its time in us, and the time of the violation in ns.
             times[name] = (int(status.referenceTime) * 1000, int(status.violationTime))
@@ -170,15 +169,15 @@ def _policies(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, in
 def _ecc_errors(nvml: Any, handle: Any) -> list[Any]:
     """Errors of the memory since the driver was loaded: uncorrected, corrected."""
     kinds = (nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED)
-    total, since = nvml.nvmlDeviceGetTotalEccErrors, nvml.NVML_VOLATILE_ECC
-    return [ask(nvml, total, handle, kind, since) for kind in kinds]
+    since = nvml.NVML_VOLATILE_ECC
+    return [ask(nvml, "nvmlDeviceGetTotalEccErrors", handle, kind, since) for kind in kinds]
 
 
 def _repairs(nvml: Any, handle: Any) -> tuple[int | None, tuple[str, ...]]:
     """How many rows of the memory are remapped, and what is still to be repaired."""
-    rows = ask(nvml, nvml.nvmlDeviceGetRemappedRows, handle)
+    rows = ask(nvml, "nvmlDeviceGetRemappedRows", handle)
     *_, pending, failed = rows or (0, 0)
-    pages = ask(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+    pages = ask(nvml, "nvmlDeviceGetRetiredPagesPendingStatus", handle)
     due = zip(_REPAIRS, (failed, pending, pages), strict=True)
     return rows and rows[0] + rows[1], tuple(name for name, value in due if value)
 
@@ -192,12 +191,10 @@ def _growth(before: int | None, after: int | None) -> int | None:
 
 def _listen(nvml: Any, handle: Any, opened: contextlib.ExitStack) -> Any:
     """A set of events that gathers the GPU's Xid errors from now on; None if it cannot be."""
-    try:
-        events = nvml.nvmlEventSetCreate()
-        opened.callback(ask, nvml, nvml.nvmlEventSetFree, events)
-        nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, events)
-    except nvml.NVMLError:
-        return None
+    events = ask(nvml, "nvmlEventSetCreate")
+    if events is not None:
+        opened.callback(ask, nvml, "nvmlEventSetFree", events)
+        ask(nvml, "nvmlDeviceRegisterEvents", handle, nvml.nvmlEventTypeXidCriticalError, events)
     return events
 
 
@@ -205,19 +202,9 @@ def _xid_errors(nvml: Any, events: Any) -> tuple[int, ...]:
     """Each number once: for errors in quick succession NVML gives the last one's number."""
     found = []
     for _ in range(_MOST_EVENTS if events is not None else 0):
-        event = ask(nvml, nvml.nvmlEventSetWait, events, 0)
+        event = ask(nvml, "nvmlEventSetWait", events, 0)
         if event is None:  # Normally NVML's timeout: there are no more.
             break
         if event.eventType & nvml.nvmlEventTypeXidCriticalError:
             found.append(int(event.eventData))
     return tuple(dict.fromkeys(found))
-
-
-def _ask_any(nvml: Any, names: tuple[str, ...], *arguments: Any) -> Any:
-    """The answer of the first of these functions that exists and has one, or None."""
-    for name in names:
-        function = getattr(nvml, name, None)
-        answer = None if function is None else ask(nvml, function, *arguments)
-        if answer is not None:
-            return answer
-    return None

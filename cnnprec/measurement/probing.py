@@ -163,8 +163,7 @@ class _Adam:
         optimizer = trainer.model.optimizer
         variables = trainer.model.trainable_variables
         slots = slots_of(optimizer, variables)
-        self._momenta = [slot.variable for slot in slots if slot.kind == "momentum"]
-        self._velocities = [slot.variable for slot in slots if slot.kind == "velocity"]
+        self._momenta, self._velocities = slots["momentum"], slots["velocity"]
         inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
         # The learning rate is a float32 variable, whatever the weights are.
         settings = inner.get_config() | {"learning_rate": float(as_float64(inner.learning_rate))}

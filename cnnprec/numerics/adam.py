@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnnprec.numerics.arithmetic import Arithmetic
-from cnnprec.numerics.bounds import Enclosure
+from cnnprec.numerics.bounds import Arithmetic, Enclosure
 from cnnprec.numerics.operation import Inputs, Tensors, draw_normal
 from cnnprec.numerics.tracked import Tracked
 from cnnprec.precision.formats import round_to

@@ -1,4 +1,4 @@
-"""How far a floating-point result may lie from the exact one.
+"""How far a floating-point result may lie from the exact one, by the rules it is held to.
 
 docs/bounds.md derives every bound from the number of terms and the unit roundoff; the error of the
 reference itself is part of it. Nothing here is measured or tuned.
@@ -10,8 +10,54 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnprec.numerics.arithmetic import SAFETY, Arithmetic, gamma
-from cnnprec.precision.formats import FORMATS, Real, spacing
+from cnnprec.precision.formats import FORMATS, FloatFormat, Real, get_format, spacing
+
+SAFETY = 1.0 + 2.0**-30  # covers the rounding of the bounds themselves (docs/bounds.md)
+
+# Largest relative error of one addition, by where the partial sums of a dot product are kept.
+# Tensor cores truncate the float32 sum instead of rounding it (docs/bounds.md).
+ACCUMULATORS = {"float32": 2.0**-24, "tensor_core": 2.0**-23, "float64": 2.0**-53}
+
+
+def gamma(terms: int, unit_roundoff: float) -> float:
+    """Higham's gamma_n = n u / (1 - n u), the relative error of n roundings; ValueError at 1."""
+    product = terms * unit_roundoff
+    if terms < 0 or product >= 1:
+        raise ValueError(
+            f"gamma needs 0 <= n * u < 1, got n = {terms} and u = {unit_roundoff}; "
+            "sum fewer terms or use a wider accumulator."
+        )
+    return product / (1.0 - product)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """The rules that a computation is held to."""
+
+    format: FloatFormat  # of operands and results
+    accumulator: float  # unit roundoff of the partial sums of dot products and sums
+    tensor_float_32: bool = False  # whether operands of float32 products may be rounded to TF32
+
+    @property
+    def reference_dtype(self) -> type[np.float64] | type[np.longdouble]:
+        """NumPy type in which the reference of this format is computed."""
+        return np.longdouble if self.format.name == "float64" else np.float64
+
+    @property
+    def reference_unit_roundoff(self) -> float:
+        """Unit roundoff of `reference_dtype`."""
+        return float(np.finfo(self.reference_dtype).eps) / 2
+
+
+def arithmetic_for(
+    dtype: str, *, tensor_cores: bool = False, tensor_float_32: bool = False
+) -> Arithmetic:
+    """The rules that TensorFlow's documentation lets one expect for a dtype."""
+    tf32 = tensor_float_32 and dtype == "float32"
+    accumulator = "float64" if dtype == "float64" else "float32"
+    if tensor_cores and (dtype in ("float16", "bfloat16") or tf32):
+        accumulator = "tensor_core"
+    return Arithmetic(get_format(dtype), ACCUMULATORS[accumulator], tf32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +65,7 @@ class Enclosure:
     """The exact result, NaN and infinities included, and the largest absolute error allowed."""
 
     exact: Real
-    bound: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        if self.exact.shape != self.bound.shape:
-            shapes = f"shape {self.exact.shape} but bound has {self.bound.shape}"
-            raise ValueError(f"exact has {shapes}.")
+    bound: NDArray[np.float64]  # of the same shape
 
     def reshape(self, shape: tuple[int, ...]) -> "Enclosure":
         """The same numbers in another shape."""
@@ -50,7 +91,7 @@ def contraction(
     relative = gamma(terms, arithmetic.accumulator)
     if arithmetic.tensor_float_32:
         relative += 2 * 2.0**-11 + 2.0**-22
-    lost = arithmetic.underflow
+    lost = arithmetic.format.underflow
     if arithmetic.format.name in ("bfloat16", "float32"):
         lost += terms * FORMATS["float32"].smallest_normal
     bound = u * np.abs(exact).astype(np.float64) + (1 + u) * relative * magnitude + lost
@@ -58,7 +99,7 @@ def contraction(
     if bias is not None:
         exact = exact + bias.astype(reference)
         size = np.abs(exact).astype(np.float64)
-        bound = bound + u * (size + bound) + arithmetic.underflow
+        bound = bound + u * (size + bound) + arithmetic.format.underflow
         reference_error = reference_error + arithmetic.reference_unit_roundoff * size
     return Enclosure(exact, SAFETY * (bound + reference_error))
 
@@ -74,7 +115,7 @@ def summation(
     magnitude = np.abs(values).astype(np.float64).sum(axis=axes) / divisor
     u = arithmetic.format.unit_roundoff
     count = terms if mean else terms - 1
-    bound = u * np.abs(exact).astype(np.float64) + arithmetic.underflow
+    bound = u * np.abs(exact).astype(np.float64) + arithmetic.format.underflow
     bound = bound + (1 + u) * gamma(count, arithmetic.accumulator) * magnitude
     bound = bound + gamma(terms + 1, arithmetic.reference_unit_roundoff) * magnitude
     return Enclosure(np.asarray(exact), np.asarray(SAFETY * bound))

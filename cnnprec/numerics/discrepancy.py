@@ -28,9 +28,7 @@ def discrepancy(computed: Real, enclosure: Enclosure) -> Discrepancy:
         raise ValueError(
             f"expected a non-empty array of shape {exact.shape}, got {computed.shape}."
         )
-    if computed.dtype not in (np.float64, np.longdouble):
-        computed = computed.astype(np.float64)
-    computed = computed.astype(exact.dtype)
+    computed = computed.astype(np.float64).astype(exact.dtype)
     both_finite = np.isfinite(computed) & np.isfinite(exact)
     with np.errstate(invalid="ignore"):
         error = np.where(both_finite, computed - exact, 0)

@@ -1,6 +1,7 @@
 """One step of the tutorial CNN in NumPy, in float64: an oracle that knows no TensorFlow."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[An
     for layer in range(3):
         outputs.append(np.maximum(_convolve(inputs[-1], kernels[layer]) + biases[layer], 0))
         if layer < 2:
-            pooled, place = _pool(outputs[-1])
+            pooled, place = pool(outputs[-1])
             places.append(place)
             inputs.append(pooled)
     flat = outputs[2].reshape(len(images), -1)
@@ -52,43 +53,45 @@ def float64_step(weights: Sequence[Float64], images: Float64, labels: NDArray[An
     upstream = (upstream @ kernels[3].T).reshape(outputs[2].shape)
     for layer in (2, 1, 0):
         upstream = upstream * (outputs[layer] > 0)
-        kernel = np.einsum("bhwcij,bhwf->ijcf", _windows(inputs[layer], 3), upstream, optimize=True)
-        gradients = [kernel, upstream.sum(axis=(0, 1, 2)), *gradients]
+        kernel = patches(inputs[layer], (3, 3)).T @ upstream.reshape(-1, upstream.shape[-1])
+        bias = upstream.sum(axis=(0, 1, 2))
+        gradients = [kernel.reshape(kernels[layer].shape), bias, *gradients]
         if layer:
             padded = np.pad(upstream, ((0, 0), (2, 2), (2, 2), (0, 0)))
-            turned = kernels[layer][::-1, ::-1].swapaxes(2, 3)
-            pooled = _convolve(padded, turned)
-            upstream = _unpool(pooled, places[layer - 1], outputs[layer - 1].shape)
+            pooled = _convolve(padded, kernels[layer][::-1, ::-1].swapaxes(2, 3))
+            upstream = unpool(pooled, places[layer - 1], outputs[layer - 1].shape)
     return Float64Step(probabilities, loss, tuple(gradients))
 
 
-def _windows(images: Float64, size: int) -> Float64:
-    """``[batch, height, width, channel, size, size]``."""
-    return np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
+def patches(images: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """im2col: ``(n, h, w, c)`` to ``(n * oh * ow, height * width * c)``, valid padding."""
+    axes = tuple(range(1, 1 + len(size)))
+    windows = np.lib.stride_tricks.sliding_window_view(images, size, axes)
+    columns: NDArray[Any] = np.moveaxis(windows, 1 + len(size), -1)
+    return columns.reshape(-1, math.prod(size) * images.shape[-1])
 
 
 def _convolve(images: Float64, kernel: Float64) -> Float64:
-    size, _, channels, filters = kernel.shape
-    windows = _windows(images, size)
-    rows = windows.reshape(-1, channels * size * size)
-    columns = kernel.transpose(2, 0, 1, 3).reshape(-1, filters)
-    found: Float64 = (rows @ columns).reshape(*windows.shape[:3], filters)
-    return found
+    batch, height, width, _ = images.shape
+    found: Float64 = patches(images, (3, 3)) @ kernel.reshape(-1, kernel.shape[-1])
+    return found.reshape(batch, height - 2, width - 2, -1)
 
 
-def _pool(images: Float64) -> tuple[Float64, NDArray[np.intp]]:
-    """2 x 2 maxima, and which of the four each of them is; the first of equal ones."""
-    batch, height, width, channels = images.shape
-    height, width = height // 2, width // 2
-    cells = images[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels)
-    four = cells.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height, width, channels, 4)
-    return four.max(axis=-1), four.argmax(axis=-1)
+def pool(images: Float64) -> tuple[Float64, NDArray[np.intp]]:
+    """2 x 2 maxima, and which of the four each of them is, row by row; the first of equal ones."""
+    four = np.stack([images[corner] for corner in _corners(images.shape)])
+    return four.max(axis=0), four.argmax(axis=0)
 
 
-def _unpool(upstream: Float64, place: NDArray[np.intp], shape: tuple[int, ...]) -> Float64:
-    batch, height, width, channels = upstream.shape
-    four = np.where(np.arange(4) == place[..., None], upstream[..., None], 0.0)
-    cells = four.reshape(batch, height, width, channels, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+def unpool(upstream: Float64, place: NDArray[np.intp], shape: tuple[int, ...]) -> Float64:
+    """The gradient of `pool` for images of this shape: each number where its maximum was."""
     images = np.zeros(shape)
-    images[:, : 2 * height, : 2 * width] = cells.reshape(batch, 2 * height, 2 * width, channels)
+    for number, corner in enumerate(_corners(shape)):
+        images[corner] = np.where(place == number, upstream, 0.0)
     return images
+
+
+def _corners(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """Where the four numbers of all windows lie."""
+    height, width = shape[1] // 2 * 2, shape[2] // 2 * 2
+    return [np.s_[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]

@@ -1,8 +1,10 @@
 """Probes that TensorFlow gets wrong today."""
 
 import fnmatch
-from collections.abc import Collection
+import functools
+from collections.abc import Mapping
 
+from cnnprec.numerics.onednn import computed_by_onednn
 from cnnprec.numerics.probes import PROBES
 
 _CONV2D = "conv2d-gradients-accumulate-in-half"
@@ -35,17 +37,19 @@ _DEFECTS: tuple[tuple[str, tuple[str, ...], bool, str], ...] = (
 )
 
 
-def known_defects(onednn_dtypes: Collection[str]) -> dict[str, str]:
-    """Sections of docs/known-defects.md, by the ids of the probes that exceed their bound on CPUs.
+@functools.cache
+def known_defects() -> Mapping[str, str]:
+    """Sections of docs/known-defects.md, by the ids of the probes that exceed their bound here.
 
     Measured on x86-64 with TensorFlow 2.21 and Keras 3.15. With AVX-512 TensorFlow gives products
     and convolutions in bfloat16 to oneDNN, which does them right.
     """
+    right = set(filter(computed_by_onednn, _HALVES))
     return {
         probe.id: slug
         for probe in PROBES.values()
         for slug, dtypes, in_onednn, pattern in _DEFECTS
         if probe.dtype in dtypes
-        and (in_onednn or probe.dtype not in onednn_dtypes)
+        and (in_onednn or probe.dtype not in right)
         and fnmatch.fnmatchcase(probe.name, pattern)
     }

@@ -6,124 +6,75 @@ of its input.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from cnnprec.numerics.arithmetic import Arithmetic
-from cnnprec.numerics.bounds import Enclosure, contraction, exactly, summation
-from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, draw_normal, runner
+from cnnprec.numerics.bounds import Arithmetic, Enclosure, contraction, exactly, summation
+from cnnprec.numerics.float64_step import patches, pool, unpool
+from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, draw_normal, run_layer
 from cnnprec.numerics.tracked import Tracked
 from cnnprec.precision.formats import round_to
 
 
-def _patches(images: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """im2col: ``(n, h, w, c)`` to ``(n * oh * ow, height * width * c)``, valid padding."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, (height, width), axis=(1, 2))
-    columns: NDArray[Any] = windows.transpose(0, 1, 2, 4, 5, 3)
-    return columns.reshape(-1, height * width * images.shape[-1])
-
-
-def _run_weighted(
-    make: Callable[..., keras.layers.Layer],
-    operation: "Conv2D | Dense",
-    inputs: Tensors,
-    dtype: str,
-) -> Callable[[], Any]:
-    layer = make(kernel_initializer="zeros", dtype=dtype)
-    layer.build(operation.shape)
-    layer.kernel.assign(inputs["kernel"])
-    layer.bias.assign(inputs["bias"])
-    return runner(layer, inputs, operation.output)
-
-
-def _enclose_product(
-    x: NDArray[Any], kernel: NDArray[Any], inputs: Inputs, output: str, arithmetic: Arithmetic
-) -> Enclosure:
-    """Encloses ``x @ kernel + bias``, of matrices, or its gradient for a weight."""
-    upstream = inputs["upstream"].reshape(-1, kernel.shape[1])
-    if output == "bias_gradient":
-        return summation(upstream, (0,), arithmetic)
-    if output == "kernel_gradient":
-        return contraction(x.T, upstream, arithmetic).reshape(inputs["kernel"].shape)
-    result = contraction(x, kernel, arithmetic, bias=inputs["bias"])
-    return result.reshape(inputs["upstream"].shape)
-
-
 @dataclasses.dataclass(frozen=True)
-class Conv2D:
-    """Keras' Conv2D with bias, valid padding and stride 1, or one of its gradients."""
+class Weighted:
+    """Keras' Conv2D, with valid padding and stride 1, or without a kernel size its Dense.
+
+    Each has a bias.
+    """
 
     shape: tuple[int, ...]
-    filters: int
-    kernel_size: tuple[int, int] = (3, 3)
+    units: int  # or filters
+    kernel_size: tuple[int, ...] = ()
     output: str = "forward"
     activation: str | None = None  # or ``"relu"``, which moves no two numbers apart
     post_relu: bool = True  # whether the input is drawn as the output of a ReLU
     one_sided_upstream: bool = False  # whether no upstream gradient is negative: its sums only grow
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        n, h, w, c = self.shape
-        height, width = self.kernel_size
+        n, *sides, channels = self.shape
         draw = draw_activations if self.post_relu else draw_normal
         draw_upstream = draw_activations if self.one_sided_upstream else draw_normal
+        places = (side - size + 1 for side, size in zip(sides, self.kernel_size, strict=True))
         return {
             "x": draw(rng, self.shape, dtype),
-            "kernel": draw_normal(rng, (height, width, c, self.filters), dtype),
-            "bias": draw_normal(rng, (self.filters,), dtype),
-            "upstream": draw_upstream(rng, (n, h - height + 1, w - width + 1, self.filters), dtype),
+            "kernel": draw_normal(rng, (*self.kernel_size, channels, self.units), dtype),
+            "bias": draw_normal(rng, (self.units,), dtype),
+            "upstream": draw_upstream(rng, (n, *places, self.units), dtype),
         }
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        make = functools.partial(
-            keras.layers.Conv2D, self.filters, self.kernel_size, activation=self.activation
-        )
-        return _run_weighted(make, self, inputs, dtype)
+        options = {"activation": self.activation, "kernel_initializer": "zeros", "dtype": dtype}
+        if self.kernel_size:
+            layer = keras.layers.Conv2D(self.units, self.kernel_size, **options)
+        else:
+            layer = keras.layers.Dense(self.units, **options)
+        layer.build(self.shape)
+        layer.kernel.assign(inputs["kernel"])
+        layer.bias.assign(inputs["bias"])
+        return lambda: run_layer(layer, inputs["x"], inputs["upstream"], self.output)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         # Through im2col, so that each output is one dot product.
         x, kernel, upstream = inputs["x"], inputs["kernel"], inputs["upstream"]
-        height, width = self.kernel_size
+        rows, size = upstream.reshape(-1, self.units), self.kernel_size
+        if self.output == "bias_gradient":
+            return summation(rows, (0,), arithmetic)
         if self.output == "input_gradient":
-            margin = ((0, 0), (height - 1,) * 2, (width - 1,) * 2, (0, 0))
-            columns = _patches(np.pad(upstream, margin), height, width)
-            flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2).reshape(-1, x.shape[-1])
-            return contraction(columns, flipped, arithmetic).reshape(x.shape)
-        columns, matrix = _patches(x, height, width), kernel.reshape(-1, self.filters)
-        result = _enclose_product(columns, matrix, inputs, self.output, arithmetic)
-        if self.activation == "relu":
-            return Enclosure(np.maximum(result.exact, 0), result.bound)
-        return result
-
-
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """Keras' Dense with bias on ``(n, k)``, or one of its gradients."""
-
-    shape: tuple[int, ...]
-    units: int
-    output: str = "forward"
-
-    def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
-        return {
-            "x": draw_activations(rng, self.shape, dtype),
-            "kernel": draw_normal(rng, (self.shape[1], self.units), dtype),
-            "bias": draw_normal(rng, (self.units,), dtype),
-            "upstream": draw_normal(rng, (self.shape[0], self.units), dtype),
-        }
-
-    def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        make = functools.partial(keras.layers.Dense, self.units)
-        return _run_weighted(make, self, inputs, dtype)
-
-    def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        if self.output == "input_gradient":
-            return contraction(inputs["upstream"], inputs["kernel"].T, arithmetic)
-        return _enclose_product(inputs["x"], inputs["kernel"], inputs, self.output, arithmetic)
+            columns = patches(np.pad(upstream, [(k - 1, k - 1) for k in (1, *size, 1)]), size)
+            turned = np.flip(kernel, tuple(range(len(size)))).swapaxes(-1, -2)
+            turned = turned.reshape(-1, x.shape[-1])
+            return contraction(columns, turned, arithmetic).reshape(x.shape)
+        columns = patches(x, size)
+        if self.output == "kernel_gradient":
+            return contraction(columns.T, rows, arithmetic).reshape(kernel.shape)
+        matrix = kernel.reshape(-1, self.units)
+        result = contraction(columns, matrix, arithmetic, bias=inputs["bias"])
+        exact = np.maximum(result.exact, 0) if self.activation == "relu" else result.exact
+        return Enclosure(exact, result.bound).reshape(upstream.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +97,7 @@ class BiasAdd:
 
 @dataclasses.dataclass(frozen=True)
 class _WithoutWeights:
-    """What operations of an input alone share."""
+    """What operations of an input alone share; by default Keras' activation of the class's name."""
 
     shape: tuple[int, ...]
     output: str = "forward"
@@ -155,10 +106,11 @@ class _WithoutWeights:
         return {name: draw_normal(rng, self.shape, dtype) for name in ("x", "upstream")}
 
     def prepare(self, inputs: Tensors, dtype: str) -> Callable[[], Any]:
-        return runner(self._function(inputs, dtype), inputs, self.output)
+        function = self._function(inputs, dtype)
+        return lambda: run_layer(function, inputs["x"], inputs["upstream"], self.output)
 
     def _function(self, inputs: Tensors, dtype: str) -> Any:
-        raise NotImplementedError
+        return keras.layers.Activation(type(self).__name__.lower(), dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,25 +143,13 @@ class MaxPooling2D(_WithoutWeights):
         return keras.layers.MaxPooling2D((2, 2), dtype=dtype)
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        x, dtype = inputs["x"], arithmetic.format.name
-        height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-        # Where the four values of all windows lie, in row-major order.
-        corners = [np.s_[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
-        windows = np.stack([x[corner] for corner in corners])
-        if self.output == "forward":
-            return exactly(windows.max(axis=0), dtype)
-        gradient, first = np.zeros(x.shape), windows.argmax(axis=0)
-        for place, corner in enumerate(corners):
-            gradient[corner] = np.where(first == place, inputs["upstream"], 0.0)
-        return exactly(gradient, dtype)
+        result, place = pool(inputs["x"])
+        if self.output != "forward":
+            result = unpool(inputs["upstream"], place, self.shape)
+        return exactly(result, arithmetic.format.name)
 
 
-class _Activation(_WithoutWeights):
-    def _function(self, inputs: Tensors, dtype: str) -> Any:
-        return keras.layers.Activation(type(self).__name__.lower(), dtype=dtype)
-
-
-class Relu(_Activation):
+class Relu(_WithoutWeights):
     """ReLU, or its gradient, which is 0 at 0; every tenth element of the input is zero."""
 
     def draw(self, rng: np.random.Generator, dtype: str) -> Inputs:
@@ -222,16 +162,17 @@ class Relu(_Activation):
         return exactly(np.where(inputs["x"] > 0, copied, 0.0), arithmetic.format.name)
 
 
-def _shifted(logits: Tracked) -> Tracked:
+def _shifted(x: Any, arithmetic: Arithmetic) -> Tracked:
     """Subtracts the largest of each row: the stable form that every softmax uses."""
-    return logits - Tracked.of(logits.exact.max(axis=1, keepdims=True), logits.arithmetic)
+    largest = x.max(axis=1, keepdims=True)
+    return Tracked.of(x, arithmetic) - Tracked.of(largest, arithmetic)
 
 
-class Softmax(_Activation):
+class Softmax(_WithoutWeights):
     """Softmax over the last axis of a matrix, or its gradient, (dy - sum(dy p)) p."""
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
-        e = _shifted(Tracked.of(inputs["x"], arithmetic)).exp()
+        e = _shifted(inputs["x"], arithmetic).exp()
         p = e / e.sum(axis=1)
         if self.output == "forward":
             return p.enclosure
@@ -261,7 +202,7 @@ class CrossEntropy(_WithoutWeights):
 
     def enclose(self, inputs: Inputs, arithmetic: Arithmetic) -> Enclosure:
         x, labels = inputs["x"], inputs["labels"]
-        shifted = _shifted(Tracked.of(x, arithmetic))
+        shifted = _shifted(x, arithmetic)
         e = shifted.exp()
         total = e.sum(axis=1)
         if self.output == "forward":

@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnprec.numerics.arithmetic import Arithmetic
-from cnnprec.numerics.bounds import Enclosure
+from cnnprec.numerics.bounds import Arithmetic, Enclosure
 from cnnprec.precision.formats import round_to
 
 Inputs = Mapping[str, NDArray[Any]]  # float64 arrays of numbers the dtype has, or int64 labels
@@ -45,18 +44,16 @@ def draw_activations(
     return np.maximum(draw_normal(rng, shape, dtype), 0.0)
 
 
-def layer_gradient(layer: Callable[[Any], Any], x: Any, upstream: Any, output: str) -> Any:
-    """Gradient of a layer's output with respect to its input, kernel or bias."""
+def run_layer(layer: Callable[[Any], Any], x: Any, upstream: Any, output: str) -> Any:
+    """A built layer's output, or its gradient with respect to the input, the kernel or the bias.
+
+    An `upstream` of None stands for ones.
+    """
+    if output == "forward":
+        return layer(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x)
     weight = output.removesuffix("_gradient")
     source = x if weight == "input" else getattr(layer, weight).value
     return tape.gradient(y, source, output_gradients=upstream)
-
-
-def runner(layer: Callable[[Any], Any], inputs: Tensors, output: str) -> Callable[[], Any]:
-    """A function that runs a built layer forward, or one of its gradients."""
-    if output == "forward":
-        return lambda: layer(inputs["x"])
-    return lambda: layer_gradient(layer, inputs["x"], inputs["upstream"], output)

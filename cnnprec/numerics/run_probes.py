@@ -1,20 +1,18 @@
 """Running probes and keeping what they found."""
 
 import dataclasses
-import functools
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cnnprec.numerics.arithmetic import arithmetic_for
+from cnnprec.numerics.bounds import arithmetic_for
 from cnnprec.numerics.discrepancy import Discrepancy, discrepancy
 from cnnprec.numerics.known_defects import known_defects
-from cnnprec.numerics.onednn import computed_by_onednn
 from cnnprec.numerics.operation import Inputs, Tensors
 from cnnprec.numerics.probes import DTYPES, Probe, select_probes
 from cnnprec.numerics.sums_and_casts import Cast
@@ -57,7 +55,7 @@ def _run(probes: Sequence[Probe], seed: int, tensor_float_32: bool) -> Iterator[
     probe, on_gpu = probes[0], default_device() == "GPU"
     rules = {"tensor_cores": on_gpu, "tensor_float_32": tensor_float_32}
     arithmetic = arithmetic_for(probe.dtype, **rules)
-    dice = [np.random.default_rng([seed, zlib.crc32(p.id.encode())]) for p in probes]
+    dice = (np.random.default_rng([seed, zlib.crc32(p.id.encode())]) for p in probes)
     drawn = [p.operation.draw(own, p.dtype) for p, own in zip(probes, dice, strict=True)]
     held = [_tensors(p, inputs) for p, inputs in zip(probes, drawn, strict=True)]
     runs = [p.operation.prepare(own, p.dtype) for p, own in zip(probes, held, strict=True)]
@@ -82,21 +80,15 @@ def _run(probes: Sequence[Probe], seed: int, tensor_float_32: bool) -> Iterator[
             sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
             repeats=computed.tobytes() == again.tobytes(),
             **dataclasses.asdict(found),
-            known_defect=None if on_gpu else _known_defects().get(probe.id),
+            known_defect=None if on_gpu else known_defects().get(probe.id),
         )
-
-
-@functools.cache
-def _known_defects() -> Mapping[str, str]:
-    return known_defects(tuple(filter(computed_by_onednn, DTYPES)))
 
 
 def _tensors(probe: Probe, inputs: Inputs) -> dict[str, Any]:
     source = probe.operation.source if isinstance(probe.operation, Cast) else probe.dtype
+    dtype = FORMATS[source].numpy_dtype
     return {
-        name: tf.constant(
-            values if values.dtype == np.int64 else values.astype(FORMATS[source].numpy_dtype)
-        )
+        name: tf.constant(values if values.dtype == np.int64 else values.astype(dtype))
         for name, values in inputs.items()
     }
 

@@ -1,7 +1,6 @@
 """Reductions and casts, as operations of probes."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.layers import Conv2D, Dense
 
-from cnnprec.numerics.arithmetic import Arithmetic
-from cnnprec.numerics.bounds import Enclosure, exactly, summation
-from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, layer_gradient
+from cnnprec.numerics.bounds import Arithmetic, Enclosure, exactly, summation
+from cnnprec.numerics.operation import Inputs, Tensors, draw_activations, run_layer
 from cnnprec.precision.formats import FORMATS, FloatFormat, get_format, round_to
 
 
@@ -78,35 +77,22 @@ def _reduce(*axes: int) -> _Route:
     return lambda shape, dtype: lambda x: tf.reduce_sum(x, axis=list(axes))
 
 
-def _by_layer(make: Callable[..., keras.layers.Layer], output: str) -> _Route:
+def _by_layer(output: str, make: Callable[..., keras.layers.Layer], *settings: int) -> _Route:
     """Runs a layer whose kernel is all ones, or its gradient for an upstream of ones."""
 
     def route(shape: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
-        layer = make(kernel_initializer="ones", dtype=dtype)
+        layer = make(*settings, kernel_initializer="ones", dtype=dtype)
         layer.build(shape)
-
-        def compute(x: Any) -> Any:
-            y = layer(x)
-            return y if output == "forward" else layer_gradient(layer, x, tf.ones_like(y), output)
-
-        return compute
+        return lambda x: run_layer(layer, x, None, output)
 
     return route
 
 
 def _bias_gradient(shape: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
     """Bias gradient of a 1x1 Conv2D whose upstream gradient are the terms."""
-    layer = keras.layers.Conv2D(shape[-1], 1, kernel_initializer="zeros", dtype=dtype)
+    layer = Conv2D(shape[-1], 1, kernel_initializer="zeros", dtype=dtype)
     layer.build((None, None, None, 1))
-    return lambda terms: layer_gradient(layer, terms[..., :1], terms, "bias_gradient")
-
-
-def _dense(output: str) -> _Route:
-    return _by_layer(functools.partial(keras.layers.Dense, 8), output)
-
-
-def _conv(side: int, output: str) -> _Route:
-    return _by_layer(functools.partial(keras.layers.Conv2D, 4, side), output)
+    return lambda terms: run_layer(layer, terms[..., :1], terms, "bias_gradient")
 
 
 COUNTING_ROUTES: Mapping[str, tuple[Callable[[int], tuple[int, ...]], _Route, tuple[int, ...]]] = {
@@ -116,12 +102,16 @@ COUNTING_ROUTES: Mapping[str, tuple[Callable[[int], tuple[int, ...]], _Route, tu
     "sum-axes-012": (lambda n: (n // 64, 8, 8, 8), _reduce(0, 1, 2), (8,)),
     "sum-axes-12": (lambda n: (2, n // 64, 64, 4), _reduce(1, 2), (2, 4)),
     "sum-axes-13": (lambda n: (2, n // 64, 4, 64), _reduce(1, 3), (2, 4)),
-    "dense-forward": (lambda n: (4, n), _dense("forward"), (4, 8)),
-    "dense-kernel-gradient": (lambda n: (n, 4), _dense("kernel_gradient"), (4, 8)),
-    "conv2d-forward": (lambda n: (1, 8, 8, n // 64), _conv(8, "forward"), (1, 1, 1, 4)),
+    "dense-forward": (lambda n: (4, n), _by_layer("forward", Dense, 8), (4, 8)),
+    "dense-kernel-gradient": (lambda n: (n, 4), _by_layer("kernel_gradient", Dense, 8), (4, 8)),
+    "conv2d-forward": (
+        lambda n: (1, 8, 8, n // 64),
+        _by_layer("forward", Conv2D, 4, 8),
+        (1, 1, 1, 4),
+    ),
     "conv2d-kernel-gradient": (
         lambda n: (n // 64, 8, 8, 2),
-        _conv(1, "kernel_gradient"),
+        _by_layer("kernel_gradient", Conv2D, 4, 1),
         (1, 1, 2, 4),
     ),
     "bias-gradient": (lambda n: (n // 64, 8, 8, 8), _bias_gradient, (8,)),

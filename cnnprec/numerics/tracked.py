@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnprec.numerics.arithmetic import SAFETY, Arithmetic, gamma
-from cnnprec.numerics.bounds import Enclosure
+from cnnprec.numerics.bounds import SAFETY, Arithmetic, Enclosure, gamma
 from cnnprec.precision.formats import Real
 
 _ELEMENTARY_ROUNDOFFS = 4  # the largest error of exp, log and pow; two make an ulp (docs/bounds.md)
@@ -46,7 +45,7 @@ class Tracked:
         """Adds the rounding of one operation to the propagated error."""
         propagated = np.asarray(error, np.float64)
         size = np.abs(exact).astype(np.float64) + propagated
-        total = propagated + roundoffs * self._roundoff * size + self.arithmetic.underflow
+        total = propagated + roundoffs * self._roundoff * size + self.arithmetic.format.underflow
         return Tracked(exact, np.asarray(total), self.arithmetic)
 
     def _lift(self, other: Tracked | float) -> Tracked:
@@ -113,7 +112,7 @@ class Tracked:
         error = self.error.sum(axis=axis, keepdims=True)
         size = np.abs(self.exact).astype(np.float64) + self.error
         error = error + gamma(terms - 1, self._roundoff) * size.sum(axis=axis, keepdims=True)
-        error = error + terms * self.arithmetic.underflow
+        error = error + terms * self.arithmetic.format.underflow
         return Tracked(exact, error, self.arithmetic)
 
     def at(self, index: NDArray[np.int64]) -> Tracked:

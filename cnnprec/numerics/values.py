@@ -1,7 +1,6 @@
 """Special values (NaN, infinities, signed zeros, subnormals) sent through operations."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,29 +9,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnnprec.numerics.arithmetic import Arithmetic
-from cnnprec.numerics.bounds import Enclosure, exactly
-from cnnprec.numerics.operation import Inputs, Tensors, layer_gradient
+from cnnprec.numerics.bounds import Arithmetic, Enclosure, exactly
+from cnnprec.numerics.operation import Inputs, Tensors, run_layer
 from cnnprec.precision.formats import FloatFormat, get_format, round_to
 
 # Takes the dtype; returns what makes of the values and the second operand a vector as long.
 _Route = Callable[[str], Callable[[Any, Any], Any]]
 
 
-def _by_weight(make: Callable[..., keras.layers.Layer], rank: int, output: str) -> _Route:
+def _by_weight(
+    output: str, rank: int, make: Callable[..., keras.layers.Layer], *settings: int
+) -> _Route:
     """Multiplies by the one weight of a layer; its input has `rank` axes behind the batch."""
 
-    def compute(layer: keras.layers.Layer, x: Any, other: Any) -> Any:
-        column = tf.reshape(x, [-1, *[1] * rank])
-        layer.kernel.assign(tf.reshape(other[:1], layer.kernel.shape))
-        if output == "forward":
-            return tf.reshape(layer(column), [-1])
-        return tf.reshape(layer_gradient(layer, tf.ones_like(column), column, output), [-1])
-
     def route(dtype: str) -> Callable[[Any, Any], Any]:
-        layer = make(use_bias=False, dtype=dtype)
+        layer = make(*settings, use_bias=False, dtype=dtype)
         layer.build((None, *[1] * rank))
-        return functools.partial(compute, layer)
+
+        def compute(x: Any, other: Any) -> Any:
+            column = tf.reshape(x, [-1, *[1] * rank])
+            layer.kernel.assign(tf.reshape(other[:1], layer.kernel.shape))
+            given = column if output == "forward" else tf.ones_like(column)
+            return tf.reshape(run_layer(layer, given, column, output), [-1])
+
+        return compute
 
     return route
 
@@ -47,8 +47,6 @@ def _relu(dtype: str) -> Callable[[Any, Any], Any]:
     return lambda x, _: layer(x)
 
 
-_dense = functools.partial(keras.layers.Dense, 1)
-_conv = functools.partial(keras.layers.Conv2D, 1, 1)
 _ADDING_ROUTES: Mapping[str, _Route] = {
     "bias": lambda _: lambda x, other: keras.ops.add(x[:, None], other[:1])[:, 0],
     "sum": lambda _: lambda x, other: tf.reduce_sum(tf.stack([x, other], axis=1), axis=1),
@@ -60,10 +58,10 @@ COPYING_ROUTES: Mapping[str, _Route] = {"max-pooling": _max_pooling, "relu": _re
 
 ROUTES: Mapping[str, _Route] = {
     # x * other, as a contraction of one term.
-    "dense": _by_weight(_dense, 1, "forward"),
-    "dense-input-gradient": _by_weight(_dense, 1, "input_gradient"),
-    "conv2d": _by_weight(_conv, 3, "forward"),
-    "conv2d-input-gradient": _by_weight(_conv, 3, "input_gradient"),
+    "dense": _by_weight("forward", 1, keras.layers.Dense, 1),
+    "dense-input-gradient": _by_weight("input_gradient", 1, keras.layers.Dense, 1),
+    "conv2d": _by_weight("forward", 3, keras.layers.Conv2D, 1, 1),
+    "conv2d-input-gradient": _by_weight("input_gradient", 3, keras.layers.Conv2D, 1, 1),
     **_ADDING_ROUTES,
     **COPYING_ROUTES,
 }
@@ -113,7 +111,6 @@ class Value:
             return Enclosure(x, np.full(x.shape, 2.0**-10))
         expected = np.full(x.shape, math.inf) if self.kind == "overflow" else x
         result = exactly(expected, fmt.name)
-        if arithmetic.flushes_subnormals:
-            tiny = np.abs(expected) < fmt.smallest_normal
-            return Enclosure(expected, np.where(tiny, np.abs(expected), result.bound))
-        return result
+        # What may be made zero may be off by its size.
+        tiny = fmt.flushes_subnormals & (np.abs(expected) < fmt.smallest_normal)
+        return Enclosure(expected, np.where(tiny, np.abs(expected), result.bound))

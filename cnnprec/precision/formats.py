@@ -53,12 +53,16 @@ class FloatFormat:
         # It does so for float32 and float64, and computes bfloat16 in float32.
         return self.name != "float16"
 
+    @property
+    def underflow(self) -> float:
+        """Largest absolute error of one operation of TensorFlow whose result underflows."""
+        return self.smallest_normal if self.flushes_subnormals else self.smallest_subnormal / 2
+
     def cast(self, value: float) -> float:
         """What Keras makes of a Python number: the 16-bit types get it by way of float32."""
-        steps = (self.name,) if self.name == "float64" else ("float32", self.name)
-        for dtype in steps:
-            value = float(round_to(np.asarray(value), dtype))
-        return value
+        wide = np.asarray(value)
+        wide = wide if self.name == "float64" else round_to(wide, "float32")
+        return float(round_to(wide, self.name))
 
 
 _ROWS = (

@@ -49,8 +49,7 @@ def check_adam(config: Mapping[str, Any], dtype: str) -> tuple[Finding, ...]:
         found.append(Finding("beta_2", beta_2, cast, dtype, True, message))
     # All that is left to divide by where the second moment vanishes. Such a step is at most the
     # root of what vanishes, over epsilon, in units of the learning rate (docs/bounds.md).
-    lost = form.smallest_normal if form.flushes_subnormals else form.smallest_subnormal / 2
-    least = math.sqrt(lost) / _OVERSHOOT
+    least = math.sqrt(form.underflow) / _OVERSHOOT
     if epsilon is not None and (cast := form.cast(epsilon)) < least:
         needed = 10.0 ** math.ceil(math.log10(least))  # a number that people write
         message = (

@@ -35,7 +35,7 @@ from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
-from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
+from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_SIZE, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
 from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, STRATEGIES, TrainingConfig
 
@@ -202,7 +202,7 @@ def _check_work(option: Any, training: TrainingConfig) -> None:
     """Refuses what needs no device to be refused, before TensorFlow is loaded."""
     if option.dataset == "synthetic":
         return
-    given, most = os.environ.get(DATA_DIR_VARIABLE), TRAIN_IMAGES.shape[0]
+    given, most = os.environ.get(DATA_DIR_VARIABLE), TRAIN_SIZE
     name, folder = "--data-dir", option.data_dir
     if folder is None and given:
         name, folder = f"${DATA_DIR_VARIABLE}", Path(given)

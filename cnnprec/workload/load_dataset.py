@@ -49,6 +49,6 @@ def load_dataset(
             )
     # As many images as Fashion-MNIST has, so that times can be compared.
     return synthetic(
-        files.TRAIN_IMAGES.shape[0] if train_samples is None else train_samples,
-        files.TEST_IMAGES.shape[0] if test_samples is None else test_samples,
+        files.TRAIN_SIZE if train_samples is None else train_samples,
+        files.TEST_SIZE if test_samples is None else test_samples,
     )

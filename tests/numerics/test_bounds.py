@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cnnprec.numerics.arithmetic import arithmetic_for, gamma
-from cnnprec.numerics.bounds import contraction, summation
+from cnnprec.numerics.bounds import ACCUMULATORS, arithmetic_for, contraction, gamma, summation
 from cnnprec.numerics.discrepancy import discrepancy
 from cnnprec.precision.formats import round_to, spacing
 
@@ -122,3 +121,23 @@ def test_sums_and_means_enclose_numpy_along_every_set_of_axes():
             assert discrepancy(computed, enclosure).max_error_over_bound <= 1
             wrong = computed * np.float32(1 + 1e-3) + np.float32(1e-3)
             assert discrepancy(wrong, enclosure).max_error_over_bound > 1
+
+
+def test_gamma_is_n_u_over_1_minus_n_u():
+    assert gamma(4, 0.125) == 1.0
+    assert gamma(0, 0.125) == 0.0
+
+
+@pytest.mark.parametrize("terms", [8, 9, -1])
+def test_gamma_refuses_counts_at_which_the_analysis_breaks_down(terms):
+    with pytest.raises(ValueError, match="wider accumulator"):
+        gamma(terms, 0.125)
+
+
+def test_wider_bounds_are_given_only_where_the_hardware_needs_them():
+    assert arithmetic_for("float16").accumulator == ACCUMULATORS["float32"]
+    assert arithmetic_for("float16", tensor_cores=True).accumulator == 2.0**-23
+    assert arithmetic_for("float32", tensor_cores=True).accumulator == 2.0**-24
+    assert arithmetic_for("float64", tensor_cores=True).accumulator == 2.0**-53
+    assert arithmetic_for("float32", tensor_float_32=True).tensor_float_32
+    assert not arithmetic_for("float16", tensor_float_32=True).tensor_float_32

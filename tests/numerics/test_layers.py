@@ -13,8 +13,8 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cnnprec.numerics.arithmetic import arithmetic_for
-from cnnprec.numerics.layers import Conv2D
+from cnnprec.numerics.bounds import arithmetic_for
+from cnnprec.numerics.layers import Weighted
 from cnnprec.numerics.probes import DTYPES
 from cnnprec.numerics.run_probes import default_device
 from cnnprec.precision.formats import FORMATS, round_to
@@ -67,7 +67,7 @@ def test_max_pooling_conserves_the_sum_of_the_gradient(dtype):
 # --- properties that need no oracle -----------------------------------------------------
 
 
-_CONV = Conv2D((6, 9, 7, 5), 7, (2, 3))
+_CONV = Weighted((6, 9, 7, 5), 7, (2, 3))
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def _conv_kernel_gradient(inputs: dict[str, np.ndarray], dtype: str, rows: Any) 
 
 def _kernel_gradient_bound(inputs: dict[str, np.ndarray], dtype: str, rows: Any) -> np.ndarray:
     part = {**inputs, "x": inputs["x"][rows], "upstream": inputs["upstream"][rows]}
-    operation = Conv2D(part["x"].shape, 7, (2, 3), "kernel_gradient")
+    operation = Weighted(part["x"].shape, 7, (2, 3), "kernel_gradient")
     return operation.enclose(part, arithmetic_for(dtype)).bound
 
 

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 
 from cnnprec.numerics.known_defects import known_defects
-from cnnprec.numerics.onednn import computed_by_onednn
 from cnnprec.numerics.probes import DTYPES, PROBES, QUICK_XLA, Probe, select_probes
 from cnnprec.numerics.run_probes import ProbeResult, default_device, run_probes
 from tests.support.hoeffding import hoeffding_limit
@@ -21,7 +20,7 @@ from tests.support.probes import run_probe
 
 SEED = 0
 ON_CPU = default_device() == "CPU"
-KNOWN_DEFECTS = known_defects(tuple(filter(computed_by_onednn, DTYPES)))
+KNOWN_DEFECTS = known_defects()
 VERSIONS = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, CPU"
 
 

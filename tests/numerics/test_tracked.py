@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnprec.numerics.arithmetic import arithmetic_for
+from cnnprec.numerics.bounds import arithmetic_for
 from cnnprec.numerics.discrepancy import discrepancy
 from cnnprec.numerics.tracked import Tracked
 from cnnprec.precision.formats import round_to

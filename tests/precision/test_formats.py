@@ -85,3 +85,8 @@ def test_a_number_is_cast_as_tensorflow_casts_it(value: float, dtype: str) -> No
     # A Python number becomes a float32 tensor, unless float64 is asked for.
     tensor = tf.constant(value, tf.float64 if dtype == "float64" else tf.float32)
     assert FORMATS[dtype].cast(value) == float(tf.cast(tf.cast(tensor, dtype), tf.float64))
+
+
+def test_a_format_knows_what_it_loses_to_underflow():
+    assert FORMATS["float16"].underflow == 2.0**-25  # keeps its subnormals
+    assert FORMATS["float32"].underflow == 2.0**-126

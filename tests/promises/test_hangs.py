@@ -16,9 +16,9 @@ from cnnprec.cli.main import main
 from cnnprec.files import open_regular, read_regular
 from cnnprec.measurement import watchdog
 from cnnprec.records.read_sessions import read_sessions
-from cnnprec.workload.fashion_mnist import TRAIN_IMAGES, read_fashion_mnist
+from cnnprec.workload.fashion_mnist import read_fashion_mnist
 from tests.support.ab import Bench, text_of
-from tests.support.fashion_mnist import SmallSet
+from tests.support.fashion_mnist import TRAIN_IMAGES, SmallSet
 from tests.support.sessions import TEXT, put
 
 
@@ -80,8 +80,8 @@ def test_image_file_that_is_no_file_is_refused(tmp_path, monkeypatch, kind):
     small.install(monkeypatch)
     small.write(tmp_path)
     read_fashion_mnist(tmp_path, 10, 10)
-    (tmp_path / TRAIN_IMAGES.name).unlink()
-    kind(tmp_path / TRAIN_IMAGES.name)
+    (tmp_path / TRAIN_IMAGES).unlink()
+    kind(tmp_path / TRAIN_IMAGES)
     with pytest.raises(ValueError, match="it is no regular file"):
         read_fashion_mnist(tmp_path, 10, 10)
 

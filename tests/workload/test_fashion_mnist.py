@@ -66,8 +66,8 @@ def test_locating_names_the_folder_that_loading_reads(small: SmallSet, tmp_path:
 def test_locating_reads_no_file(tmp_path: Path, keras: FakeKeras) -> None:
     folder = tmp_path / "package"
     folder.mkdir()
-    for file in fashion_mnist._FILES:
-        (folder / file.name).write_bytes(b"not looked at")
+    for name in fashion_mnist._FILES:
+        (folder / name).write_bytes(b"not looked at")
     assert fashion_mnist.locate_fashion_mnist(None) == folder
     assert keras.calls == 0
 
@@ -271,8 +271,7 @@ def test_set_of_the_right_form_that_is_not_fashion_mnist_is_refused(tmp_path: Pa
 def read(path: Path, array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Reads a file that should hold the array."""
     digest = hashlib.sha256(array.tobytes()).hexdigest()
-    file = fashion_mnist._IdxFile(path.name, array.shape, digest)
-    return fashion_mnist._read_intact(path.parent, file)
+    return fashion_mnist._read_intact(path, array.shape, digest)
 
 
 @settings(deadline=None, max_examples=50)  # Writing files has no steady pace.

@@ -24,7 +24,7 @@ PACKAGE_FOLDER = fashion_mnist._PACKAGE_FOLDER
 
 
 needs_fashion_mnist = pytest.mark.skipif(
-    any(not (PACKAGE_FOLDER / file.name).is_file() for file in fashion_mnist._FILES),
+    any(not (PACKAGE_FOLDER / name).is_file() for name in fashion_mnist._FILES),
     reason="needs the package: apt-get install dataset-fashion-mnist",
 )
 
