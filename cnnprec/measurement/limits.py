@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cnnprec.measurement.turns import steps_for
+from cnnprec.measurement.turns import Timing, steps_for
 from cnnprec.records.limits import DeviceLimits, StepLimits, StepTimes
 from cnnprec.training.device import tensor_float_32
 from cnnprec.training.model import repeated
@@ -33,43 +33,40 @@ def examine_limits(trainer: Trainer) -> StepLimits:
     Args:
         trainer: Warmed up. Its model is left in the middle of a training.
     """
-    precision, model = trainer.precision, trainer.model
-    with tensor_float_32(precision.tensor_float_32):
+    dtype, tf32 = trainer.precision.compute_dtype, trainer.precision.tensor_float_32
+    with tensor_float_32(tf32):
         times, launches = _stages(trainer)
-        device = device_limits(
-            precision.compute_dtype, precision.tensor_float_32, trainer.jit_compiled
-        )
-    parts = step_parts(model, trainer.config.batch_size)
-    return StepLimits(device, parts, launches, times)
+    parts = step_parts(trainer.model, trainer.config.batch_size)
+    return StepLimits(device_limits(dtype, tf32, trainer.jit_compiled), parts, launches, times)
 
 
 @functools.lru_cache(maxsize=8)
-def device_limits(dtype: str, tensor_float_32_on: bool, jit: bool) -> DeviceLimits:
+def device_limits(dtype: str, tf32: bool, jit: bool) -> DeviceLimits:
     """Measures the device; precisions that share a dtype share what was found.
 
-    TF32 has to be allowed or not as the argument says; with `jit` the better of with XLA and
-    without it counts.
+    With `jit` the better of with XLA and without it counts.
     """
-    del tensor_float_32_on  # only what is remembered depends on it
-    kernel = tf.ones([3, 3, 64, 64], dtype)
+    ones = functools.partial(tf.ones, dtype=dtype)
+    kernel = ones([3, 3, 64, 64])
 
-    def product(rows: int) -> tuple[int, Any, Any]:
-        return 2 * rows**3, *[tf.ones([rows, rows], dtype)] * 2
+    def product(rows: int) -> tuple[Any, ...]:
+        return 2 * rows**3, ones([rows, rows]), ones([rows, rows])
 
-    def convolution(images: int) -> tuple[int, Any, Any]:
-        return 2 * images * 32 * 32 * 9 * 64 * 64, tf.ones([images, 34, 34, 64], dtype), kernel
+    def convolution(images: int) -> tuple[Any, ...]:
+        return 2 * images * 32 * 32 * 9 * 64 * 64, ones([images, 34, 34, 64]), kernel
 
-    def gradient(images: int) -> tuple[int, Any, Any, Any]:
+    def gradient(images: int) -> tuple[Any, ...]:
         operations, *operands = convolution(images)
-        return 2 * operations, *operands, tf.ones([images, 32, 32, 64], dtype)
+        return 2 * operations, *operands, ones([images, 32, 32, 64])
 
-    return DeviceLimits(
-        product=_rate(tf.matmul, product, _MATRICES, jit),
-        convolution=_rate(_convolve, convolution, _IMAGES, jit),
-        gradient=_rate(_differentiate, gradient, _IMAGES, jit),
-        bandwidth=_bandwidth(dtype),
-        launch_seconds=_launch_seconds(dtype),
-    )
+    with tensor_float_32(tf32):
+        return DeviceLimits(
+            product=_rate(tf.matmul, product, _MATRICES, jit),
+            convolution=_rate(_convolve, convolution, _IMAGES, jit),
+            gradient=_rate(_differentiate, gradient, _IMAGES, jit),
+            bandwidth=_bandwidth(dtype),
+            launch_seconds=_launch_seconds(dtype),
+        )
 
 
 def _convolve(images: Any, kernel: Any) -> Any:
@@ -94,7 +91,7 @@ def _rate(
     `operands_of` a size are its operations and what the work takes.
     """
     rates: list[float] = []
-    for compiled in (False, True) if jit else (False,):
+    for compiled in sorted({False, jit}):
         call = tf.function(work, jit_compile=compiled, autograph=False)
         for size in sizes:
             operations, *operands = operands_of(size)
@@ -107,9 +104,8 @@ def _rate(
 
 def _bandwidth(dtype: str) -> float:
     # In place, for new memory would be taken from the system page by page.
-    size = tf.as_dtype(dtype).size
-    total = tf.Variable(tf.zeros([_MEMORY // size], dtype))
-    ones = tf.ones([_MEMORY // size], dtype)
+    ones = tf.ones([_MEMORY // tf.as_dtype(dtype).size], dtype)
+    total = tf.Variable(ones)
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def add() -> None:
@@ -164,19 +160,17 @@ def _stages(trainer: Trainer) -> tuple[StepTimes, int]:
         return tape.gradient(loss, model.trainable_variables)
 
     trainer.start_turns()
-    iterator = iter(trainer.batches)
-    compiled = model.jit_compile
-    works = [
-        repeated(lambda data: data, False),
-        repeated(loss_of, compiled),
-        repeated(gradients_of, compiled),
-        model.take_steps,
-    ]
-    usual = _best(lambda: model.take_steps(iterator, tf.constant(1)))
-    steps = tf.constant(steps_for(usual))
-    calls = [functools.partial(work, iterator, steps) for work in works]
-    for call in calls:
+    iterator, compiled = iter(trainer.batches), model.jit_compile
+    steps = steps_for(_best(lambda: trainer.take(1)))
+    workers: dict[str, Callable[[], Any]] = {"step": lambda: trainer.take(steps)}
+    parts = {"input": lambda data: data, "forward": loss_of, "backward": gradients_of}
+    for name, part in parts.items():
+        work = repeated(part, compiled and name != "input")
+        call = functools.partial(work, iterator, tf.constant(steps))
+        workers[name] = functools.partial(_timed, call)
         call()  # traces it
-    rounds = [[_timed(call) for call in calls] for _ in range(_ROUNDS)]
-    best = map(min, zip(*rounds, strict=True))
-    return StepTimes(*(seconds / int(steps) for seconds in best)), step_launches(model, iterator)
+    timing = Timing(workers, seed=0)
+    for _ in range(_ROUNDS):
+        timing.take()
+    best = {name: min(timing.seconds(name)) / steps for name in workers}
+    return StepTimes(**best), step_launches(model, iterator)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnprec.diagnosis.histograms import first_step
 from cnnprec.diagnosis.step import as_float64, slots_of, weight_names
-from cnnprec.numerics.float64_step import Float64, float64_step
+from cnnprec.numerics.float64_step import Float64, Float64Step, float64_step
 from cnnprec.numerics.loss_scale import loss_scale_faults
 from cnnprec.numerics.probes import QUICK, QUICK_XLA
 from cnnprec.numerics.run_probes import ProbeResult, run_probes
@@ -91,14 +91,10 @@ def grouped(results: Iterable[ProbeResult]) -> list[ProbeGroup]:
     for name, members in groups.items():
         sound = [member for member in members if not member.known_defect]
         means = [m for r in sound for m in (r.signed_mean_error, r.outward_mean_error)]
-        rows.append(
-            ProbeGroup(
-                name,
-                _short(max((r.max_error_over_bound for r in sound), default=0.0)),
-                _short(max((m for m in means if not np.isnan(m)), key=abs, default=0.0)),
-                hashlib.sha256("".join(r.sha256 for r in members).encode()).hexdigest()[:8],
-            )
-        )
+        error = max((r.max_error_over_bound for r in sound), default=0.0)
+        mean = max((m for m in means if not np.isnan(m)), key=abs, default=0.0)
+        digest = hashlib.sha256("".join(r.sha256 for r in members).encode()).hexdigest()
+        rows.append(ProbeGroup(name, _short(error), _short(mean), digest[:8]))
     return rows
 
 
@@ -119,68 +115,63 @@ def replay_in_float64(trainer: Trainer) -> tuple[tuple[float, ...], tuple[Tensor
     Returns:
         Relative errors of the losses of the steps, and a row for each weight.
     """
-    model, dtype = trainer.model, trainer.precision.compute_dtype
-    variables = model.trainable_variables
-    log = model.step_log
-    assert log is not None  # noqa: S101 - the trainer gave it one
+    model: Any = trainer.model
     trainer.start_turns()
     adam = _Adam(trainer)
-    losses: list[float] = []
-    rows: list[TensorErrors] = []
-    for step, (images, labels) in enumerate(
-        trainer.batches.take(min(FLOAT64_STEPS, trainer.config.steps))
-    ):
-        before = [as_float64(v) for v in variables]
+    losses, first, updates = list[float](), list[tuple[float, float, float]](), list[list[float]]()
+    batches = trainer.batches.take(min(FLOAT64_STEPS, trainer.config.steps))
+    for step, (images, labels) in enumerate(batches):
+        before, right = _numbers(model), _in_float64(trainer, images, labels)
         trainer.take(1)
-        right = float64_step(
-            [round_to(weights, dtype) for weights in before],
-            round_to(as_float64(images) / 255, dtype),
-            labels.numpy(),
-        )
-        losses.append(_short(abs(log.losses()[step] - right.loss) / right.loss))
-        after = [as_float64(v) for v in variables]
+        losses.append(_short(abs(model.step_log.losses()[step] - right.loss) / right.loss))
+        after = _numbers(model)
         if step == 0:
-            names = map(" ".join, weight_names(model))
-            rows = [
-                TensorErrors(name, *adam.first_step(place, right.gradients[place]), update=0.0)
-                for place, name in enumerate(names)
-            ]
-        rows = [
-            row._replace(
-                update=max(row.update, adam.update(place, step, before[place], after[place]))
-            )
-            for place, row in enumerate(rows)
-        ]
-        if not all(np.isfinite(weights).all() for weights in after):
+            first += [adam.first_step(*weight) for weight in enumerate(right.gradients)]
+        changes = zip(before, after, strict=True)
+        updates.append([adam.update(place, step, *both) for place, both in enumerate(changes)])
+        if not _finite(after):
             break
-    return tuple(losses), tuple(rows)
+    names = map(" ".join, weight_names(model))
+    rows = zip(names, first, zip(*updates, strict=True), strict=True)
+    return tuple(losses), tuple(TensorErrors(name, *own, max(found)) for name, own, found in rows)
+
+
+def _numbers(model: Any) -> list[Float64]:
+    return [as_float64(variable) for variable in model.trainable_variables]
+
+
+def _finite(weights: Iterable[Float64]) -> bool:
+    return all(np.isfinite(numbers).all() for numbers in weights)
+
+
+def _in_float64(trainer: Trainer, images: Any, labels: Any) -> Float64Step:
+    """What a step from the present weights should compute, with inputs of the compute dtype."""
+    dtype = trainer.precision.compute_dtype
+    weights = [round_to(numbers, dtype) for numbers in _numbers(trainer.model)]
+    return float64_step(weights, round_to(as_float64(images) / 255, dtype), labels.numpy())
 
 
 class _Adam:
     """What Adam has done to the weights of a trainer, against its formulas in float64."""
 
     def __init__(self, trainer: Trainer) -> None:
-        optimizer = trainer.model.optimizer
-        variables = trainer.model.trainable_variables
-        slots = slots_of(optimizer, variables)
+        optimizer: Any = trainer.model.optimizer
+        slots = slots_of(optimizer, trainer.model.trainable_variables)
         self._momenta, self._velocities = slots["momentum"], slots["velocity"]
-        inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
         # The learning rate is a float32 variable, whatever the weights are.
         settings = inner.get_config() | {"learning_rate": float(as_float64(inner.learning_rate))}
-        self._settings = {
-            name: self._rounded(settings[name], trainer.precision.variable_dtype)
-            for name in ("learning_rate", "beta_1", "beta_2", "epsilon")
-        }
-        self._parts = [1 - settings["beta_1"], 1 - settings["beta_2"]]
         self._dtype = trainer.precision.variable_dtype
+        names = ("learning_rate", "beta_1", "beta_2", "epsilon")
+        self._settings = [self._rounded(settings[name]) for name in names]
+        self._parts = [self._rounded(1 - settings[name]) for name in ("beta_1", "beta_2")]
 
-    @staticmethod
-    def _rounded(value: float, dtype: str) -> float:
-        return float(round_to(np.asarray(value, np.float64), dtype))
+    def _rounded(self, value: float) -> float:
+        return float(round_to(np.asarray(value, np.float64), self._dtype))
 
     def first_step(self, place: int, exact: Float64) -> tuple[float, float, float]:
         """Error and scale of a weight's first gradient, error of its second moment."""
-        first, second = (self._rounded(part, self._dtype) for part in self._parts)
+        first, second = self._parts
         gradient = as_float64(self._momenta[place]) / first
         power = float(np.sum(exact * exact))
         scale = float(np.sum(gradient * exact)) / power - 1 if power else 0.0
@@ -190,7 +181,7 @@ class _Adam:
 
     def update(self, place: int, step: int, before: Float64, after: Float64) -> float:
         """Error of a weight's step, given the moments."""
-        rate, beta_1, beta_2, epsilon = self._settings.values()
+        rate, beta_1, beta_2, epsilon = self._settings
         rate *= np.sqrt(1 - beta_2 ** (step + 1)) / (1 - beta_1 ** (step + 1))
         roots = np.sqrt(as_float64(self._velocities[place]))
         change = as_float64(self._momenta[place]) * rate / (roots + epsilon)
@@ -213,11 +204,8 @@ def _short(value: float) -> float:
 
 def _miscounted(trainer: Trainer) -> int:
     """The evaluation's count of right answers less float64's, of the same weights."""
-    images, labels = trainer.test_images(_IMAGES)
-    dtype = trainer.precision.compute_dtype
-    weights = [round_to(as_float64(v), dtype) for v in trainer.model.trainable_variables]
-    if not all(np.isfinite(w).all() for w in weights):
+    if not _finite(_numbers(trainer.model)):
         return 0
-    right = float64_step(weights, round_to(as_float64(images) / 255, dtype), labels.numpy())
-    hits = right.probabilities.argmax(axis=1) == labels.numpy()
-    return trainer.count_correct(_IMAGES) - int(hits.sum())
+    images, labels = trainer.test_images(_IMAGES)
+    right = _in_float64(trainer, images, labels).probabilities.argmax(axis=1) == labels.numpy()
+    return trainer.count_correct(_IMAGES) - int(right.sum())

@@ -17,7 +17,7 @@ class ProgressLine:
 
     def __init__(self, show: Show | None, config: TrainingConfig) -> None:
         self.shown = show is not None
-        self._show: Show = show or (lambda _: None)
+        self.say: Show = show or (lambda _: None)  # shows a stage that has no figures of its own
         self._config = config
         self._place = ""
         self._steps_in_all = 0
@@ -47,16 +47,12 @@ class ProgressLine:
         """Shows how far the turns are, not too often, after so many seconds of them."""
         self._tell(f"turn {turn}/{turns}, {duration(seconds / turn * (turns - turn))} left")
 
-    def say(self, stage: str) -> None:
-        """Shows a stage that has no figures of its own."""
-        self._show(stage)
-
     def wipe(self) -> None:
         """Leaves an empty line behind."""
-        self._show(None)
+        self.say(None)
 
     def _tell(self, progress: str) -> None:
         now = time.perf_counter()
         if now - self._last_shown >= _PROGRESS_SECONDS:
             self._last_shown = now
-            self._show(progress)
+            self.say(progress)

@@ -17,7 +17,7 @@ from cnnprec.pytest_plugin.session import (
     usage_errors,
 )
 from cnnprec.reports.baseline import describe_baseline
-from cnnprec.reports.results import step_seconds
+from cnnprec.reports.limits import step_seconds
 from cnnprec.verdicts.compare import due_judgements
 from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.judge_saved import compare_selected

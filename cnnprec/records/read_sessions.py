@@ -22,8 +22,6 @@ from cnnprec.records.record import SCHEMA_VERSION, Record
 from cnnprec.records.session_files import matching_files, numbered
 from cnnprec.text import printable
 
-_TELLS_COMPANIONS = 4  # the schema version since which a record names its companions
-
 _MOST_BYTES = 100_000_000  # a benchmark takes about 20,000
 
 _AGAIN = "Delete it or move it away; a new one comes from pytest benchmarks/ --benchmark-save=NAME."
@@ -105,16 +103,12 @@ def _read(path: Path, known: dict[Any, Any]) -> SavedSession:
         raise ValueError(f"not the layout of pytest-benchmark: {wrong}. {_AGAIN}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not whole and valid JSON: {error}. {_AGAIN}") from error
-    plain = content.isascii() and b"\x7f" not in content and not _ESCAPED.search(content)
-    records = _records(file.benchmarks, known, plain_text=plain)
     return SavedSession(
         path=path,
         name=numbered(path)[1],
         saved_at=_utc(file.datetime),
-        records=MappingProxyType(records),
-        failed=file.cnnprec.failed,
-        verdict=file.cnnprec.verdict,
-        order_seed=file.cnnprec.order_seed,
+        records=MappingProxyType(_records(file.benchmarks, known)),
+        **msgspec.structs.asdict(file.cnnprec),
         digest=hashlib.sha256(content.translate(None, b" \n\r\t")).hexdigest(),
     )
 
@@ -132,9 +126,7 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _records(
-    benchmarks: Iterable[_Benchmark], known: dict[Any, Any], *, plain_text: bool
-) -> dict[str, Record]:
+def _records(benchmarks: Iterable[_Benchmark], known: dict[Any, Any]) -> dict[str, Record]:
     records: dict[str, Record] = {}
     silent: list[str] = []
     for benchmark in benchmarks:
@@ -143,7 +135,7 @@ def _records(
             continue  # a benchmark that trains no precision, such as those of the overhead
         where = printable(benchmark.name)
         try:
-            record, version = _record(raw, plain_text=plain_text)
+            record = _record(raw)
         except (ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
             raise ValueError(f"{where}: {printable(str(error))}") from error
         name = record.precision.name
@@ -154,7 +146,7 @@ def _records(
         if not record.rounds:
             raise ValueError(f"{where}: the record holds no round. {_AGAIN}")
         records[name] = _sharing(record, known)
-        if version < _TELLS_COMPANIONS:
+        if b'"companions"' not in raw:  # of a schema version before 4
             silent.append(name)
     if not records:
         raise ValueError(f"no benchmark in it holds a record of cnnprec. {_AGAIN}")
@@ -164,16 +156,16 @@ def _records(
     return records
 
 
-def _record(raw: bytes, *, plain_text: bool) -> tuple[Record, int]:
+def _record(raw: bytes) -> Record:
+    if not raw.isascii() or b"\x7f" in raw or _ESCAPED.search(raw):
+        raw = msgspec.json.encode(_printable(msgspec.json.decode(raw)))
     # At once, in a third of the time, where nothing has to be put into other words.
-    if plain_text and b'"schema_version"' in raw:
+    if b'"schema_version"' in raw:
         with contextlib.suppress(msgspec.DecodeError):
             record = _RECORD.decode(raw)
             if record.schema_version == SCHEMA_VERSION:
-                return record, SCHEMA_VERSION
-    plain = msgspec.json.decode(raw, type=dict[str, Any])
-    record = Record.from_dict(plain if plain_text else _printable(plain))
-    return record, plain["schema_version"]
+                return record
+    return Record.from_dict(msgspec.json.decode(raw, type=dict[str, Any]))
 
 
 _SHARED = {"precision", "config", "data", "environment", "companions", "numerics", "run"}

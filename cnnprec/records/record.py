@@ -225,16 +225,15 @@ class Record:
                 f"{SCHEMA_VERSION}. Read it with the cnnprec that wrote it."
             )
         try:
-            decoded = {**plain, "schema_version": SCHEMA_VERSION}
-            decoded.setdefault("companions", ())
-            if version < 5:
-                decoded["config"] = {**decoded["config"], "turns": 0}
+            decoded = {"companions": (), **plain, "schema_version": SCHEMA_VERSION}
             for newer in range(version + 1, 4):
                 decoded["environment"] = {**decoded["environment"], **_NEW_IN[newer]}
             decoded["rounds"] = [
-                {**entry, "run": _decode_losses(entry["run"])} for entry in plain["rounds"]
+                {**r, "run": _decoded(r["run"], ("losses", "first_losses"), ("loss_scales",))}
+                for r in plain["rounds"]
             ]
-            decoded["numerics"] = _decode_rows(plain.get("numerics"))
+            if numerics := plain.get("numerics"):
+                decoded["numerics"] = _decoded(numerics, ("losses",), ("probes", "tensors"))
             return msgspec.convert(decoded, cls)
         except (msgspec.ValidationError, LookupError, TypeError) as error:
             raise ValueError(f"not a record of schema version {version}: {error}") from error
@@ -247,18 +246,10 @@ _NEW_IN: Mapping[int, Mapping[str, Any]] = {
 }
 
 
-def _decode_rows(numerics: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The numerics with their numbers decoded; words in other places stay."""
-    if numerics is None:
-        return None
-    rows = {
-        key: [[row[0], *map(decode, row[1:])] for row in numerics[key]]
-        for key in ("probes", "tensors")
-    }
-    return {**numerics, **rows, "losses": list(map(decode, numerics["losses"]))}
-
-
-def _decode_losses(run: Mapping[str, Any]) -> dict[str, Any]:
-    changed = {name: list(map(decode, run[name])) for name in ("losses", "first_losses")}
-    scales = [[step, decode(scale)] for step, scale in run["loss_scales"]]
-    return {**run, **changed, "loss_scales": scales}
+def _decoded(
+    plain: Mapping[str, Any], lists: Iterable[str], tables: Iterable[str]
+) -> dict[str, Any]:
+    """A copy with the numbers of these fields decoded; the names that begin rows of tables stay."""
+    numbers = {name: list(map(decode, plain[name])) for name in lists}
+    rows = {name: [[row[0], *map(decode, row[1:])] for row in plain[name]] for name in tables}
+    return {**plain, **numbers, **rows}

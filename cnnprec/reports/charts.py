@@ -129,8 +129,7 @@ def _lines(series: Sequence[Series], y: str) -> list[str]:
     if 0 < 10 * low < high:
         up = Scale(low / 1.1, high * 1.1, _BOTTOM, _TOP, logarithmic=True)
     places = [point[0] for one in series for point in one.points]
-    across = Scale.around(places, _LEFT, _RIGHT)
-    across = dataclasses.replace(across, low=min(places), high=max(min(places) + 1, *places))
+    across = Scale(min(places), max(min(places) + 1, *places), _LEFT, _RIGHT)
     parts = [*_across(across, _TOP, _BOTTOM), line([(_LEFT, _BOTTOM), (_RIGHT, _BOTTOM)])]
     for tick in up.ticks():
         parts.append(line([(_LEFT, up(tick)), (_RIGHT, up(tick))], "line"))

@@ -1,10 +1,12 @@
 """How far a training step is from the limits of the device, and where its time goes, as text."""
 
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable
 
 from cnnprec.records.limits import StepLimits
 from cnnprec.records.record import Record
 from cnnprec.verdicts.recommend import REFERENCE
+from cnnprec.verdicts.statistics import fastest_third
 from cnnprec.verdicts.step_limits import bound_by, impossible, least_seconds
 
 _ENOUGH = 0.5  # of a step that the limits have to explain to be named as its bound
@@ -13,6 +15,14 @@ _HEADINGS = (
     *("input", "forward", "backward", "optimizer", "harness"),
 )
 LESS_NEEDED = ("us/launch", "GB/s", "GFLOP/s")
+
+
+def step_seconds(record: Record) -> float | None:
+    """Wall time of a step in seconds: that of turns is what is compared; None without times."""
+    if record.turns is not None:
+        return statistics.geometric_mean(fastest_third(record.turns.step_seconds))
+    times = [r.seconds for r in record.rounds if r.seconds is not None]
+    return statistics.fmean(times) / record.config.steps if times else None
 
 
 def limits_table(records: Iterable[Record]) -> list[tuple[str, ...]]:
@@ -38,12 +48,9 @@ def _row(record: Record, limits: StepLimits) -> tuple[str, ...]:
     )
 
 
-def limits_sentences(records: Sequence[Record], seconds: Sequence[float | None]) -> list[str]:
-    """What bounds the step of `REFERENCE`, or else of the first; and each time that is INVALID.
-
-    The seconds are those of a step of each record.
-    """
-    pairs = [(r, s) for r, s in zip(records, seconds, strict=True) if r.limits and s]
+def limits_sentences(records: Iterable[Record]) -> list[str]:
+    """What bounds the step of `REFERENCE`, or else of the first; and each time that is INVALID."""
+    pairs = [(r, seconds) for r in records if r.limits and (seconds := step_seconds(r))]
     lines = [
         f"INVALID: {record.precision}: {why}"
         for record, step in pairs

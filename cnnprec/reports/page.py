@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import functools
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -14,17 +13,8 @@ from cnnprec.records.record import Record
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.figures import charts
 from cnnprec.reports.history import sentences, summary
-from cnnprec.reports.limits import limits_table
-from cnnprec.reports.results import (
-    answer,
-    conditions,
-    in_order,
-    limits,
-    notes,
-    results,
-    table,
-    warning,
-)
+from cnnprec.reports.limits import limits_sentences, limits_table
+from cnnprec.reports.results import answer, conditions, in_order, notes, results, table, warning
 from cnnprec.reports.verdict_json import judgements, make_way
 from cnnprec.reports.verdicts import remarks_on, verdict_table, verdicts_markdown, what_changed
 from cnnprec.verdicts.decision import decide
@@ -54,11 +44,7 @@ def clear(folder: Path) -> None:
             "pip install 'cnnprec[report]'."
         )
     for name, mark in _MARKS.items():
-        make_way(folder / name, "report of cnnprec", functools.partial(_begins, mark))
-
-
-def _begins(mark: bytes, content: bytes) -> bool:
-    return mark in content[:500]
+        make_way(folder / name, "report of cnnprec", lambda text, mark=mark: mark in text[:500])
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -98,7 +84,7 @@ def context(report: Report) -> dict[str, Any]:
         "notes": notes(ranked),
         "results": table(ranked),
         "limits": limits_table(ranked),
-        "bounds": limits(ranked),
+        "bounds": limits_sentences(ranked),
         "comparison": found,
         "charts": charts(ranked, found, report.history),
         "binades": any(r.numerics and r.numerics.binades for r in ranked),

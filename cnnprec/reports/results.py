@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from cnnprec.precision.precisions import rank
 from cnnprec.records.record import Outcome, Record
-from cnnprec.reports.limits import LESS_NEEDED, limits_sentences, limits_table
+from cnnprec.reports.limits import LESS_NEEDED, limits_sentences, limits_table, step_seconds
 from cnnprec.text import count_of, fitted, wrapped
 from cnnprec.verdicts.case import gpu_states
 from cnnprec.verdicts.disturbance import disturbance
@@ -27,13 +27,13 @@ def results(records: Iterable[Record], width: int | None = None) -> list[str]:
     if not ranked:
         return []
     above = [*warning(ranked), *conditions(ranked[0]), "", *notes(ranked), ""]
-    below = ["", *answered] if (answered := answer(recommend(ranked))) else []
+    answered = answer(recommend(ranked))
+    below = [*limits_sentences(ranked), *([""] if answered else []), *answered]
     bounds = limits_table(ranked)
     return [
         *(part for line in above for part in wrapped(line, width)),
         *fitted(table(ranked), width, _LEFT_OUT_FIRST),
         *(["", *fitted(bounds, width, LESS_NEEDED), ""] if bounds else []),
-        *(part for line in limits(ranked) for part in wrapped(line, width)),
         *(part for line in below for part in wrapped(line, width)),
     ]
 
@@ -54,19 +54,6 @@ def table(ranked: Sequence[Record]) -> list[tuple[str, ...]]:
     return [tuple(row[place] for place in kept) for row in rows]
 
 
-def limits(ranked: Sequence[Record]) -> list[str]:
-    """Sentences on the limits of the device, if they were measured."""
-    return limits_sentences(ranked, [step_seconds(record) for record in ranked])
-
-
-def step_seconds(record: Record) -> float | None:
-    """Wall time of a step in seconds: that of turns is what is compared; None without times."""
-    if record.turns is not None:
-        return statistics.geometric_mean(fastest_third(record.turns.step_seconds))
-    times = [r.seconds for r in record.rounds if r.seconds is not None]
-    return statistics.fmean(times) / record.config.steps if times else None
-
-
 def run_joules(record: Record) -> float | None:
     """Energy of a run in joules, the mean of those in which it was told; None without any."""
     told = [entry.joules for entry in record.rounds if entry.joules is not None]
@@ -77,23 +64,20 @@ def explain(record: Record) -> str | None:
     """Where the training broke, and why if that is known; None if it trained in every run."""
     runs = [entry.run for entry in record.rounds]
     parts = []
-    diverged = [run for run in runs if run.outcome is Outcome.DIVERGED]
-    if diverged:
+    if diverged := [run for run in runs if run.outcome is Outcome.DIVERGED]:
         steps = sorted({run.first_bad_step for run in diverged if run.first_bad_step is not None})
         where = "a weight was not finite at the end"
         if steps:
             counted = f"(counted from 0, of {record.config.steps})"
             where = f"the loss was first not finite at step {_range(steps, ' to ')} {counted}"
         parts.append(f"diverged in {len(diverged)} of {len(runs)} runs: {where}")
-    frozen = [run for run in runs if run.outcome is Outcome.FROZEN]
-    if frozen:
+    if frozen := [run for run in runs if run.outcome is Outcome.FROZEN]:
         loss = sum(run.losses[-1] for run in frozen) / len(frozen)
         parts.append(
             f"froze in {len(frozen)} of {len(runs)} runs: no bit of any weight changed in the "
             f"last epoch though gradients are not zero; the loss stayed at {loss:.4f}"
         )
-    guessing = [run for run in runs if run.outcome is Outcome.NOT_LEARNING]
-    if guessing:
+    if guessing := [run for run in runs if run.outcome is Outcome.NOT_LEARNING]:
         parts.append(
             f"did not learn in {len(guessing)} of {len(runs)} runs: finite and moving, but with an "
             f"accuracy of {max(run.test_accuracy for run in guessing):.1%} no better than guessing"

@@ -87,7 +87,8 @@ def texts(value: Any) -> Any:
     return value + ESCAPES if isinstance(value, str) else value
 
 
-FIXED = {"name", "outcome", "jit", "losses", "first_losses", "companions", "device_kind"}
+FIXED = {"name", "outcome", "jit", "strategy", "losses", "first_losses", "companions"}
+FIXED |= {"device_kind"}
 
 
 def mutant(file: dict, dice: random.Random) -> tuple[tuple, dict]:
