@@ -81,15 +81,10 @@ def kept_sessions(plan: Plan, folder: Path) -> dict[Job, SavedSession]:
     for session, reason in without_copies(kept.values())[1]:
         raise AbError(f"{session.path}: {reason}. {_AGAIN}", Exit.INVALID)
     for job, session in kept.items():
-        check_place(job, session)
+        if session.order_seed not in (None, job.pair):
+            seed = f"its order seed is {session.order_seed}, so it is a session of another pair"
+            raise AbError(f"{session.path}: {seed}. {_AGAIN}", Exit.INVALID)
     return kept
-
-
-def check_place(job: Job, session: SavedSession) -> None:
-    """Refuses a session under another's name: the seed of its order tells its pair."""
-    if session.order_seed not in (None, job.pair):
-        seed = f"its order seed is {session.order_seed}, so it is a session of another pair"
-        raise AbError(f"{session.path}: {seed}. {_AGAIN}", Exit.INVALID)
 
 
 def session_path(folder: Path, job: Job, ending: str = ".json") -> Path:

@@ -20,6 +20,7 @@ from cnnprec.text import duration, printable
 
 Jobs: TypeAlias = Iterable[tuple[Sequence[str], IO[Any]]]  # commands, and where each one writes
 
+PYTEST = (sys.executable, "-m", "pytest")
 _PROBE_SECONDS = 300.0  # collecting takes a second; on a cold network disk it may take minutes
 _LINES_SHOWN = 15  # of the output of a process that failed
 _PROBE_MARK = "cnnprec-ab-probe "
@@ -208,12 +209,11 @@ def _stop_groups(children: Iterable[subprocess.Popen[bytes]]) -> None:
 
 def _own_children() -> set[int]:
     found = set()
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
             # After the name, which may hold anything: state, parent, ...
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if entry.name.isdigit() and int(fields[1]) == os.getpid():
-                found.add(int(entry.name))
+            if int(entry.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(entry.parent.name))
     return found
 
 

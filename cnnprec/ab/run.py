@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cnnprec.ab.folder import PLAN, check_place, kept_sessions, locked, same_plan, session_path
+from cnnprec.ab.folder import PLAN, kept_sessions, locked, same_plan, session_path
 from cnnprec.ab.plan import BENCHMARKS, EXIT_OF, AbError, Exit, Job, Plan, schedule
 from cnnprec.ab.processes import Children, InterruptError, indented, probe_side, status_text
 from cnnprec.records.read_sessions import SavedSession, read_session
@@ -71,16 +71,14 @@ class _Work:
     folder: Path
     children: Children
     note: Callable[[str], None]
-    session_seconds: float | None = None
-    width: int | None = None
+    session_seconds: float | None
+    width: int | None
     done: dict[Job, SavedSession] = dataclasses.field(default_factory=dict)
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def looks(self, say: Callable[[str], None], *, begun: bool) -> Exit:
         """Measures from look to look until nothing is left open; returns the exit code."""
-        looks = self.plan.looks
-        checked = False
-        comparison = None
+        looks, checked = self.plan.looks, False
         for number, pairs in enumerate(looks, start=1):
             due = [job for job in schedule(pairs) if job not in self.done]
             if due and not checked:
@@ -88,11 +86,11 @@ class _Work:
                 checked = True
             for place, job in enumerate(due):
                 self.children.check()
-                took = self._measure(job)
+                self._measure(job)
                 left = statistics.fmean(self.seconds) * len(due[place + 1 :])
                 then = f"; about {duration(left)} to the look" if left else ""
                 where = f"pair {job.pair} of {pairs} (look {number} of {len(looks)}), {job.side}"
-                self.note(f"{where}: {duration(took)}{then}")
+                self.note(f"{where}: {duration(self.seconds[-1])}{then}")
             numbers = range(1, pairs + 1)
             comparison = compare_pairs(
                 [(self.done[Job(p, "A")].records, self.done[Job(p, "B")].records) for p in numbers],
@@ -105,9 +103,8 @@ class _Work:
                 judgement.verdict is Verdict.INCONCLUSIVE and judgement.estimate is not None
                 for judgement in comparison.judgements
             )
-            more = number < len(looks)
-            then = f"going on to {looks[number]} pairs" if more else "and no look is left"
-            state = f"not decided, {then}" if going_on else "decided"
+            later = [f"going on to {n} pairs" for n in looks[number:]] or ["and no look is left"]
+            state = f"not decided, {later[0]}" if going_on else "decided"
             heading = f"look {number} of {len(looks)}, {pairs} pairs: {state}"
             for line in ("", heading, *verdicts(comparison, self.width)):
                 say(line)
@@ -117,7 +114,6 @@ class _Work:
             write_whole(self.folder / "ab.md", "\n".join(page))
             if not going_on:
                 break
-        assert comparison is not None  # noqa: S101 - a plan has a look
         tell_github(comparison, page, say)
         say(f"kept in {self.folder / 'ab.md'} and {self.folder / 'ab.json'}")
         return EXIT_OF[comparison.verdict]
@@ -161,8 +157,8 @@ class _Work:
         for job in schedule(self.plan.looks[-1]):
             session_path(self.folder, job, ".json.partial").unlink(missing_ok=True)
 
-    def _measure(self, job: Job) -> float:
-        """Runs one process and keeps its session; returns the seconds that it took."""
+    def _measure(self, job: Job) -> None:
+        """Runs one process and keeps its session, and the seconds that it took."""
         partial = session_path(self.folder, job, ".json.partial")
         side = self.plan.sides[job.side]
         command = [
@@ -171,66 +167,59 @@ class _Work:
         ]
         log_path = self.folder / "logs" / f"{job}.log"
         began = time.monotonic()
-        # Appended: the output of a process that failed stays when the pair is measured again.
-        with log_path.open("ab") as log:
-            log.write(f"$ cd {shlex.quote(side.checkout)} && {shlex.join(command)}\n".encode())
-            log.flush()
-            start = log.tell()
-            try:
+        try:
+            # Appended: the output of a process that failed stays when the pair is measured again.
+            with log_path.open("ab") as log:
+                log.write(f"$ cd {shlex.quote(side.checkout)} && {shlex.join(command)}\n".encode())
+                log.flush()
+                start = log.tell()
                 status = self.children.run(command, side.checkout, log, self.session_seconds)
-                problem = f"ended with {status_text(status)}" if status else ""
-            except InterruptError:
-                partial.unlink(missing_ok=True)
-                raise
-            except subprocess.TimeoutExpired as error:
-                problem = f"was ended after --session-timeout {error.timeout:g} s"
-        took = time.monotonic() - began
-        session = None
-        if problem:
-            partial.unlink(missing_ok=True)
-        else:
-            try:
-                session = read_session(partial)
-            except ValueError as error:
-                problem = f"left no session that can be used: {error}"
+            session = None if status else read_session(partial)
+            if session is None:
+                problem = f"ended with {status_text(status)}"
+            elif session.failed:
+                problem = "reports that a benchmark failed"
             else:
-                check_place(job, session)
-                if session.failed:
-                    problem = "reports that a benchmark failed"
-        if session is None or problem:
-            lines = log_path.read_bytes()[start:].decode(errors="replace").splitlines()
-            raise AbError(
-                f"The process of pair {job.pair}, {job.side}, {problem}. Its last lines:\n"
-                f"{indented(lines)}\nAll of it is in {log_path}. What is complete is "
-                "kept; mend the cause, and the same command goes on from there:\n"
-                f"  {self.plan.command(self.folder)}",
-                Exit.INVALID,
-            )
-        partial.replace(session_path(self.folder, job))
-        self.seconds.append(took)
-        self.admit(job, session)
-        return took
+                partial.replace(session_path(self.folder, job))
+                self.seconds.append(time.monotonic() - began)
+                self.admit(job, session)
+                return
+        except subprocess.TimeoutExpired as error:
+            problem = f"was ended after --session-timeout {error.timeout:g} s"
+        except ValueError as error:
+            problem = f"left no session that can be used: {error}"
+        finally:
+            partial.unlink(missing_ok=True)
+        lines = log_path.read_bytes()[start:].decode(errors="replace").splitlines()
+        raise AbError(
+            f"The process of pair {job.pair}, {job.side}, {problem}. Its last lines:\n"
+            f"{indented(lines)}\nAll of it is in {log_path}. What is complete is "
+            "kept; mend the cause, and the same command goes on from there:\n"
+            f"  {self.plan.command(self.folder)}",
+            Exit.INVALID,
+        )
 
-    def admit(self, job: Job, session: SavedSession) -> None:
-        """Adds a complete session if it belongs to the same comparison as those before it."""
+    def admit(self, job: Job, new: SavedSession) -> None:
+        """Adds a complete session if it belongs to the same comparison as those before it.
+
+        The stack may differ between the sides.
+        """
         for side in (job.side, "B" if job.side == "A" else "A"):
             first = min((other for other in self.done if other.side == side), default=None)
-            if first is not None:
-                _check_comparable(first, self.done[first], job, session)
-        self.done[job] = session
-
-
-def _check_comparable(job: Job, session: SavedSession, new_job: Job, new: SavedSession) -> None:
-    """Refuses a session measured under other conditions; the stack may differ between sides."""
-    if set(session.records) != set(new.records):
-        raise AbError(
-            f"INCOMPARABLE: session {job} measured {', '.join(sorted(session.records))}, session "
-            f"{new_job} {', '.join(sorted(new.records))}. Name precisions that both have after --."
-        )
-    same_side = job.side == new_job.side
-    if found := unlike(session, new.records, vary=frozenset() if same_side else None):
-        what = "A and B are not the same machine and workload. Only the stack may differ"
-        if same_side:
-            what = f"side {job.side} changed during the measurement. Start again with another --out"
-        listed = "".join(f"\n  {difference}" for difference in found)
-        raise AbError(f"INCOMPARABLE: {what}. Sessions {job} -> {new_job}:{listed}")
+            if first is None:
+                continue
+            old, same_side = self.done[first], side == job.side
+            if set(old.records) != set(new.records):
+                raise AbError(
+                    f"INCOMPARABLE: session {first} measured {', '.join(sorted(old.records))}, "
+                    f"session {job} {', '.join(sorted(new.records))}. Name precisions that both "
+                    "have after --."
+                )
+            if found := unlike(old, new.records, vary=frozenset() if same_side else None):
+                what = "A and B are not the same machine and workload. Only the stack may differ"
+                if same_side:
+                    remedy = "Start again with another --out"
+                    what = f"side {side} changed during the measurement. {remedy}"
+                listed = "".join(f"\n  {difference}" for difference in found)
+                raise AbError(f"INCOMPARABLE: {what}. Sessions {first} -> {job}:{listed}")
+        self.done[job] = new

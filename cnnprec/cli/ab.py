@@ -43,7 +43,7 @@ same bits. Defaults: tolerance {DEFAULT_TOLERANCE:g}, margin {DEFAULT_MARGIN:g}.
 """
 
 
-def add_ab(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "ab",
@@ -53,22 +53,16 @@ def add_ab(commands: Commands) -> None:
         epilog=_AB_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    looks = ",".join(map(str, DEFAULT_LOOKS))
     program, limit, when = sys.executable, reported(parse_time), "pairs after which to look"
+    looks, this = ",".join(map(str, DEFAULT_LOOKS)), "(default: the one that runs this)"
     for name, parse, default, metavar, what in (
-        ("a-python", str, program, "PROGRAM", "interpreter of A (default: the one that runs this)"),
+        ("a-python", str, program, "PROGRAM", f"interpreter of A {this}"),
         ("a-checkout", str, ".", "DIR", "checkout that A runs (default: this folder)"),
-        ("b-python", str, program, "PROGRAM", "interpreter of B (default: the one that runs this)"),
+        ("b-python", str, program, "PROGRAM", f"interpreter of B {this}"),
         ("b-checkout", str, ".", "DIR", "checkout that B runs (default: this folder)"),
         ("looks", reported(parse_looks), DEFAULT_LOOKS, "PAIRS,...", f"{when} (default: {looks})"),
         ("out", Path, Path("ab-results"), "DIR", "where all is kept (default: ab-results)"),
-        (
-            "session-timeout",
-            limit,
-            None,
-            "TIME",
-            "end a longer session, such as 1h (default: no)",
-        ),
+        ("session-timeout", limit, None, "TIME", "end a longer session, such as 1h (default: no)"),
     ):
         parser.add_argument(f"--{name}", type=parse, default=default, metavar=metavar, help=what)
     text = "compare A with itself: what is found then is noise"
@@ -85,13 +79,12 @@ def _run(arguments: argparse.Namespace) -> int:
         for name, side in plan.sides.items():
             note(f"{name}: {side.python} in {side.checkout}")
         return run(plan, arguments.out, say, note, arguments.session_timeout, terminal_width())
-    except AbError as error:
-        note(f"cnnprec ab: {error}")
-        return error.code
+    except AbError:
+        raise
     except OSError as error:
-        note(f"cnnprec ab: {error}. Mend it, and the same command goes on; sessions are kept")
-        return Exit.INVALID
-    except Exception:  # Python's own exit code for it is 1, and that would read as a FAIL
+        remedy = "Mend it, and the same command goes on; sessions are kept"
+        raise AbError(f"{error}. {remedy}", Exit.INVALID) from error
+    except Exception as error:  # Python's own exit code for it is 1, and that would read as a FAIL
         note(traceback.format_exc())
-        note("cnnprec ab: stopped by the error above; complete sessions are kept")
-        return Exit.INVALID
+        stopped = "stopped by the error above; complete sessions are kept"
+        raise AbError(stopped, Exit.INVALID) from error

@@ -3,29 +3,26 @@
 import argparse
 import dataclasses
 import math
-import os
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from cnnprec.ab.plan import AbError, Exit
-from cnnprec.ab.processes import indented, status_text
-from cnnprec.cli.compare import limits_here
+from cnnprec.ab.processes import PYTEST, environment_in, indented, status_text
 from cnnprec.cli.console import Commands, note, say
 from cnnprec.records.read_sessions import read_sessions
 from cnnprec.records.session_files import matching_files
 from cnnprec.text import duration, parse_time, reported
 from cnnprec.verdicts.baseline import select
 from cnnprec.verdicts.detect import Reach, reach
+from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import Limits, parse_share
 
-PYTEST = (sys.executable, "-m", "pytest", "benchmarks/")
 _TIME_IS_UP = 6
 
 
-def add_baseline(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "baseline",
@@ -52,23 +49,13 @@ def add_baseline(commands: Commands) -> None:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    try:
-        if asked.spread_over > asked.time_budget:
-            raise AbError("--spread-over is longer than --time-budget; shorten it")
-        # Where pytest saves: this option of its own may say so.
-        storage = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        storage.add_argument("--benchmark-storage", default="benchmarks/baselines")
-        given, _ = storage.parse_known_args(asked.options)
-        return _save(asked, Path(given.benchmark_storage.removeprefix("file://")))
-    except KeyboardInterrupt:
-        note("cnnprec baseline: interrupted; what is saved counts when it is started again")
-        return Exit.INTERRUPTED
-    except (AbError, ValueError) as error:
-        note(f"cnnprec baseline: {error}")
-        return error.code if isinstance(error, AbError) else Exit.USAGE
-
-
-def _save(asked: argparse.Namespace, folder: Path) -> int:
+    if asked.spread_over > asked.time_budget:
+        raise AbError("--spread-over is longer than --time-budget; shorten it")
+    # Where pytest saves: this option of its own may say so.
+    storage = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    storage.add_argument("--benchmark-storage", default="benchmarks/baselines")
+    given, _ = storage.parse_known_args(asked.options)
+    folder = Path(given.benchmark_storage.removeprefix("file://"))
     found = _reach(asked, folder)
     if found.missing == 0:
         # Whether what is saved is of the work and the software of now, pytest knows.
@@ -109,16 +96,15 @@ def _reach(asked: argparse.Namespace, folder: Path) -> Reach:
     """What those of the saved sessions find that can be compared with the newest one."""
     saved, _ = read_sessions(folder, asked.name)
     chosen = select(saved, saved[-1].records).sessions if saved else ()
-    return reach([s.records for s in chosen], limits_here(Limits()), asked.detect)
+    limits = read_limits(Path("pyproject.toml"), Limits())
+    return reach([s.records for s in chosen], limits, asked.detect)
 
 
 def _pytest(asked: argparse.Namespace, *own: str) -> subprocess.CompletedProcess[str]:
-    command = [*PYTEST, *asked.options, *own]
-    # In a job of GitHub's a session would add a page of its own to the summary.
     return subprocess.run(  # noqa: S603
-        command,
+        [*PYTEST, "benchmarks/", *asked.options, *own],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "GITHUB_ACTIONS": ""},
+        env=environment_in(str(Path.cwd())),
     )

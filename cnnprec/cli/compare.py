@@ -6,7 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.console import Commands, Parser, add_limits, drop_output, note, say, terminal_width
+from cnnprec.cli.console import (
+    Commands,
+    Parser,
+    add_judging,
+    drop_output,
+    note,
+    say,
+    terminal_width,
+)
 from cnnprec.records.read_sessions import SavedSession, Skipped, read_files
 from cnnprec.records.session_files import session_files
 from cnnprec.reports.baseline import describe_baseline
@@ -16,7 +24,6 @@ from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.text import markdown_text, printable, reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.judge_saved import judge_saved
-from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Comparison, Limits, Verdict
 
@@ -37,12 +44,13 @@ examples:
   cnnprec compare --vary driver 000[1-6]_base.json -- 0007_base.json 0008_base.json
 
 Defaults: tolerance {DEFAULT_TOLERANCE:g}, margin {DEFAULT_MARGIN:g}.
+--verdict-json takes one NEW session only.
 """
 
 _SIDES = "Give cnnprec compare OLD... -- NEW..., such as cnnprec compare baselines/ -- new.json"
 
 
-def add_compare(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "compare",
@@ -60,33 +68,24 @@ def add_compare(commands: Commands) -> None:
         help="only these may differ, such as driver or tensorflow,keras (default: all of the "
         "software may differ; it is listed)",
     )
-    add_limits(parser)
-    text = "INCONCLUSIVE counts as a failure"
-    parser.add_argument("--require-verdict", action="store_true", help=text)
+    add_judging(parser)
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    text = "write the verdicts with all figures to FILE; one NEW session only"
-    parser.add_argument("--verdict-json", type=Path, metavar="FILE", help=text)
     parser.set_defaults(run=functools.partial(_run, parser))
 
 
 def _run(parser: Parser, arguments: argparse.Namespace) -> int:
-    new_words: list[str] = arguments.options
-    _check_words(parser, arguments.old, new_words, arguments.separated)
+    _check_words(parser, arguments.old, arguments.options, arguments.separated)
     target: Path | None = arguments.verdict_json
-    try:
-        if target is not None:
-            make_way(target, "verdict", holds_verdict)
-        limits = limits_here(Limits(arguments.tolerance, arguments.margin))
-        old, old_skipped = read_places(arguments.old)
-        new, new_skipped = read_files(_files(map(Path, new_words)))
-        if target is not None and len(new) > 1:
-            raise ValueError(
-                f"--verdict-json {target}: holds the verdicts on one session and NEW are "
-                f"{len(new)}. Run once for each."
-            )
-    except ValueError as error:
-        note(f"cnnprec compare: {error}")
-        return Exit.USAGE
+    if target is not None:
+        make_way(target, "verdict", holds_verdict)
+    limits = read_limits(Path("pyproject.toml"), Limits(arguments.tolerance, arguments.margin))
+    old, old_skipped = read_places(arguments.old)
+    new, new_skipped = read_files(_files(map(Path, arguments.options)))
+    if target is not None and len(new) > 1:
+        raise ValueError(
+            f"--verdict-json {target}: holds the verdicts on one session and NEW are {len(new)}. "
+            "Run once for each."
+        )
     codes = {Exit.PASS}
     for skip in new_skipped:
         note(f"cnnprec compare: {printable(f'{skip.path}: {skip.reason}')}")
@@ -129,20 +128,11 @@ def _check_words(parser: Parser, old: list[Path], new: list[str], separated: boo
             parser.error(f"{word} after --: options go before OLD. {_SIDES}")
 
 
-def limits_here(default: Limits) -> LimitTable:
-    """The limits of the current folder's pyproject.toml."""
-    path = Path("pyproject.toml")
-    return read_limits(path, default) if path.is_file() else LimitTable(default)
-
-
 def _files(places: Iterable[Path]) -> list[Path]:
     """The files given and all sessions of the folders given; ValueError where there is none."""
     files: list[Path] = []
     for place in places:
-        try:
-            found = session_files(place) if place.is_dir() else [place]
-        except OSError as error:
-            raise ValueError(f"{place}: cannot be listed: {error.strerror or error}") from error
+        found = session_files(place) if place.is_dir() else [place]
         if not found:
             raise ValueError(
                 f"{place}: there is no saved session in this folder; save one with "

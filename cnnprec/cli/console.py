@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from cnnprec.ab.plan import Exit
@@ -36,6 +37,22 @@ def add_limits(parser: Parser) -> None:
         parser.add_argument(name, type=share, default=default, metavar="SHARE", help=text)
 
 
+def add_judging(parser: Parser) -> None:
+    """Adds what a judge of saved sessions takes."""
+    add_limits(parser)
+    text = "INCONCLUSIVE counts as a failure"
+    parser.add_argument("--require-verdict", action="store_true", help=text)
+    text = "write the verdicts with all figures to FILE"
+    parser.add_argument("--verdict-json", type=Path, metavar="FILE", help=text)
+
+
+def parse_svg(text: str) -> Path:
+    """The name of a file for a picture; ValueError unless it ends in ``.svg``."""
+    if not text.endswith(".svg"):
+        raise ValueError(f"{text}: end its name in .svg")
+    return Path(text)
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal; None where the result goes into a file."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
@@ -45,14 +62,12 @@ def terminal_width() -> int | None:
 def say(line: str) -> None:
     """Writes a line of the result, in colour on a terminal unless ``NO_COLOR`` is set."""
     in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    sys.stdout.write((coloured(line) if in_colour else line) + "\n")
-    sys.stdout.flush()
+    print(coloured(line) if in_colour else line, flush=True)  # noqa: T201
 
 
 def note(line: str) -> None:
     """Writes a line about the work, beside the result."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def drop_output() -> None:

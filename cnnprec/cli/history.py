@@ -3,19 +3,18 @@
 import argparse
 from pathlib import Path
 
-from cnnprec.ab.plan import Exit
 from cnnprec.cli.compare import read_places
-from cnnprec.cli.console import Commands, note, say
+from cnnprec.cli.console import Commands, note, parse_svg, say
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.baseline import dated_ahead
 from cnnprec.reports.figures import levels
 from cnnprec.reports.history import sentences, table
 from cnnprec.reports.svg import file
-from cnnprec.text import printable
+from cnnprec.text import printable, reported
 from cnnprec.verdicts.history import history
 
 
-def add_history(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "history",
@@ -29,25 +28,18 @@ def add_history(commands: Commands) -> None:
     text = f"saved sessions or folders of them (default: {default})"
     parser.add_argument("folder", nargs="*", type=Path, default=[default], help=text)
     text = "draw it into this file, such as history.svg"
-    parser.add_argument("--plot", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--plot", type=reported(parse_svg), metavar="FILE", help=text)
     parser.set_defaults(run=_run)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    try:
-        sessions, skipped = read_places(arguments.folder)
-        found = history(sessions, sessions[-1].records)
-        if arguments.plot is not None:
-            if arguments.plot.suffix != ".svg":
-                raise ValueError(f"--plot {arguments.plot}: end its name in .svg")
-            write_whole(arguments.plot, file((one.title, one.svg) for one in levels(found)))
-    except (ValueError, OSError) as error:
-        note(f"cnnprec history: {error}")
-        return Exit.USAGE
+def _run(arguments: argparse.Namespace) -> None:
+    sessions, skipped = read_places(arguments.folder)
+    found = history(sessions, sessions[-1].records)
+    if arguments.plot is not None:
+        write_whole(arguments.plot, file((one.title, one.svg) for one in levels(found)))
     for skip in skipped:
         note(f"cnnprec history: left out {printable(f'{skip.path}: {skip.reason}')}")
     for line in dated_ahead(sessions):
         note(f"cnnprec history: {line}")
     for line in [*table(found), "", *sentences(found)]:
         say(line)
-    return Exit.PASS

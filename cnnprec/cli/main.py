@@ -5,15 +5,9 @@ import sys
 from collections.abc import Sequence
 
 import cnnprec
-from cnnprec.ab.plan import Exit
-from cnnprec.cli.ab import add_ab
-from cnnprec.cli.baseline import add_baseline
-from cnnprec.cli.compare import add_compare
-from cnnprec.cli.console import Parser, drop_output
-from cnnprec.cli.fleet import add_fleet
-from cnnprec.cli.history import add_history
-from cnnprec.cli.report import add_report
-from cnnprec.cli.scaling import add_scaling
+from cnnprec.ab.plan import AbError, Exit
+from cnnprec.cli import ab, baseline, compare, fleet, history, report, scaling
+from cnnprec.cli.console import Parser, drop_output, note
 
 _EXAMPLES = """\
 examples:
@@ -39,20 +33,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"cnnprec {cnnprec.__version__}")
+    parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    comparing = (add_ab, add_baseline, add_compare, add_fleet, add_history)
-    for add in (*comparing, add_report, add_scaling):
-        add(commands)
+    for module in (ab, baseline, compare, fleet, history, report, scaling):
+        module.add(commands)
     given = argparse.Namespace(options=options, separated=separated)
     arguments = parser.parse_args(words, given)
+    name = f"cnnprec {arguments.command}"
     try:
-        if arguments.command is None:
-            parser.print_help()
-            return Exit.PASS
-        return int(arguments.run(arguments))
+        return int(arguments.run(arguments) or Exit.PASS)
     except BrokenPipeError:
         drop_output()
         return Exit.PASS
+    except KeyboardInterrupt:
+        note(f"{name}: interrupted; what is saved counts when it is started again")
+        return Exit.INTERRUPTED
+    except (AbError, ValueError, OSError) as error:
+        note(f"{name}: {error}")
+        return error.code if isinstance(error, AbError) else Exit.USAGE
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnprec.ab.plan import Exit
-from cnnprec.cli.compare import limits_here, read_places
+from cnnprec.cli.compare import read_places
 from cnnprec.cli.console import Commands, note, say, terminal_width
 from cnnprec.records.read_sessions import read_session
 from cnnprec.reports.page import PAGE, Report, clear, write_report
@@ -13,10 +13,11 @@ from cnnprec.reports.results import results
 from cnnprec.text import markdown_text, printable
 from cnnprec.verdicts.history import history
 from cnnprec.verdicts.judge_saved import judge_saved
+from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import Limits
 
 
-def add_report(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "report",
@@ -35,9 +36,9 @@ def add_report(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    code = Exit.PASS
     if arguments.html is not None:
         return _write(arguments.html, arguments.files)
+    code = Exit.PASS
     width = None if arguments.markdown else terminal_width()
     for place, path in enumerate(arguments.files):
         try:
@@ -46,32 +47,26 @@ def _run(arguments: argparse.Namespace) -> int:
             note(f"cnnprec report: {error}")
             code = Exit.USAGE
             continue
-        if place:
-            say("")
         if arguments.markdown:
             lines = [f"## {markdown_text(path.name)}", "", "```", *lines, "```"]
         elif len(arguments.files) > 1:
             lines = [f"{printable(str(path))}:", "", *lines]
-        for line in lines:
+        for line in ["", *lines] if place else lines:
             say(line)
     return code
 
 
 def _write(folder: Path, files: Sequence[Path]) -> int:
-    try:
-        clear(folder)
-        sessions, skipped = read_places(files)
-        *others, session = sessions
-        comparison = found = None
-        if others:
-            limits = limits_here(Limits())
-            _, comparison = judge_saved(others, session, limits=limits)
-            found = history(sessions, session.records)
-        records = tuple(session.records.values())
-        write_report(folder, Report(records, comparison, found, session.saved_at))
-    except (ValueError, OSError) as error:
-        note(f"cnnprec report: {error}")
-        return Exit.USAGE
+    clear(folder)
+    sessions, skipped = read_places(files)
+    *others, session = sessions
+    comparison = found = None
+    if others:
+        limits = read_limits(Path("pyproject.toml"), Limits())
+        _, comparison = judge_saved(others, session, limits=limits)
+        found = history(sessions, session.records)
+    records = tuple(session.records.values())
+    write_report(folder, Report(records, comparison, found, session.saved_at))
     for skip in skipped:
         note(f"cnnprec report: left out {printable(f'{skip.path}: {skip.reason}')}")
     say(str(folder / PAGE))

@@ -17,12 +17,13 @@ import msgspec
 
 from cnnprec.ab.plan import AbError, Exit
 from cnnprec.ab.processes import indented, status_text
-from cnnprec.cli.console import Commands, note, say
+from cnnprec.cli.console import Commands, note, parse_svg, say
 from cnnprec.machine.code import code_digest
 from cnnprec.machine.names import check_device_name, machine_id
 from cnnprec.measurement.supported import check_device, lack_of_memory, supported_precisions
 from cnnprec.precision.precisions import PRECISIONS, format_precisions, parse_precisions
 from cnnprec.records.scaling import Point, Study, read_study, write_study
+from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.scaling import plot, table
 from cnnprec.text import duration, reported
 from cnnprec.verdicts.recommend import REFERENCE
@@ -32,7 +33,7 @@ _MOST = 10**6  # images in a batch, and times the width
 _IMAGES = 640  # that are trained on before the turns, or two steps where that is more
 
 
-def add_scaling(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
         "scaling",
@@ -45,7 +46,8 @@ def add_scaling(commands: Commands) -> None:
     )
     text = "where all is kept, as JSON"
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=text)
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, such as x.svg")
+    text = "draw it into this file, such as x.svg"
+    parser.add_argument("--plot", type=reported(parse_svg), metavar="FILE", help=text)
     counts, names = reported(_counts), reported(parse_precisions)
     for option, parse, default, what in (
         ("batches", counts, "32,64,128,256,512,1024,2048,4096", "images per step"),
@@ -65,26 +67,19 @@ def _counts(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 
-def _run(asked: argparse.Namespace) -> int:
-    try:
-        asked.precision = asked.precision or supported_precisions(asked.device)
-        asked.names = format_precisions(asked.precision)
-        _check(asked)
-        with Path(f"{asked.out}.lock").open("a") as lock:
+def _run(asked: argparse.Namespace) -> None:
+    asked.precision = asked.precision or supported_precisions(asked.device)
+    names = format_precisions(asked.precision)
+    _check(asked)
+    with Path(f"{asked.out}.lock").open("a") as lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            study = _measure(asked)
-    except KeyboardInterrupt:
-        note("cnnprec scaling: interrupted; the same command goes on with what is measured")
-        return Exit.INTERRUPTED
-    except BlockingIOError:
-        note(f"cnnprec scaling: another one is at work on {asked.out}. Choose another --out.")
-        return Exit.USAGE
-    except (ValueError, ImportError, OSError, AbError) as error:
-        note(f"cnnprec scaling: {error}")
-        return error.code if isinstance(error, AbError) else Exit.USAGE
-    for line in table(study, asked.names.split(",")):
+        except BlockingIOError as error:
+            busy = f"another one is at work on {asked.out}. Choose another --out."
+            raise ValueError(busy) from error
+        study = _measure(asked, names)
+    for line in table(study, names.split(",")):
         say(line)
-    return Exit.PASS
 
 
 def _check(asked: argparse.Namespace) -> None:
@@ -101,12 +96,12 @@ def _check(asked: argparse.Namespace) -> None:
         raise ValueError(f"--batches {asked.batches[0]}: {reasons[REFERENCE]}")
 
 
-def _measure(asked: argparse.Namespace) -> Study:
+def _measure(asked: argparse.Namespace, names: str) -> Study:
     """Measures what is missing in the file."""
     conditions = {
         "machine": machine_id(asked.device),
         "device": asked.device,
-        "precisions": asked.names,
+        "precisions": names,
         "turns": str(asked.turns),
         "tensorflow": importlib.metadata.version("tensorflow"),
         "code": code_digest(),
@@ -118,7 +113,7 @@ def _measure(asked: argparse.Namespace) -> Study:
     while True:
         write_study(asked.out, study)
         if asked.plot:
-            plot(study, asked.names.split(",")).savefig(asked.plot)
+            write_whole(asked.plot, plot(study, names.split(",")))
         if not due:
             return study
         work = [config.batch_size * config.width**2 for config in due]

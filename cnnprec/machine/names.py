@@ -1,6 +1,7 @@
 """Names of devices and of machines."""
 
 import re
+from collections.abc import Iterable
 
 from cnnprec.machine.cpu import cpu_model, usable_cores
 from cnnprec.machine.gpu import query_gpus
@@ -10,11 +11,12 @@ class DeviceError(ValueError):
     """The device that was asked for cannot be had; the message names those that can."""
 
 
-def check_device_name(name: str) -> str:
-    """Returns `name` if it is a device name, or raises a DeviceError that says what is."""
-    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", name):
+def check_device_name(name: str, more: Iterable[str] = ()) -> str:
+    """Returns `name` if it is a device name or one of `more`; a DeviceError says what is."""
+    known = ("auto", "cpu", "gpu", *more)
+    if name not in known and not re.fullmatch(r"gpu:\d+", name):
         raise DeviceError(
-            f"unknown device {name!r}: choose auto, cpu, gpu or gpu:N (such as gpu:0)"
+            f"unknown device {name!r}: choose {', '.join(known)} or gpu:N (such as gpu:0)"
         )
     return name
 

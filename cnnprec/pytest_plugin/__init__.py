@@ -11,9 +11,7 @@ pytest_plugins = [
     "cnnprec.pytest_plugin.every_gpu",
     "cnnprec.pytest_plugin.benchmarks",
     "cnnprec.pytest_plugin.verdicts",
-    "cnnprec.pytest_plugin.summary",
-    "cnnprec.pytest_plugin.saving",
-    "cnnprec.pytest_plugin.result_files",
-    "cnnprec.pytest_plugin.unfinished",
     "cnnprec.pytest_plugin.ending",
+    "cnnprec.pytest_plugin.saving",
+    "cnnprec.pytest_plugin.unfinished",
 ]

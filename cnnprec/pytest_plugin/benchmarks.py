@@ -12,6 +12,7 @@ import pytest
 
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import gpu_index
+from cnnprec.measurement.watchdog import Watchdog
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import unfinished
 from cnnprec.pytest_plugin.saving import benchmark_session
@@ -36,26 +37,8 @@ if TYPE_CHECKING:
     from cnnprec.measurement.prepare import Prepared
     from cnnprec.measurement.progress import Show
     from cnnprec.measurement.session import MeasuredSession, Series
-    from cnnprec.measurement.watchdog import Watchdog
 
-_REPLAY = pytest.StashKey["Replay"]()
-
-
-class Replay:
-    """The clock that pytest-benchmark reads: the times that the turns took, and no other."""
-
-    def __init__(self) -> None:
-        self.times: Iterator[float] = iter(())
-
-    def __call__(self) -> float:
-        """The next time, in seconds."""
-        moment = next(self.times, None)
-        if moment is None:
-            raise RuntimeError(
-                "pytest-benchmark asked for more times than the turns took: time a precision with "
-                "the fixture `measure` and nothing else in the same test"
-            )
-        return moment
+_TIMES = pytest.StashKey[Iterator[float]]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -67,7 +50,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Shuffles the benchmarks among their places, and has them read the times of the turns."""
-    config.stash[_REPLAY] = Replay()
+
+    def replay() -> float:
+        """The clock that pytest-benchmark reads: the times that the turns took, and no other."""
+        for moment in config.stash[_TIMES]:
+            return moment
+        raise RuntimeError(
+            "pytest-benchmark asked for more times than the turns took: time a precision with the "
+            "fixture `measure` and nothing else in the same test"
+        )
+
+    config.stash[_TIMES] = iter(())
     if any(map(is_benchmark, items)) and config.getoption("benchmark_cprofile", None):
         raise pytest.UsageError(
             "--benchmark-cprofile: the benchmarks read times that were taken before, so there is "
@@ -83,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     random.Random(config.stash[SESSION].order_seed).shuffle(shuffled)  # noqa: S311
     for place, item in zip(places, shuffled, strict=True):
         items[place] = item
-        item.add_marker(pytest.mark.benchmark(group="training", timer=config.stash[_REPLAY]))
+        item.add_marker(pytest.mark.benchmark(group="training", timer=replay))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -156,13 +149,11 @@ def measured_session(
         suite.config,
         prepared,
         order_seed=suite.order_seed,
-        gpu=gpu_index(suite.device_choice),
         on_record=unfinished.keep(config),
-        show=_progress(config),
-        watchdog=_watchdog(config),
         numerics=suite.numerics,
         limits=suite.limits,
         compiled={name: record.jit_compiled for name, record in saved.items()},
+        **_watching(config),
     )
 
 
@@ -180,22 +171,21 @@ def measure(
     def run(precision: Precision) -> Record:
         timed = not benchmark.disabled
         series = measured_session.take(precision, timed=timed)
-        benchmark.extra_info["cnnprec"] = series.record.to_dict()
-        turns = series.record.turns
-        times = series.record.rounds if turns is None else turns.seconds
-        request.config.stash[_REPLAY].times = iter(series.clock)
+        record = series.record
+        benchmark.extra_info["cnnprec"] = record.to_dict()
+        times = record.rounds if record.turns is None else record.turns.seconds
+        request.config.stash[_TIMES] = iter(series.clock)
         # What went wrong is raised by the setup, before a time is asked for.
         benchmark.pedantic(  # type: ignore[no-untyped-call]
             lambda: None, setup=lambda: _raise(benchmark, series), rounds=max(1, len(times))
         )
         if timed:
             stats: Any = benchmark.stats
-            rounds = stats.stats.rounds
-            wanted = series.record.config.turns or series.record.config.runs
+            rounds, wanted = stats.stats.rounds, record.config.turns or record.config.runs
             if not rounds == len(times) == wanted:
                 counts = f"{rounds} rounds in pytest-benchmark and {len(times)} in the record"
                 pytest.fail(f"{precision}: {counts}, {wanted} were asked for")
-        return series.record
+        return record
 
     return run
 
@@ -210,22 +200,20 @@ def soak(
     def run(precision: Precision) -> None:
         config = request.config
         sharing = [item for item in request.session.items if item.get_closest_marker(SOAK)]
-        seconds, gpu = config.option.soak / len(sharing), gpu_index(suite.device_choice)
-        watching: dict[str, Any] = {"gpu": gpu, "show": _progress(config)}
         suite.soaks.append(found := Soak(precision))
-        found.run(suite.config, prepared, seconds, watchdog=_watchdog(config), **watching)
+        seconds = config.option.soak / len(sharing)
+        found.run(suite.config, prepared, seconds, **_watching(config))
         if found.wrong:
             pytest.fail(found.wrong, pytrace=False)
 
     return run
 
 
-def _watchdog(config: pytest.Config) -> Watchdog | None:
-    from cnnprec.measurement.watchdog import Watchdog
-
-    return (
-        None if config.option.usepdb else Watchdog(functools.partial(unfinished.end_hung, config))
-    )
+def _watching(config: pytest.Config) -> dict[str, Any]:
+    """What shows how far a measurement is, ends one that hangs, and the GPU that is watched."""
+    on_hang = None if config.option.usepdb else functools.partial(unfinished.end_hung, config)
+    gpu = gpu_index(config.option.device)
+    return {"show": _progress(config), "watchdog": Watchdog(on_hang), "gpu": gpu}
 
 
 def _raise(benchmark: BenchmarkFixture, series: Series) -> None:
@@ -242,11 +230,9 @@ def _progress(config: pytest.Config) -> Show | None:
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or not reporter.isatty:
         return None
-    capture = config.pluginmanager.getplugin("capturemanager")
 
     def show(progress: str | None) -> None:
-        released = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
-        with released:
+        with unfinished.uncaptured(config):
             reporter.rewrite(progress or "", erase=True)
             if progress is None:
                 reporter.rewrite("")
@@ -258,10 +244,7 @@ def _progress(config: pytest.Config) -> Show | None:
 @contextlib.contextmanager
 def _quiet(config: pytest.Config) -> Iterator[None]:
     """Captures what TensorFlow prints while it loads, as pytest does during a test."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if capture is None or not capture.is_globally_capturing():
-        yield
-        return
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
     capture.resume_global_capture()
     try:
         yield

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnprec.ab.processes import Children, InterruptError, status_text
+from cnnprec.ab.processes import PYTEST, Children, InterruptError, status_text
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.pytest_plugin.saving import baseline_folder
 
-PYTEST = (sys.executable, "-m", "pytest")
 EVERY_GPU = ("all", "all-at-once")  # in turn, side by side
 _OUTPUTS = (
     *("--basetemp", "--benchmark-csv", "--benchmark-histogram", "--benchmark-json"),

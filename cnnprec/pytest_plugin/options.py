@@ -1,5 +1,6 @@
 """The options, their checks, and the header that shows them."""
 
+import functools
 import os
 import random
 from collections.abc import Callable
@@ -9,14 +10,10 @@ from typing import Any
 import pytest
 
 import cnnprec
+from cnnprec.machine.cpu import usable_cores
 from cnnprec.machine.gpu import query_gpus
 from cnnprec.machine.names import check_device_name
-from cnnprec.measurement.supported import (
-    LEVELS,
-    check_batch,
-    check_device,
-    supported_precisions,
-)
+from cnnprec.measurement.supported import LEVELS, check_batch, check_device, supported_precisions
 from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.precision.precisions import (
     PRECISIONS,
@@ -24,18 +21,16 @@ from cnnprec.precision.precisions import (
     parse_precisions,
     with_and_without_xla,
 )
-from cnnprec.pytest_plugin.choose_baseline import check_baseline
 from cnnprec.pytest_plugin.every_gpu import EVERY_GPU
-from cnnprec.pytest_plugin.levels import ROWS, apply_level, level_help
 from cnnprec.pytest_plugin.saving import baseline_folder, check_outputs
 from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session, usage_errors
-from cnnprec.pytest_plugin.settings import checked, read
+from cnnprec.pytest_plugin.settings import LEVEL_ROWS, apply_level, checked, level_help, read
+from cnnprec.pytest_plugin.verdicts import check_baseline
 from cnnprec.text import parse_time, reported
 from cnnprec.verdicts.comparability import parse_vary
-from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.read_limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
-from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_SIZE, locate_fashion_mnist
+from cnnprec.workload import fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
 from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, STRATEGIES, TrainingConfig
 
@@ -58,19 +53,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def _add_measuring(add: Callable[..., None]) -> None:
-    default = PROFILES["quick"]
     amounts = [
         f"{name}: {p.train_samples} images x {p.epochs} epochs x {p.runs} runs"
         for name, p in PROFILES.items()
     ]
     text = f"comma list of {', '.join(PRECISIONS)} (default: all that the device supports)"
     add("--precision", type=reported(parse_precisions), metavar="NAMES", help=text)
-    add(
-        "--profile",
-        choices=list(PROFILES),
-        default=default.profile,
-        help=f"how much to train: {'; '.join(amounts)} (default: {default.profile})",
-    )
+    text = f"how much to train: {'; '.join(amounts)} (default: quick)"
+    add("--profile", choices=list(PROFILES), default="quick", help=text)
     for name, what in (
         ("epochs", "epochs per run"),
         ("runs", "runs per precision"),
@@ -87,45 +77,36 @@ def _add_measuring(add: Callable[..., None]) -> None:
         "auto: the first GPU, else the CPU (default); cpu, gpu or gpu:N: that one or an error; "
         "all: every GPU in turn, each in a process of its own; all-at-once: side by side"
     )
-    add("--device", type=reported(_device), default="auto", help=text)
+    device = functools.partial(check_device_name, more=EVERY_GPU)
+    add("--device", type=reported(device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
     text = "mirrored: all GPUs of this host share each batch; none: one device (default)"
     add("--strategy", choices=STRATEGIES, default="none", help=text)
-    add(
-        "--numerics",
-        choices=LEVELS,
-        help="what is asked of the numbers themselves: every operation and the first steps, in a "
-        "few seconds (quick, default), with the long sums too (full, to accept a machine), nothing "
-        "(off)",
+    text = (
+        "what is asked of the numbers: every operation and the first steps, in a few seconds "
+        "(quick, default), with the long sums too (full, to accept a machine), nothing (off)"
     )
-    add(
-        "--soak",
-        type=reported(parse_time),
-        metavar="TIME",
-        help="take the same steps again and again for TIME, such as 10m or 8h, shared by the "
-        "precisions, and compare every bit",
+    add("--numerics", choices=LEVELS, help=text)
+    text = (
+        "take the same steps again and again for TIME, such as 10m or 8h, shared by the "
+        "precisions, and compare every bit"
     )
+    add("--soak", type=reported(parse_time), metavar="TIME", help=text)
     text = "measure what the device can do, and how far each precision is from it (15 s or more)"
     add("--device-limits", action="store_true", help=text)
     text = f"how thorough, where these are not given: {level_help()}"
-    add("--level", choices=list(ROWS), help=text)
+    add("--level", choices=list(LEVEL_ROWS), help=text)
     text = "seed of the order of the benchmarks (default: a new one, shown in the header)"
     add("--order-seed", type=int, metavar="N", help=text)
 
 
-def _device(name: str) -> str:
-    return name if name in EVERY_GPU else check_device_name(name)
-
-
 def _add_comparing(add: Callable[..., None]) -> None:
-    add(
-        "--vary",
-        type=reported(parse_vary),
-        metavar="NAMES",
-        help="with --benchmark-compare: only these may differ from the baseline, such as driver or "
-        "tensorflow,keras (default: all of the software may differ; it is listed)",
+    text = (
+        "with --benchmark-compare: only these may differ from the baseline, such as driver or "
+        "tensorflow,keras (default: all of the software may differ; it is listed)"
     )
+    add("--vary", type=reported(parse_vary), metavar="NAMES", help=text)
     text = "with --benchmark-compare: INCONCLUSIVE counts as a failure"
     add("--require-verdict", action="store_true", help=text)
     text = "with --benchmark-compare: write the verdicts with all figures to FILE"
@@ -144,32 +125,29 @@ def _add_comparing(add: Callable[..., None]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+@usage_errors()
 def pytest_configure(config: pytest.Config) -> None:
     """Checks the options; runs before pytest-benchmark reads its own."""
     for mark, what in MARKS.items():
         config.addinivalue_line("markers", f"{mark}: {what}")
-    apply_level(config.option)
+    option = config.option
+    apply_level(option)
     config.stash[SESSION] = _session(config)
-    asked = config.stash[ASKED] = _asked(config)
+    usual = Limits(option.tolerance, option.margin)
+    asked = config.stash[ASKED] = Asked(read_limits(config.rootpath / "pyproject.toml", usual))
     if config.pluginmanager.hasplugin("benchmark"):
-        # A collection of garbage in the middle of a training is noise, not cost.
-        config.option.benchmark_disable_gc = True
         asked.folder = baseline_folder(config)
         check_outputs(config, asked.folder)
         _take_comparing_over(config, asked)
-    if config.option.soak and getattr(config.option, "benchmark_only", False):
-        raise pytest.UsageError("--benchmark-only would skip what --soak asks for; leave it out")
-    if config.option.soak and config.option.strategy != "none":
-        raise pytest.UsageError("--soak compares one device with itself; leave out --strategy")
-    if not asked.comparing:
-        for name in ("vary", "require-verdict", "verdict-json"):
-            given = getattr(config.option, name.replace("-", "_")) not in (None, False)
-            if given and name not in read(config):
-                raise pytest.UsageError(
-                    f"--{name} needs --benchmark-compare: there is no verdict without it"
-                )
-    with usage_errors():
-        check_device(config.option.device)
+    if option.soak and getattr(option, "benchmark_only", False):
+        raise ValueError("--benchmark-only would skip what --soak asks for; leave it out")
+    if option.soak and option.strategy != "none":
+        raise ValueError("--soak compares one device with itself; leave out --strategy")
+    for name in () if asked.comparing else ("vary", "require-verdict", "verdict-json"):
+        given = getattr(option, name.replace("-", "_")) not in (None, False)
+        if given and name not in read(config):
+            raise ValueError(f"--{name} needs --benchmark-compare: there is no verdict without it")
+    check_device(option.device)
     # TensorFlow reports at length that there is no GPU; where NVML knows none, that is no news.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if query_gpus() else "3")
 
@@ -177,14 +155,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def _session(config: pytest.Config) -> Session:
     option = config.option
     given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit", "strategy")
-    with usage_errors():
-        training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
+    training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
     precisions = option.precision or supported_precisions(option.device)
     if training.jit == "both":
         precisions = with_and_without_xla(precisions)
-    with usage_errors():
-        check_batch(precisions, training.batch_size, option.device)
+    check_batch(precisions, training.batch_size, option.device)
     seed = getattr(config, "workerinput", {}).get("order_seed", option.order_seed)
     return Session(
         config=training,
@@ -202,56 +178,33 @@ def _check_work(option: Any, training: TrainingConfig) -> None:
     """Refuses what needs no device to be refused, before TensorFlow is loaded."""
     if option.dataset == "synthetic":
         return
-    given, most = os.environ.get(DATA_DIR_VARIABLE), TRAIN_SIZE
-    name, folder = "--data-dir", option.data_dir
-    if folder is None and given:
-        name, folder = f"${DATA_DIR_VARIABLE}", Path(given)
-    if folder is not None and not folder.is_dir():
-        raise pytest.UsageError(
-            f"{name} {folder}: no such folder. Give the folder with Fashion-MNIST's four IDX .gz "
-            "files, or leave it out to have them looked for."
-        )
-    if training.train_samples > most and (
-        option.dataset == "fashion-mnist" or locate_fashion_mnist(option.data_dir)
-    ):
-        raise pytest.UsageError(
+    most = fashion_mnist.TRAIN_SIZE
+    if option.data_dir or os.environ.get(fashion_mnist.DATA_DIR_VARIABLE):
+        fashion_mnist.find_fashion_mnist(option.data_dir)  # or a ValueError
+    found = option.dataset == "fashion-mnist" or fashion_mnist.locate_fashion_mnist(option.data_dir)
+    if found and training.train_samples > most:
+        raise ValueError(
             f"--train-samples {training.train_samples}: Fashion-MNIST has {most} training images; "
             "give at most that, or --dataset synthetic"
         )
 
 
-def _asked(config: pytest.Config) -> Asked:
-    option = config.option
-    with usage_errors("--tolerance, --margin: "):
-        default = Limits(option.tolerance, option.margin)
-    settings = config.rootpath / "pyproject.toml"
-    with usage_errors():
-        limits = read_limits(settings, default) if settings.is_file() else LimitTable(default)
-    return Asked(
-        folder=None,
-        limits=limits,
-        vary=option.vary,
-        require_verdict=option.require_verdict,
-        detect=option.detect,
-    )
-
-
 def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
     option = config.option
     if option.benchmark_compare_fail:
-        raise pytest.UsageError(
+        raise ValueError(
             "--benchmark-compare-fail judges the rounds of one process, which raises false alarms "
             "and misses changes. Use --benchmark-compare with --tolerance and --margin, such as "
             "--tolerance 5% --margin 15%."
         )
-    wanted = option.benchmark_compare
+    wanted, worker = option.benchmark_compare, hasattr(config, "workerinput")
     if not wanted:
         return
     option.benchmark_compare = []  # or pytest-benchmark would compare with the latest file
     asked.comparing = True
     asked.pattern = None if wanted is True else wanted
     if asked.pattern and os.path.isdir(asked.pattern):  # noqa: PTH112 - it may be of any length
-        raise pytest.UsageError(
+        raise ValueError(
             f"--benchmark-compare took {asked.pattern} for the sessions to compare with. "
             "Write the option last, or give it a number or a name: --benchmark-compare=0003"
         )
@@ -262,13 +215,10 @@ def _take_comparing_over(config: pytest.Config, asked: Asked) -> None:
         ("--benchmark-only", option.benchmark_only, "it would skip the verdicts; leave it out"),
         ("-n", getattr(option, "dist", "no") != "no", untimed),
     ):
-        if given and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(f"--benchmark-compare and {name} exclude each other: {why}")
-    if asked.folder is not None and not (option.collectonly or hasattr(config, "workerinput")):
-        try:
-            check_baseline(asked.folder, asked.pattern)
-        except (ValueError, OSError) as error:
-            raise pytest.UsageError(str(error)) from error
+        if given and not worker:
+            raise ValueError(f"--benchmark-compare and {name} exclude each other: {why}")
+    if asked.folder is not None and not (option.collectonly or worker):
+        check_baseline(asked.folder, asked.pattern)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -278,9 +228,11 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Says what benchmarks would train, and on which data."""
+    """Says what benchmarks would train, and warns before minutes are spent on a busy machine."""
     session = config.stash[SESSION]
     training = session.config
+    load, cores = os.getloadavg()[0], usable_cores()
+    busy = f"BUSY: the load average is {load:.1f} on {cores} cores; other work makes times noisy"
     return [
         f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
         f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
@@ -288,6 +240,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"strategy {training.strategy}, order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
+        *([busy] if load > cores else []),
         *(
             f"{precision.name}: {finding.message}"
             for precision in session.precisions
@@ -299,7 +252,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def _dataset_announcement(session: Session) -> str:
     if session.dataset_choice == "synthetic":
         return "the SYNTHETIC stand-in, not Fashion-MNIST"
-    folder = locate_fashion_mnist(session.data_dir)
+    folder = fashion_mnist.locate_fashion_mnist(session.data_dir)
     if folder is not None:
         return f"Fashion-MNIST from {folder}"
     last = "the SYNTHETIC stand-in" if session.dataset_choice == "auto" else "an error"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cnnprec.precision.precisions import Precision
-from cnnprec.records.read_sessions import Skipped
+from cnnprec.records.read_sessions import Skipped, read_sessions
 from cnnprec.records.record import Record
 from cnnprec.verdicts.baseline import Selection
 from cnnprec.verdicts.detect import Reach
-from cnnprec.verdicts.history import History
+from cnnprec.verdicts.history import History, history
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison
 from cnnprec.workload.profiles import TrainingConfig
@@ -70,13 +70,10 @@ class Session:
 
 @dataclasses.dataclass
 class Asked:
-    """What the user asked of baselines, and what came of it."""
+    """What is compared with saved sessions, and what came of it."""
 
-    folder: Path | None
     limits: LimitTable
-    vary: frozenset[str] | None
-    require_verdict: bool
-    detect: float | None
+    folder: Path | None = None
     comparing: bool = False
     pattern: str | None = None
     selection: Selection | None = None
@@ -115,10 +112,18 @@ def selected(items: Iterable[pytest.Item]) -> list[Precision]:
     return list(dict.fromkeys(chosen))
 
 
+def found_history(asked: Asked, session: Session) -> History:
+    """The sessions saved beside this one, in a row; looked for once."""
+    if asked.history is None:
+        saved, _ = read_sessions(asked.folder or "")
+        asked.history = history(saved, session.records)
+    return asked.history
+
+
 @contextlib.contextmanager
 def usage_errors(prefix: str = "") -> Iterator[None]:
-    """Has pytest refuse its arguments with the text of a ValueError."""
+    """Has pytest refuse its arguments with the text of a ValueError or an OSError."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise pytest.UsageError(f"{prefix}{error}") from error

@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,18 @@ HUNG = 6  # exit code of a session that hung; pytest's own end at 5
 _FILE, _WORDS = pytest.StashKey[Path](), pytest.StashKey[int]()
 
 
+@contextlib.contextmanager
+def uncaptured(config: pytest.Config) -> Iterator[None]:
+    """Lets what is written reach the terminal."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        yield
+
+
 def prepare_words(config: pytest.Config) -> None:
     """Starts a shell that shows in the end what was not taken back, and the last captured lines."""
-    capture = config.pluginmanager.getplugin("capturemanager")
     words, captured = os.memfd_create("last-words"), os.dup(2)
-    if capture is not None:
-        capture.suspend_global_capture()
-    try:
+    with uncaptured(config):
         script = f"cat; [ -s /dev/fd/{words} ] || exit 0; cat /dev/fd/{words} >&2"
         if not os.path.samestat(os.fstat(2), os.fstat(captured)):
             script += f"; echo The last lines of its output: >&2; tail -n 20 /dev/fd/{captured} >&2"
@@ -39,10 +45,7 @@ def prepare_words(config: pytest.Config) -> None:
             pass_fds=(words, captured),
             start_new_session=True,  # a Ctrl-C is not for it
         )
-    finally:
-        os.close(captured)
-        if capture is not None:
-            capture.resume_global_capture()
+    os.close(captured)
 
     def end() -> None:
         say(config, "")
@@ -103,14 +106,12 @@ def last_text(config: pytest.Config, what: str = "") -> str:
 
 def end_hung(config: pytest.Config, what: str) -> None:
     """Shows RESULTS so far and where every thread is, and leaves at once."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if capture is not None:
-        capture.suspend_global_capture()
     say(config, "")
-    sys.stdout.write(last_text(config, f"HUNG: {what}"))
-    sys.stdout.flush()
-    faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
-    os._exit(HUNG)
+    with uncaptured(config):
+        sys.stdout.write(last_text(config, f"HUNG: {what}"))
+        sys.stdout.flush()
+        faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
+        os._exit(HUNG)
 
 
 @pytest.hookimpl(tryfirst=True)  # after pytest-benchmark has saved, and before other files

@@ -1,24 +1,34 @@
-"""The verdict items: what is judged, and the checks before measuring."""
+"""The verdict items: what is judged, what it is compared with, and the checks before measuring."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
+from pathlib import Path
 
 import pytest
 
-from cnnprec.pytest_plugin.choose_baseline import choose_baseline
+from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin.session import (
     ASKED,
     LIMITS,
     NUMERICS,
     SESSION,
     SOAK,
+    VERDICT,
     is_verdict,
     parameters,
     selected,
     usage_errors,
 )
-from cnnprec.reports.baseline import describe_baseline
+from cnnprec.records.read_sessions import read_sessions
+from cnnprec.records.record import Record
+from cnnprec.records.session_files import matching_files, session_files
+from cnnprec.reports.baseline import describe_baseline, set_aside
 from cnnprec.reports.limits import step_seconds
+from cnnprec.text import count_of, printable
+from cnnprec.verdicts.baseline import select
+from cnnprec.verdicts.case import ENOUGH
 from cnnprec.verdicts.compare import due_judgements
+from cnnprec.verdicts.decision import SAVE
+from cnnprec.verdicts.detect import reach
 from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.judge_saved import compare_selected
 from cnnprec.verdicts.step_limits import impossible
@@ -39,27 +49,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the verdicts last, or leaves them out where nothing is compared."""
     suite = config.stash[SESSION]
-    numbers = [item for item in items if item.get_closest_marker(NUMERICS)]
-    holding = [item for item in items if item.get_closest_marker(LIMITS)]
-    soaking = [item for item in items if item.get_closest_marker(SOAK)]
-    judging = [item for item in items if is_verdict(item)]
-    if config.option.soak and not soaking and selected(items):
+    by_mark = {
+        NUMERICS: suite.numerics != "off",
+        LIMITS: suite.limits,
+        SOAK: config.option.soak,
+        VERDICT: config.stash[ASKED].comparing,
+    }
+    marked = {mark: [i for i in items if i.get_closest_marker(mark)] for mark in by_mark}
+    if config.option.soak and not marked[SOAK] and selected(items):
         raise pytest.UsageError("--soak: its tests are not selected; run the folder benchmarks/")
-    later = {*numbers, *holding, *soaking, *judging}
+    later = {item for those in marked.values() for item in those}
     items[:] = [item for item in items if item not in later]
-    for asked, those in (
-        (suite.numerics != "off", numbers),
-        (suite.limits, holding),
-        (config.option.soak, soaking),
-        (config.stash[ASKED].comparing, judging),
-    ):
+    for mark, asked in by_mark.items():
         if asked:
-            items.extend(those)
-        elif those:
-            config.hook.pytest_deselected(items=those)
+            items.extend(marked[mark])
+        elif marked[mark]:
+            config.hook.pytest_deselected(items=marked[mark])
 
 
 @pytest.hookimpl(tryfirst=True)  # before the terminal asks for the lines below "collected"
+@usage_errors()
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuses a comparison that cannot be made, before the first training."""
     config = session.config
@@ -68,15 +77,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     precisions = selected(session.items)
     if not precisions:
-        raise pytest.UsageError(
+        raise ValueError(
             "--benchmark-compare: no benchmark was selected, so nothing would be compared. "
             "Run: pytest benchmarks/ --benchmark-compare"
         )
-    prepared = suite.prepare()
-    due = due_judgements(map(str, precisions), prepared.environment.device_kind)
-    _keep_due(session, due)
-    with usage_errors():
-        asked.selection, asked.skipped = choose_baseline(asked, suite, prepared, precisions)
+    _keep_due(
+        session, due_judgements(map(str, precisions), suite.prepare().environment.device_kind)
+    )
+    _choose_baseline(config, precisions)
 
 
 def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
@@ -90,13 +98,54 @@ def _keep_due(session: pytest.Session, due: list[tuple[Metric, str]]) -> None:
     if missing:
         shown = ", ".join(f"{metric} of {name or 'the session'}" for metric, name in missing[:3])
         shown += ", ..." if len(missing) > 3 else ""
-        raise pytest.UsageError(
+        raise ValueError(
             f"--benchmark-compare: {len(missing)} verdicts are not among the selected tests "
             f"({shown}). Run the folder benchmarks/ whole; choose with --precision, not with -k."
         )
     idle = [item for item, what in judged.items() if what not in due]
     session.items[:] = [item for item in session.items if item not in idle]
     session.config.hook.pytest_deselected(items=idle)
+
+
+def _choose_baseline(config: pytest.Config, precisions: Collection[Precision]) -> None:
+    """Chooses the sessions to compare with; ValueError for none or too few."""
+    asked, suite, option = config.stash[ASKED], config.stash[SESSION], config.option
+    saved, asked.skipped = read_sessions(asked.folder or "", asked.pattern)
+    noted = "".join(f"\n  skipped {printable(f'{s.path.name}: {s.reason}')}" for s in asked.skipped)
+    if not saved:
+        raise ValueError(f"NO_BASELINE: no file in {asked.folder} is a saved session.{noted}")
+    prepared = suite.prepare()
+    known = (precisions, suite.config, prepared.data_info, prepared.environment)
+    current = {precision.name: Record.blank(precision, *known) for precision in precisions}
+    selection = select(saved, current, option.vary)
+    chosen = [session.records for session in selection.sessions]
+    if not chosen:
+        verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
+        aside = "".join(f"\n  {line}" for line in set_aside(selection))
+        raise ValueError(
+            f"{verdict}: none of the {len(saved)} saved sessions in {asked.folder} can be compared "
+            f"with.{noted}{aside}\nMeasure as they were measured, or save {ENOUGH} sessions as "
+            f"things are now, each with: {SAVE}"
+        )
+    asked.reach = reach(chosen, asked.limits, option.detect)
+    if option.require_verdict and asked.reach.missing != 0:
+        remedy = "Save more with cnnprec baseline, or give a larger --detect"
+        raise ValueError(f"--require-verdict: {asked.reach}. {remedy}")
+    asked.selection = selection
+
+
+def check_baseline(folder: Path, pattern: str | None) -> None:
+    """Refuses a folder without sessions, before TensorFlow is loaded, by a ValueError."""
+    if matching_files(folder, pattern):
+        return
+    which = f" that match {pattern!r}" if pattern else ""
+    counts = {path.name: len(session_files(path)) for path in sorted(folder.parent.glob("*-*-x*/"))}
+    others = ", ".join(f"{name} ({count_of(n, 'session')})" for name, n in counts.items() if n)
+    known = f"\n  There are some of other machines: {others}" if others else ""
+    raise ValueError(
+        f"NO_BASELINE: there are no saved sessions{which} in {folder}. Save {ENOUGH} or more "
+        f"first, each with: {SAVE}{known}"
+    )
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -170,7 +219,7 @@ def judge(
         if estimate is not None:
             for name in ("ratio", "low", "high", "detectable"):
                 record_property(name, f"{getattr(estimate, name):.4f}")
-        required = pytestconfig.stash[ASKED].require_verdict
+        required = pytestconfig.option.require_verdict
         if judgement.verdict is Verdict.INCONCLUSIVE and not required:
             pytest.skip(text)
         if judgement.verdict is not Verdict.PASS:

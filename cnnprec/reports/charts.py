@@ -47,15 +47,17 @@ class Chart:
     table: list[tuple[str, ...]]
 
 
-def chart(title: str, x: str, y: str, given: Iterable[Series]) -> Chart | None:
-    """Draws lines, or intervals around a value with a mark at 1; None without points."""
+def chart(
+    title: str, x: str, y: str, given: Iterable[Series], *, logarithmic: bool = False
+) -> Chart | None:
+    """Draws lines, or intervals with a mark at 1; None without points."""
     series = [one for one in given if one.points]
     if not series:
         return None
     rows = list(dict.fromkeys(point[0] for one in series for point in one.points))
     by_name = isinstance(rows[0], str)
     height = 18 + _ROW * len(rows) if by_name else _BOTTOM
-    parts = _intervals(series, rows, height) if by_name else _lines(series, y)
+    parts = _intervals(series, rows, height) if by_name else _lines(series, y, logarithmic)
     parts.append(text(WIDTH / 2, height + 32, x, "middle"))
     height += 40
     if series[0].name:
@@ -120,16 +122,16 @@ def _intervals(series: Iterable[Series], rows: list[str], bottom: float) -> list
     return parts
 
 
-def _lines(series: Sequence[Series], y: str) -> list[str]:
+def _lines(series: Sequence[Series], y: str, logarithmic: bool) -> list[str]:
     # False for NaN too.
     shown = [[point for point in one.points if abs(point[1]) < _LARGEST] for one in series]
     values = [value for points in shown for _, value in points] or [0.0]
     low, high = min(values), max(values)
     up = Scale.around(values, _BOTTOM, _TOP)
-    if 0 < 10 * low < high:
+    if logarithmic or 0 < 10 * low < high:
         up = Scale(low / 1.1, high * 1.1, _BOTTOM, _TOP, logarithmic=True)
     places = [point[0] for one in series for point in one.points]
-    across = Scale(min(places), max(min(places) + 1, *places), _LEFT, _RIGHT)
+    across = Scale(min(places), max(min(places) + 1, *places), _LEFT, _RIGHT, logarithmic)
     parts = [*_across(across, _TOP, _BOTTOM), line([(_LEFT, _BOTTOM), (_RIGHT, _BOTTOM)])]
     for tick in up.ticks():
         parts.append(line([(_LEFT, up(tick)), (_RIGHT, up(tick))], "line"))

@@ -2,17 +2,16 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cnnprec.records.scaling import Point, Study
+from cnnprec.reports.charts import Series, chart
+from cnnprec.reports.figures import colour_of
 from cnnprec.reports.results import NONE
+from cnnprec.reports.svg import file
 from cnnprec.text import aligned, printable
 from cnnprec.verdicts.crossover import crossover, over_reference
 from cnnprec.verdicts.recommend import REFERENCE
 from cnnprec.verdicts.statistics import fastest_third
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _HEADINGS = ("precision", "width", "batch", "us/image", "/single", "90 % interval", "peak MB")
 
@@ -40,23 +39,17 @@ def table(study: Study, names: Sequence[str]) -> list[str]:
     return [*aligned(rows, left=1), *reasons, "", *aligned(crossed, left=1)]
 
 
-def plot(study: Study, names: Sequence[str]) -> "Figure":
-    """Time per image over the batch, a panel for each width; ImportError without Matplotlib."""
-    from matplotlib.figure import Figure
-
-    widths = sorted({p.width for p in study.points})
-    figure = Figure(figsize=(2 + 2.2 * len(widths), 3.4), layout="constrained")
-    panels = figure.subplots(1, len(widths) or 1, sharey=True, squeeze=False)[0]
-    for axes, width in zip(panels, widths, strict=False):
-        for mark, name in zip("osD^vPX*d", names, strict=False):
-            points = [p for p in study.points if (p.width, p.precision) == (width, name)]
-            known = sorted((p.batch, _microseconds(p)) for p in points if p.step_seconds)
-            axes.plot([x for x, _ in known], [y for _, y in known], f"{mark}-", label=name)
-        axes.set(title=f"width {width}", xlabel="batch", yscale="log")
-        axes.set_xscale("log", base=2)
-    panels[0].set_ylabel("µs per image")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
+def plot(study: Study, names: Sequence[str]) -> str:
+    """Time per image over the batch as a file of SVG, a chart for each width."""
+    drawn = []
+    for width in sorted({p.width for p in study.points}):
+        points = [p for p in study.points if p.width == width and p.step_seconds]
+        lines = []
+        for name in names:
+            found = sorted((p.batch, _microseconds(p)) for p in points if p.precision == name)
+            lines.append(Series(name, colour_of(name), found))
+        drawn.append(chart(f"width {width}", "batch", "us per image", lines, logarithmic=True))
+    return file((one.title, one.svg) for one in drawn if one is not None)
 
 
 def _microseconds(point: Point) -> float:

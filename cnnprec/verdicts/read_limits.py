@@ -17,17 +17,22 @@ else:  # pytest brings it
 
 OPTIONS = (
     *("precision", "profile", "epochs", "runs", "batch-size", "train-samples", "turns"),
-    *("dataset", "data-dir", "device", "jit", "numerics", "soak", "level", "order-seed", "vary"),
-    *("device-limits", "report", "require-verdict", "verdict-json"),
+    *("dataset", "data-dir", "device", "jit", "strategy", "numerics", "soak", "level"),
+    *("order-seed", "device-limits", "report", "vary", "require-verdict", "verdict-json"),
     *("tolerance", "margin", "detect"),
 )
 """The options of the pytest plugin, each of which may be a key of ``[tool.cnnprec]``."""
 
 
 def read_settings(path: Path) -> Mapping[str, Any]:
-    """Reads ``[tool.cnnprec]``: some of `OPTIONS` and the table ``limits``; else ValueError."""
+    """Reads ``[tool.cnnprec]``: some of `OPTIONS`, and ``limits``; none without a file.
+
+    ValueError for what it may not hold.
+    """
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except OSError as error:
         raise ValueError(
             f"{path}: cannot be read: {error.strerror or error}. Give a pyproject.toml."

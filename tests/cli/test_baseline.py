@@ -19,7 +19,8 @@ FAKE = """
 import json, os, pathlib, signal, sys, time
 if os.environ["GITHUB_ACTIONS"]:
     sys.exit("it would add a page to the summary of the job")
-words = sys.argv[1:]
+assert sys.argv[1] == "benchmarks/"
+words = sys.argv[2:]
 plan = json.loads(pathlib.Path("plan.json").read_text())
 with open("calls", "a") as calls:
     calls.write(json.dumps(words) + "\\n")

@@ -109,7 +109,7 @@ def test_unreadable_files_are_named_and_the_others_judged(capsys, slower):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{saved}", "--plot", "x.png"], "--plot x.png: end its name in .svg"),
+        (["{saved}", "--plot", "x.png"], "argument --plot: x.png: end its name in .svg"),
         (["{saved}", "--plot", "no/x.svg"], "No such file or directory: 'no/"),
         (["{empty}"], "{empty}: there is no saved session in this folder; save one with"),
         (["{empty}/none"], "{empty}/none: cannot be read: No such file or directory"),

@@ -65,7 +65,7 @@ def test_help_of_ab_explains_every_exit_code(capsys):
         (["ab", "--no-such"], "--no-such"),
         (["ab", "extra"], "extra"),
         (["ab", "--look=6"], "--look"),
-        (["ab", "--looks=2"], "starts with 2 pairs"),
+        (["ab", "--looks=2"], "'2': give increasing numbers of pairs"),
         (["ab", "--margin=wide"], "wide"),
     ],
 )

@@ -328,10 +328,10 @@ def test_unknown_profile_is_refused_with_the_known_names(project):
         (["--runs=-1"], "--runs -1: must be at least 1"),
         (["--train-samples=0"], "--train-samples 0: must be at least 1"),
         (["--epochs=many"], "invalid int value: 'many'"),
-        (["--device=cuda"], "unknown device 'cuda': choose auto, cpu, gpu or gpu:N"),
+        (["--device=cuda"], "unknown device 'cuda': choose auto, cpu, gpu, all, all-at-once or"),
         (["--jit=maybe"], "'maybe'"),
         (["--dataset=mnist"], "'mnist'"),
-        (["--data-dir=nowhere"], "--data-dir nowhere: no such folder"),
+        (["--data-dir=nowhere"], "nowhere (from --data-dir) does not hold Fashion-MNIST"),
     ],
 )
 def test_bad_option_is_refused_by_name_and_value(project, arguments, message):

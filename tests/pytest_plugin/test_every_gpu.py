@@ -170,7 +170,7 @@ def test_gpu_that_falls_away_is_one_failure_and_the_session_of_the_other_is_kept
     host.plan(gpu0="lost")
     result = host.run("--device", mode, "--benchmark-json=node.json")
     assert result.ret == 128 + signal.SIGABRT
-    assert "gpu:0, NVIDIA H200, GPU-aaaa: signal SIGABRT" in result.stdout.str()
+    assert "gpu:0, NVIDIA H200, GPU-aaaa: signal 6 (Aborted)" in result.stdout.str()
     assert "gpu:1, NVIDIA H200, GPU-bbbb: exit code 0" in result.stdout.str()
     assert (host.path / "node-gpu1.json").read_text() == "saved on gpu:1"
     assert not (host.path / "node-gpu0.json").exists()
@@ -242,7 +242,7 @@ ON_CPU = """
 def pytest_collection():
     from cnnprec.measurement import prepare
 
-    prepare.select_device = lambda name: name
+    prepare.select_strategy = lambda kind, name, batch_size: (name, None)
 """
 BENCHMARK = """
 import pytest

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cnnprec.pytest_plugin.levels import ROWS
 from cnnprec.pytest_plugin.session import SESSION
+from cnnprec.pytest_plugin.settings import LEVEL_ROWS
 from cnnprec.verdicts.read_limits import OPTIONS
 
 
@@ -54,6 +54,6 @@ def test_settings_of_the_project_count_more_too_and_may_hold_the_level(project):
 
 def test_help_says_what_each_level_sets(project):
     text = " ".join(project.pytester.runpytest_inprocess("--help").stdout.str().split())
-    for level, row in ROWS.items():
+    for level, row in LEVEL_ROWS.items():
         assert f"{level}: " + " ".join(f"--{name} {value}" for name, value in row.items()) in text
         assert set(row) <= set(OPTIONS)

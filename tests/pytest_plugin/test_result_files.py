@@ -154,7 +154,7 @@ def test_older_report_does_not_outlive_a_session_that_fails_to_write_its_own(
     def broken(folder, report):
         raise RuntimeError("no page")
 
-    monkeypatch.setattr("cnnprec.pytest_plugin.result_files.write_report", broken)
+    monkeypatch.setattr("cnnprec.pytest_plugin.saving.write_report", broken)
     result = project.run("--precision=single", f"--report={tmp_path}")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*= RESULTS =*", f"NOT WRITTEN: --report {tmp_path}: no page"])

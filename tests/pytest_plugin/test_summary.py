@@ -136,7 +136,7 @@ def test_more_images_than_fashion_mnist_has_are_refused_by_option(project, unpre
 def test_folder_of_the_environment_that_is_not_there_is_refused(project, unprepared, monkeypatch):
     monkeypatch.setenv("CNNPREC_DATA_DIR", "/nonexistent")
     text = project.refused("--dataset=auto")
-    assert "$CNNPREC_DATA_DIR /nonexistent: no such folder" in text
+    assert "/nonexistent (from $CNNPREC_DATA_DIR) does not hold Fashion-MNIST" in text
 
 
 def test_baselines_of_other_machines_are_named(saved: Project, unprepared):

@@ -1,9 +1,13 @@
-"""A scaling study as tables and as a figure."""
+"""A scaling study as tables and as a plot."""
+
+import re
+import xml.etree.ElementTree as ET
 
 import pytest
 
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.scaling import Point, Study
+from cnnprec.reports.figures import colour_of
 from cnnprec.reports.scaling import plot, table
 from tests.support.studies import point
 
@@ -31,16 +35,23 @@ def test_precisions_that_were_not_asked_for_are_not_shown():
     assert "x" not in text.split("faster")[0].replace("us/image", "")
 
 
-def test_figure_has_a_panel_for_each_width_and_a_line_for_each_precision(tmp_path):
-    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
+def test_plot_has_a_chart_for_each_width_and_a_line_for_each_precision():
     points = [point(name, w, b) for name in ("single", "half") for w in (1, 4) for b in (64, 32)]
-    figure = plot(Study({}, (*points, Point("half", 4, 128, missing="x"))), ["single", "half"])
-    assert [axes.get_title() for axes in figure.axes] == ["width 1", "width 4"]
-    half = figure.axes[1].lines[1]
-    assert (half.get_label(), list(half.get_xdata())) == ("half", [32, 64])
-    figure.savefig(tmp_path / "x.svg")
+    drawn = plot(Study({}, (*points, Point("half", 4, 128, missing="x"))), ["single", "half"])
+    assert re.findall(r">(width \d)</text>", drawn) == ["width 1", "width 4"]
+    for name in ("single", "half"):
+        assert drawn.count(f">{name}</text>") == 2
+        # In the chart and in its legend; a batch without times would be a third point.
+        lines = re.findall(rf'd="M([^"]+)"[^>]*var\(--c{colour_of(name)}\)', drawn)
+        assert [line.count("L") for line in lines] == [1, 1, 1, 1]
 
 
-def test_figure_of_nothing_can_be_written(tmp_path):
-    pytest.importorskip("matplotlib", reason="needs the extra cnnprec[plot]")
-    plot(Study({}), ["single"]).savefig(tmp_path / "x.png")
+def test_batches_that_double_stand_at_equal_distances():
+    drawn = plot(Study({}, tuple(point(batch=batch) for batch in (32, 64, 128))), ["single"])
+    path = re.search(rf'd="M([^"]+)"[^>]*var\(--c{colour_of("single")}\)', drawn)[1]
+    x, y, z = (float(corner.split()[0]) for corner in path.split("L"))
+    assert y - x == pytest.approx(z - y, abs=0.2)  # of numbers with one digit
+
+
+def test_plot_of_nothing_can_be_written():
+    ET.fromstring(plot(Study({}), ["single"]))  # noqa: S314

@@ -136,6 +136,10 @@ def test_file_without_the_table_has_the_default_limits(tmp_path, text):
     assert read_limits(path, NARROW) == LimitTable(NARROW)
 
 
+def test_no_file_has_the_default_limits(tmp_path):
+    assert read_limits(tmp_path / "pyproject.toml", NARROW) == LimitTable(NARROW)
+
+
 def test_file_with_the_table_is_read(tmp_path):
     path = tmp_path / "pyproject.toml"
     path.write_text(
@@ -158,12 +162,14 @@ def test_file_with_the_table_is_read(tmp_path):
         ),
         (b"[tool.cnnprec]\nlimits = 1", r"\[tool.cnnprec.limits\]: 1 is no table"),
         (b"[tool.cnnprec.limits]\nspeed = 1", r"\[tool.cnnprec.limits\]: speed = 1: write a table"),
-        (None, "cannot be read: No such file"),
+        (None, "cannot be read: Is a directory"),
     ],
 )
 def test_file_that_is_not_accepted_is_refused_by_name(tmp_path, content, message):
     path = tmp_path / "pyproject.toml"
-    if content is not None:
+    if content is None:
+        path.mkdir()
+    else:
         path.write_bytes(content)
     with pytest.raises(ValueError, match=f"pyproject.toml: {message}|pyproject.toml: .*{message}"):
         read_limits(path, NARROW)
