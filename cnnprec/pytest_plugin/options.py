@@ -32,8 +32,7 @@ from cnnprec.pytest_plugin.session import ASKED, MARKS, SESSION, Asked, Session,
 from cnnprec.pytest_plugin.settings import checked, read
 from cnnprec.text import parse_time, reported
 from cnnprec.verdicts.comparability import parse_vary
-from cnnprec.verdicts.limits import LimitTable
-from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.limits import LimitTable, read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload.fashion_mnist import DATA_DIR_VARIABLE, TRAIN_IMAGES, locate_fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES

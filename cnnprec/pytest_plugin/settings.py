@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cnnprec.pytest_plugin.session import usage_errors
-from cnnprec.verdicts.read_limits import read_settings
+from cnnprec.verdicts.limits import read_settings
 
 
 def read(config: pytest.Config) -> Mapping[str, Any]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from cnnprec.records.scaling import Point, Study
 from cnnprec.reports.results import NONE
 from cnnprec.text import aligned, printable
-from cnnprec.verdicts.crossover import crossover, over_reference
-from cnnprec.verdicts.recommend import REFERENCE
+from cnnprec.verdicts.recommend import REFERENCE, crossover, over_reference
 from cnnprec.verdicts.statistics import fastest_third
 
 if TYPE_CHECKING:
