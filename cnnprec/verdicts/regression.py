@@ -80,10 +80,12 @@ def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, .
     logs = np.log(np.maximum(variances, _TINY)) - digamma(freedom / 2) + math.log(freedom / 2)
     excess = float(logs.var(ddof=1) - polygamma(1, freedom / 2))
     half = freedom  # of the degrees that are borrowed, the x with trigamma(x) = excess
-    if excess > polygamma(1, freedom):
-        half = scipy.optimize.brentq(
-            lambda x: polygamma(1, x) - excess, 1 / math.sqrt(excess), freedom
-        )
+    if excess > 0:
+        half = 0.5 + 1 / excess
+        for _ in range(10):  # of Newton's method on 1 / trigamma (Smyth, appendix)
+            trigamma = polygamma(1, half)
+            half += trigamma * (1 - trigamma / excess) / polygamma(2, half)
+        half = min(half, freedom)
     common = math.exp(logs.mean() + digamma(half) - math.log(half))
     total = 2 * half + freedom
     return tuple((2 * half * common + freedom * v) / total for v in variances), total
