@@ -16,7 +16,7 @@ from cnnprec.records.session_files import matching_files
 from cnnprec.text import duration, parse_time, reported
 from cnnprec.verdicts.baseline import select
 from cnnprec.verdicts.detect import Reach, reach
-from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.limits import read_limits
 from cnnprec.verdicts.verdict import Limits, parse_share
 
 _TIME_IS_UP = 6

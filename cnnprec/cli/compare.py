@@ -24,7 +24,7 @@ from cnnprec.reports.verdicts import verdicts, verdicts_markdown
 from cnnprec.text import markdown_text, printable, reported
 from cnnprec.verdicts.comparability import parse_vary
 from cnnprec.verdicts.judge_saved import judge_saved
-from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Comparison, Limits, Verdict
 
 _DESCRIPTION = """\

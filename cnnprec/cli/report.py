@@ -13,7 +13,7 @@ from cnnprec.reports.results import results
 from cnnprec.text import markdown_text, printable
 from cnnprec.verdicts.history import history
 from cnnprec.verdicts.judge_saved import judge_saved
-from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.limits import read_limits
 from cnnprec.verdicts.verdict import Limits
 
 

@@ -26,7 +26,6 @@ from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
 from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
-from cnnprec.training.replicas import ReplicaTrainer
 from cnnprec.training.trainer import Trainer
 from cnnprec.workload.profiles import TrainingConfig
 

@@ -28,7 +28,7 @@ from cnnprec.pytest_plugin.settings import LEVEL_ROWS, apply_level, checked, lev
 from cnnprec.pytest_plugin.verdicts import check_baseline
 from cnnprec.text import parse_time, reported
 from cnnprec.verdicts.comparability import parse_vary
-from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload import fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES

@@ -8,7 +8,7 @@ import pytest
 from cnnprec.precision.precisions import parse_precisions
 from cnnprec.pytest_plugin.session import usage_errors
 from cnnprec.text import parse_time
-from cnnprec.verdicts.read_limits import read_settings
+from cnnprec.verdicts.limits import read_settings
 
 LEVEL_ROWS: Mapping[str, Mapping[str, str]] = {
     "1": {"precision": "double,single,mixed_half,mixed_bfloat16", "runs": "1", "turns": "20"},

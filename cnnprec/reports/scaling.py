@@ -9,8 +9,7 @@ from cnnprec.reports.figures import colour_of
 from cnnprec.reports.results import NONE
 from cnnprec.reports.svg import file
 from cnnprec.text import aligned, printable
-from cnnprec.verdicts.crossover import crossover, over_reference
-from cnnprec.verdicts.recommend import REFERENCE
+from cnnprec.verdicts.recommend import REFERENCE, crossover, over_reference
 from cnnprec.verdicts.statistics import fastest_third
 
 _HEADINGS = ("precision", "width", "batch", "us/image", "/single", "90 % interval", "peak MB")

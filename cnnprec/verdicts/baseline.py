@@ -33,15 +33,14 @@ def select(
     The records of the current session may have no rounds yet.
     """
     kept, copies = without_copies(sessions)
-    unfit: list[tuple[SavedSession, str]] = list(copies)
+    unfit = list(copies)
     turned_down: list[tuple[SavedSession, tuple[Difference, ...]]] = []
     groups: dict[object, list[SavedSession]] = {}
     for session in kept:
         if session.failed:
             unfit.append((session, "a test of the session failed"))
         elif session.verdict == "FAIL":
-            reason = "the session was itself worse than its baseline (verdict FAIL)"
-            unfit.append((session, reason))
+            unfit.append((session, "it was itself worse than its baseline (verdict FAIL)"))
         elif reasons := unlike(session, current, vary):
             turned_down.append((session, reasons))
         elif short := [name for name, record in session.records.items() if not record.is_whole]:
@@ -49,12 +48,8 @@ def select(
         else:
             groups.setdefault(_group(session, current, vary), []).append(session)
     chosen = _choose(list(groups.values()), current, vary)
-    return Selection(
-        tuple(chosen),
-        _once(d for session in chosen for d in stack_changes(session, current)),
-        tuple(turned_down),
-        tuple(unfit),
-    )
+    changed = (d for session in chosen for d in stack_changes(session, current))
+    return Selection(tuple(chosen), tuple(dict.fromkeys(changed)), tuple(turned_down), tuple(unfit))
 
 
 def _shared(session: SavedSession, current: Mapping[str, Record]) -> list[str]:
@@ -62,11 +57,12 @@ def _shared(session: SavedSession, current: Mapping[str, Record]) -> list[str]:
 
 
 def _differences(session: SavedSession, current: Mapping[str, Record]) -> tuple[Difference, ...]:
-    return _once(
+    found = (
         difference
         for name in _shared(session, current)
         for difference in differences(session.records[name], current[name])
     )
+    return tuple(dict.fromkeys(found))
 
 
 def stack_changes(session: SavedSession, current: Mapping[str, Record]) -> tuple[Difference, ...]:
@@ -109,7 +105,3 @@ def _choose(
         ] or groups
     large = [group for group in groups if len(group) >= ENOUGH]
     return max(large or groups, key=lambda group: age(group[-1]), default=[])
-
-
-def _once(found: Iterable[Difference]) -> tuple[Difference, ...]:
-    return tuple(dict.fromkeys(found))

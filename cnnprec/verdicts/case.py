@@ -12,6 +12,7 @@ from cnnprec.verdicts.statistics import fastest_third, geometric_mean, standard_
 from cnnprec.verdicts.verdict import Limits, Metric
 
 Records = Mapping[str, Record]  # what one session measured, by the name of the precision
+States = tuple[Sequence[State], Sequence[State]]  # of the old and of the new sessions
 
 ENOUGH = 5  # baseline sessions that a verdict on a size needs
 
@@ -29,8 +30,7 @@ class GrowthLimit:
     def widened(self, limits: Limits) -> Limits:
         """The limits that hold for this number, from those of its metric."""
         least = self.narrowest or limits
-        margin = max(limits.margin, least.margin)
-        return Limits(max(limits.tolerance, least.tolerance), margin)
+        return Limits(max(limits.tolerance, least.tolerance), max(limits.margin, least.margin))
 
 
 # Each precision's time is compared beside the others, and once the mean of all of them, which finds
@@ -50,8 +50,7 @@ def figure(record: Record, field: str) -> float | None:
     The geometric mean over rounds, or over the fastest third of the turns; the mean time is the
     arithmetic mean of all turns, and there is none of whole runs.
     """
-    values = _values(record, field)
-    if not values:
+    if not (values := _values(record, field)):
         return None
     return statistics.fmean(values) if field == MEAN_TIME.field else geometric_mean(values)
 
@@ -66,8 +65,8 @@ def _values(record: Record, field: str) -> list[float] | None:
     elif field == MEAN_TIME.field:
         values = []
     else:
-        seconds = [entry.seconds for entry in record.rounds]
-        values = [None if s is None else s / record.config.steps for s in seconds]
+        steps = record.config.steps
+        values = [entry.seconds and entry.seconds / steps for entry in record.rounds]
     return None if not values or None in values else values
 
 
@@ -84,20 +83,12 @@ class Case:
         """Whether each new session ran next to an old one."""
         return len(self.new) > 1
 
-    def figures(self, size: GrowthLimit) -> tuple[list[float], list[float]] | None:
-        """The figures of the old and the new sessions; None where they are not known."""
-        old = [value for r in self.old if (value := figure(r, size.field)) is not None]
-        new = [value for r in self.new if (value := figure(r, size.field)) is not None]
-        whole = len(new) == len(self.new) and (len(old) == len(self.old) if self.paired else old)
-        return (old, new) if whole else None
-
-    def states(self) -> tuple[list[State], list[State]] | None:
+    def states(self) -> States | None:
         """The machine's states, old and new; None where they cannot be used."""
-        known = [machine_state(record) for record in (*self.old, *self.new)]
-        values = [value for value in known if value is not None]
-        if self.why_no_states() or len(values) < len(known):
+        known = list(filter(None, map(machine_state, (*self.old, *self.new))))
+        if self.why_no_states() or len(known) < len(self.old) + len(self.new):
             return None
-        return values[: len(self.old)], values[len(self.old) :]
+        return known[: len(self.old)], known[len(self.old) :]
 
     def why_no_states(self) -> str:
         """Why turns are compared without the calibrators; empty where they are used."""
@@ -114,14 +105,35 @@ class Case:
 
     def logs(self, size: GrowthLimit) -> tuple[list[float], list[float]]:
         """Logarithms of the figures of the old and of the new sessions; empty if not known."""
-        old, new = self.figures(size) or ([], [])
-        return [math.log(value) for value in old], [math.log(value) for value in new]
+        old, new = (
+            [math.log(value) for r in records if (value := figure(r, size.field)) is not None]
+            for records in (self.old, self.new)
+        )
+        whole = len(new) == len(self.new) and (len(old) == len(self.old) or not self.paired)
+        return (old, new) if whole and old else ([], [])
 
     def error(self, size: GrowthLimit) -> float:
         """How well the new session's turns or rounds tell its figure."""
         values = _values(self.new[0], size.field)
         fewer = size.field == TIME.field and self.new[0].config.turns > 0
         return standard_error(values, 1 / 3 if fewer else 1.0) if values else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Together(Case):
+    """All precisions as one: the mean of the logarithms over those that each session has."""
+
+    parts: tuple[Case, ...]
+
+    def logs(self, size: GrowthLimit) -> tuple[list[float], list[float]]:
+        """As those of a precision."""
+        sides = zip(*(part.logs(size) for part in self.parts), strict=True)
+        old, new = ([statistics.fmean(row) for row in zip(*side, strict=False)] for side in sides)
+        return old, new
+
+    def error(self, size: GrowthLimit) -> float:
+        """As that of a precision."""
+        return math.hypot(*(part.error(size) for part in self.parts)) / len(self.parts)
 
 
 def machine_state(record: Record) -> State | None:
@@ -141,22 +153,21 @@ def gpu_states(records: Iterable[Record]) -> list[GpuState]:
 
 def process_case(old: Sequence[Records], new: Sequence[Records]) -> Case:
     """The process as a whole: of each session the record in which its memory was largest."""
+    sides = (
+        tuple(max(s.values(), key=lambda r: figure(r, MEMORY.field) or 0.0) for s in sessions)
+        for sessions in (old, new)
+    )
+    return Case("", *sides)
 
-    def largest(session: Records) -> Record:
-        return max(session.values(), key=lambda record: figure(record, MEMORY.field) or 0.0)
 
-    return Case("", tuple(map(largest, old)), tuple(map(largest, new)))
-
-
-def runs_by_seed(record: Record) -> dict[int, TrainingRun]:
-    """The runs of a record by their seed."""
-    return {entry.run.seed: entry.run for entry in record.rounds}
+def runs(records: Iterable[Record]) -> list[TrainingRun]:
+    """All runs of these records."""
+    return [entry.run for record in records for entry in record.rounds]
 
 
 def all_runs_by_seed(records: Iterable[Record]) -> dict[int, list[TrainingRun]]:
     """The runs of all records by their seed."""
     found: dict[int, list[TrainingRun]] = {}
-    for record in records:
-        for seed, run in runs_by_seed(record).items():
-            found.setdefault(seed, []).append(run)
+    for run in runs(records):
+        found.setdefault(run.seed, []).append(run)
     return found

@@ -7,7 +7,6 @@ between the two is what the comparison is about, so it may differ, but it is alw
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from types import MappingProxyType
 
 from cnnprec.records.record import Record
 from cnnprec.text import Word, comma_list, find_name
@@ -112,9 +111,7 @@ FIELDS: tuple[Field, ...] = (
 STACK_NAMES: tuple[str, ...] = tuple(field.name for field in FIELDS if field.part is Part.STACK)
 """The names that `parse_vary` takes."""
 
-ALIASES: Mapping[str, str] = MappingProxyType(
-    {"commit": "code", "gpu_driver": "driver", "tf": "tensorflow"}
-)
+ALIASES: Mapping[str, str] = {"commit": "code", "gpu_driver": "driver", "tf": "tensorflow"}
 """Other spellings of them."""
 
 

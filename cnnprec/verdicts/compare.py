@@ -8,7 +8,7 @@ from cnnprec.precision.precisions import rank
 from cnnprec.text import count_of
 from cnnprec.verdicts.case import ENOUGH, MEAN_TIME, MEMORY, TIME, Case, Records, process_case
 from cnnprec.verdicts.comparability import Difference, Part, differences
-from cnnprec.verdicts.judge_growth import judge_all_speeds, judge_growth, judge_speed, tested
+from cnnprec.verdicts.judge_growth import judge_all_speeds, judge_growth, judge_speed
 from cnnprec.verdicts.judge_runs import judge_accuracy, judge_numerics, judge_outcome
 from cnnprec.verdicts.limits import LimitTable, limit_table
 from cnnprec.verdicts.statistics import LEVEL
@@ -42,8 +42,12 @@ def compare(
     *,
     limits: Limits | LimitTable | None = None,
     changed: Iterable[Difference] = (),
+    failed: bool = False,
 ) -> Comparison:
-    """Judges a session by those that `select` picked; `Limits` alone are those of all times."""
+    """Judges a session by those that `select` picked; one in which a test failed is not whole.
+
+    `Limits` alone are those of all times.
+    """
     due = {name for session in baseline for name in session}
     known = [name for name in current if name in due]
     whole = [session for session in baseline if session.keys() >= set(known)]
@@ -53,13 +57,20 @@ def compare(
     )
     process = process_case([s for s in baseline if s], [current]) if known else None
     judgements = _judge(cases, together, process, limit_table(limits), LEVEL)
-    for name in [name for name in current if name not in known]:
-        remedy = f"save {ENOUGH} sessions that measure it with --benchmark-save"
-        reason = f"{name} is in no comparable baseline session; {remedy}"
-        for metric, about in due_judgements([name], current[name].environment.device_kind):
-            if about == name:
-                judgements.append(Judgement(metric, name, Verdict.NO_BASELINE, reason))
-    judgements.append(_completeness(due, set(current)))
+    remedy = f"save {ENOUGH} sessions that measure it with --benchmark-save"
+    judgements += [
+        Judgement(
+            metric,
+            name,
+            Verdict.NO_BASELINE,
+            f"{name} is in no comparable baseline session; {remedy}",
+        )
+        for name in current
+        if name not in due
+        for metric, about in due_judgements([name], current[name].environment.device_kind)
+        if about
+    ]
+    judgements.append(_completeness(due, set(current), failed=failed))
     states = cases[0].states() if cases else None
     return Comparison(
         tuple(judgements),
@@ -89,21 +100,19 @@ def compare_pairs(
                 f"sessions of different precisions cannot be paired: {', '.join(sorted(names))} "
                 f"against {', '.join(sorted(set(a) ^ set(b) or set(a)))}"
             )
-    cases = [
-        Case(name, tuple(a[name] for a, _ in pairs), tuple(b[name] for _, b in pairs))
-        for name in names
-    ]
-    changed = {
-        difference: None
+    olds, news = zip(*pairs, strict=True)
+    cases = [Case(n, tuple(a[n] for a in olds), tuple(b[n] for b in news)) for n in names]
+    changed = dict.fromkeys(
+        difference
         for a, b in pairs
         for name in names
         for difference in differences(a[name], b[name])
         if difference.part is Part.STACK
-    }
-    process = process_case([a for a, _ in pairs], [b for _, b in pairs])
+    )
     limits = LimitTable(Limits(tolerance, margin))
-    judgements = tuple(_judge(cases, cases, process, limits, LEVEL / looks))
-    return Comparison(judgements, tuple(changed), f"{len(pairs)} pairs of sessions", paired=True)
+    judgements = _judge(cases, cases, process_case(olds, news), limits, LEVEL / looks)
+    basis = f"{len(pairs)} pairs of sessions"
+    return Comparison(tuple(judgements), tuple(changed), basis, paired=True)
 
 
 def fewest_pairs(looks: int) -> int:
@@ -119,35 +128,36 @@ def _judge(
     level: float,
 ) -> list[Judgement]:
     """Judges the precisions, and on a CPU the memory of the process that they share."""
-    on_cpu = process is not None and process.new[0].environment.device_kind == "cpu"
-    shared = process if on_cpu else None
-    times, means = (tested(size, cases, limits, level) for size in (TIME, MEAN_TIME))
-    memory = tested(MEMORY, cases if shared is None else [shared], limits, level)
+    on_cpu = process and process.new[0].environment.device_kind == "cpu"
+    shared = [process] if process and on_cpu else []
+    times, means = (judge_growth(size, cases, limits, level) for size in (TIME, MEAN_TIME))
+    memory = judge_growth(MEMORY, shared or cases, limits, level)
     judgements = []
     for case in cases:
-        judgements.append(judge_speed(case, times.get(case.name), means.get(case.name)))
-        if shared is None:
-            judgements.append(judge_growth(case, MEMORY, memory.get(case.name)))
+        judgements.append(judge_speed(case, times[case.name], means[case.name]))
+        if not shared:
+            judgements.append(memory[case.name])
         accuracy = judge_accuracy(case, level, len(cases))
         judgements += [judge_outcome(case), accuracy, judge_numerics(case)]
     if len(cases) > 1:
         judgements.append(judge_all_speeds(together, limits, level))
-    if shared is not None:
-        judgements.append(judge_growth(shared, MEMORY, memory.get("")))
-    return judgements
+    return [*judgements, memory[""]] if shared else judgements
 
 
-def _completeness(due: set[str], measured: set[str]) -> Judgement:
-    missing, new = sorted(due - measured), sorted(measured - due)
+def _completeness(due: set[str], measured: set[str], *, failed: bool) -> Judgement:
     problems = []
-    if missing:
-        problems.append(
-            f"in the baseline and not measured now: {', '.join(missing)} (removed, renamed, "
-            "deselected or failed)"
-        )
-    if new:
+    if missing := sorted(due - measured):
+        gone = "(removed, renamed, deselected or failed)"
+        problems.append(f"in the baseline and not measured now: {', '.join(missing)} {gone}")
+    if new := sorted(measured - due):
         problems.append(f"measured now and not in the baseline: {', '.join(new)}")
-    verdict = Verdict.NO_BASELINE if new or not due else Verdict.PASS
-    usual = f"{len(due)} precisions, nothing missing, nothing new"
-    reason = "; ".join(problems) or (usual if due else "nothing was compared at all")
-    return Judgement(Metric.COMPLETENESS, "", Verdict.FAIL if missing else verdict, reason)
+    verdict, usual = Verdict.PASS, f"{len(due)} precisions, nothing missing, nothing new"
+    if missing:
+        verdict = Verdict.FAIL
+    elif new or not due:
+        verdict, usual = Verdict.NO_BASELINE, "nothing was compared at all"
+    elif failed:
+        verdict = Verdict.INVALID
+        usual = "a test of the session failed, so what it measured is not whole; mend it and "
+        usual += "measure again"
+    return Judgement(Metric.COMPLETENESS, "", verdict, "; ".join(problems) or usual)

@@ -31,14 +31,14 @@ def decide(comparison: Comparison) -> Decision:
     verdict = comparison.verdict
     action, what_next = _DO.get(verdict, _ELSE)
     deciding = [j for j in comparison.judgements if j.verdict is verdict]
-    reason = f"none of the {len(deciding)} verdicts found a change for the worse"
-    if verdict is not Verdict.PASS:
+    reason = "nothing was compared"
+    if verdict is Verdict.PASS:
+        reason = f"none of the {len(deciding)} verdicts found a change for the worse"
+    elif deciding:
         # What has no size, such as an outcome, weighs more than any growth.
-        sizes = [j.estimate.ratio if j.estimate else math.inf for j in deciding]
-        worst = deciding[sizes.index(max(sizes))] if deciding else None
+        first = max(deciding, key=lambda j: j.estimate.ratio if j.estimate else math.inf)
         more = f" (and {len(deciding) - 1} more)" if len(deciding) > 1 else ""
-        named = f"{worst.precision or 'session'} {worst.metric}: {worst.reason}" if worst else ""
-        reason = f"{named or 'nothing was compared'}{more}"
+        reason = f"{first.precision or 'session'} {first.metric}: {first.reason}{more}"
     looks = "more --looks"
     if verdict is Verdict.INCONCLUSIVE and any(j.metric is Metric.ACCURACY for j in deciding):
         looks = f"-- --runs {ENOUGH_SEEDS}"

@@ -46,25 +46,25 @@ def reach(baseline: Sequence[Records], limits: LimitTable, asked: float | None) 
         return Reach(asked, len(baseline), math.inf, "", ENOUGH - len(baseline))
     olds = {name: tuple(session[name] for session in baseline) for name in baseline[0]}
     cases = [Case(name, old, old[-1:]) for name, old in olds.items()]
-    by_test = [
-        (error, lines(TIME, cases, known))
+    every = [
+        (case, line, error)
         for error, known in tests(TIME, cases, LEVEL * TIME.share / len(cases))
+        for case, line in zip(cases, lines(TIME, cases, known), strict=True)
     ]
 
     def effect(more: int) -> tuple[float, str]:
         """The largest detectable effect with so many more sessions, and its precision."""
         found = []
-        for error, known in by_test:
-            for case, line in zip(cases, known, strict=True):
-                estimate = predict(
-                    dataclasses.replace(line, count=line.count + more, freedom=line.freedom + more),
-                    line.level,
-                    line.state,
-                    tolerance=limits.of(Metric.SPEED, case.name).tolerance,
-                    level=error,
-                    new_error=case.error(TIME),
-                )
-                found.append((estimate.detectable, case.name))
+        for case, line, error in every:
+            estimate = predict(
+                dataclasses.replace(line, count=line.count + more, freedom=line.freedom + more),
+                line.level,
+                line.state,
+                tolerance=limits.of(Metric.SPEED, case.name).tolerance,
+                level=error,
+                new_error=case.error(TIME),
+            )
+            found.append((estimate.detectable, case.name))
         return max(found)
 
     missing = next((more for more in range(201) if effect(more)[0] <= asked), None)

@@ -4,11 +4,15 @@ Only hosts of the same work, hardware and software are compared (docs/driver-val
 """
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from cnnprec.precision.precisions import get_precision
 from cnnprec.records.read_sessions import SavedSession
@@ -18,11 +22,17 @@ from cnnprec.verdicts.case import ALL_TIMES, ENOUGH, TIME, Case
 from cnnprec.verdicts.comparability import FIELDS, Part, differences
 from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.decision import Decision
-from cnnprec.verdicts.peers import beside_peers
-from cnnprec.verdicts.statistics import LEVEL
+from cnnprec.verdicts.estimate import POWER, Estimate
+from cnnprec.verdicts.statistics import LEVEL, ROUNDING, or_infinite
 from cnnprec.verdicts.verdict import GROWTHS, Comparison, Judgement, Limits, Metric, Verdict, worst
 
 Fleet = Mapping[str, Sequence[SavedSession]]  # the sessions of each host, by its name
+
+Floats = npt.NDArray[np.float64]
+
+_DRAWS, _MOST = 10_000, 4_000_000  # sets of peers, and peers in all, that are drawn
+_LEAST = 0.75  # of the peers count in any case, and more where they are no further than
+_FAR = 3.0 * 1.4826  # median deviations: three deviations of a normal distribution
 
 _T = TypeVar("_T")
 
@@ -118,10 +128,8 @@ def _most(items: Sequence[_T], key: Callable[[_T], object]) -> _T | None:
 
 def _times(sessions: Sequence[SavedSession], due: Iterable[str]) -> list[float]:
     """The logarithms of a host's times by precision; none where one is not known."""
-    rows = []
-    for name in due:
-        records = tuple(s.records[name] for s in sessions if name in s.records)
-        rows.append(Case(name, records, records).logs(TIME)[0] if records else [])
+    of = [tuple(s.records[name] for s in sessions if name in s.records) for name in due]
+    rows = [Case("", records, records).logs(TIME)[0] for records in of]
     return list(map(statistics.fmean, rows)) if all(len(r) == len(sessions) for r in rows) else []
 
 
@@ -148,3 +156,45 @@ def _judge_times(
             power = f"+{estimate.detectable:.0%} would be found in 4 of 5 cases"
             reason = f"{size.name} beside its peers: {text} ({power})"
             yield host, Judgement(Metric.SPEED, name, verdict, reason, estimate, size.name)
+
+
+def beside_peers(logs: Sequence[float], *, tolerance: float, strict: float) -> list[Estimate]:
+    """Compares each of at least 3 logarithms of times with the mean of those near the median.
+
+    p values, of "the ratio is at most 1 + tolerance", hold for all peers together; each bound for
+    one peer, with confidence 1 - `LEVEL`; `detectable` is found with p below `strict`.
+    """
+    values = np.array(logs)
+    (mean,), (error,) = _near(values[np.newaxis])
+    (power, single), slowest = _drawn(len(logs))
+    limit, reach = math.log1p(tolerance), single * error
+    least = float(np.quantile(slowest, 1 - strict)) + power
+    found = []
+    for away in (values - mean).tolist():
+        excess = away - limit
+        times = excess / error if error > ROUNDING else math.copysign(math.inf, excess - ROUNDING)
+        more = len(slowest) - int(np.searchsorted(slowest, times))
+        low, ratio, high = (or_infinite(math.exp, away + by) for by in (-reach, 0, reach))
+        detectable = or_infinite(math.expm1, limit + least * error)
+        p_value = (1 + more) / (1 + len(slowest))
+        found.append(Estimate(ratio, low, high, p_value, detectable, len(logs)))
+    return found
+
+
+def _near(logs: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of those near the median, for each row of peers."""
+    away = np.abs(logs - np.median(logs, axis=1, keepdims=True))
+    far = _FAR * np.median(away, axis=1, keepdims=True)
+    least = np.quantile(away, _LEAST, axis=1, method="lower", keepdims=True)
+    near = away <= np.maximum(far, least)
+    return np.mean(logs, axis=1, where=near), np.std(logs, axis=1, where=near, ddof=1)
+
+
+@functools.cache
+def _drawn(peers: int) -> tuple[list[float], Floats]:
+    """Of equal peers: quantiles of any at `POWER` and 1 - `LEVEL`; the slowest of sets, sorted."""
+    size = min(_DRAWS, _MOST // peers), peers
+    logs = np.random.default_rng(0).normal(size=size)
+    means, errors = _near(logs)
+    times = (logs - means[:, np.newaxis]) / errors[:, np.newaxis]
+    return np.quantile(times, [POWER, 1 - LEVEL]).tolist(), np.sort(times.max(axis=1))

@@ -1,9 +1,10 @@
 """Judges what may grow only so much: times and memory."""
 
 import dataclasses
+import functools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,69 +13,52 @@ from cnnprec.text import count_of
 from cnnprec.verdicts.case import (
     ALL_TIMES,
     ENOUGH,
-    MEAN_TIME,
     TIME,
     Case,
     GrowthLimit,
+    States,
+    Together,
     figure,
     gpu_states,
 )
 from cnnprec.verdicts.estimate import Estimate, paired, predict
 from cnnprec.verdicts.limits import LimitTable
-from cnnprec.verdicts.moderation import moderate
-from cnnprec.verdicts.others import States, beside_others
-from cnnprec.verdicts.regression import Regression, fit
-from cnnprec.verdicts.significance import holm
+from cnnprec.verdicts.regression import SLOPE, Regression, fit, moderate
+from cnnprec.verdicts.statistics import holm
 from cnnprec.verdicts.step_limits import impossible
 from cnnprec.verdicts.verdict import Judgement, Limits, Metric, Verdict, worst
 
 ALONE = 0.2  # error with which a precision has to look slower without the others as well
 
 
-@dataclasses.dataclass(frozen=True)
-class Tested:
-    """A size of a precision, tested by its limits: an estimate and whether it is rejected."""
-
-    limits: Limits
-    estimate: Estimate
-    rejected: bool
-
-
-def tested(
+def judge_growth(
     size: GrowthLimit, cases: Sequence[Case], limits: LimitTable, level: float
-) -> dict[str, Tested]:
-    """Tests one size of all precisions with enough sessions, which share its part of the error."""
-    family = [
-        case
-        for case in cases
-        if (figures := case.figures(size)) is not None
-        and len(figures[0]) >= (2 if case.paired else ENOUGH)
-    ]
+) -> dict[str, Judgement]:
+    """Judges one size of all cases, by name; those with enough sessions share its error."""
+    family = [case for case in cases if len(case.logs(size)[0]) >= (2 if case.paired else ENOUGH)]
     # Holm's first step: what is found if this precision alone is slower.
     strict = level * size.share / max(len(family), 1)
     allowed = [size.widened(limits.of(size.metric, case.name)) for case in family]
     estimates: list[Estimate] = []
-    for needed, known in tests(size, family, strict):
-        knowns: Sequence[Regression | None] = [None] * len(family)
-        if not any(case.paired for case in family):
-            knowns = lines(size, family, known)
+    for error, states in tests(size, family, strict):
         found = [
-            _compare_logs(
-                case, states, *case.logs(size), case.error(size), own, level, needed, line
+            _compare(size, case, line, state, tolerance=own.tolerance, level=level, strict=error)
+            for case, line, state, own in zip(
+                family, lines(size, family, states), states, allowed, strict=True
             )
-            for case, states, own, line in zip(family, known, allowed, knowns, strict=True)
         ]
         estimates = list(map(_both, estimates, found)) if estimates else found
     adjusted = holm([estimate.p_value for estimate in estimates])
-    return {
-        case.name: _tested(size, own, estimate, p_value, level)
+    judged = {
+        case.name: _judgement(case, size, own, estimate, p_value, level)
         for case, own, estimate, p_value in zip(family, allowed, estimates, adjusted, strict=True)
     }
+    return {case.name: judged.get(case.name) or _untested(case, size) for case in cases}
 
 
 def tests(
     size: GrowthLimit, cases: Sequence[Case], strict: float
-) -> list[tuple[float, list[States | None]]]:
+) -> list[tuple[float, Sequence[States | None]]]:
     """The tests that have to reject all: the error of each, and the machine's states for each case.
 
     The time of a precision has two where there are others, of which the last one keeps the error
@@ -82,27 +66,35 @@ def tests(
     is slower beside them, so it has to look slower by itself as well.
     """
     speed = size.metric is Metric.SPEED
-    alone: list[States | None] = [case.states() if speed else None for case in cases]
+    alone = [case.states() if speed else None for case in cases]
     others = beside_others(cases) if size == TIME else None
-    return [(strict, alone)] if others is None else [(ALONE, alone), (strict, [*others])]
+    return [(strict, alone)] if others is None else [(ALONE, alone), (strict, others)]
 
 
-def _both(alone: Estimate, beside: Estimate) -> Estimate:
-    """Beside the others, with the larger upper bound: only what neither allows is excluded."""
-    return dataclasses.replace(
-        beside,
-        high=max(alone.high, beside.high),
-        p_value=beside.p_value if alone.p_value <= ALONE else 1.0,
-        detectable=max(alone.detectable, beside.detectable),
-    )
+def beside_others(cases: Sequence[Case]) -> list[States] | None:
+    """The states of the machine for each precision, with how slow the others were in it.
 
-
-def _tested(
-    size: GrowthLimit, limits: Limits, estimate: Estimate, p_value: float, level: float
-) -> Tested:
-    # The permutation test knows nothing of normal distributions: it has to agree.
-    agreed = estimate.check is None or estimate.check <= level
-    return Tested(limits, estimate, p_value <= level * size.share and agreed)
+    That is the median of the logarithms of their figures, each less its mean in the old sessions,
+    less what the calibrators explain. None for one precision alone, for pairs, in which the machine
+    was as slow for both, and where not every session has a time of each.
+    """
+    logs = [case.logs(TIME) for case in cases]
+    counts = {(len(old), len(new)) for old, new in logs}
+    due = {(len(case.old), len(case.new)) for case in cases}
+    if len(cases) < 2 or cases[0].paired or len(counts | due) > 1:
+        return None
+    count = len(logs[0][0])
+    times = np.transpose([[*old, *new] for old, new in logs])
+    growths = times - times[:count].mean(axis=0)
+    found: list[States] = []
+    for place, case in enumerate(cases):
+        rows = np.median(np.delete(growths, place, axis=1), axis=1, keepdims=True)
+        if known := case.states():
+            states = np.array([*known[0], *known[1]])
+            explained = SLOPE * (states - states[:count].mean(axis=0)).sum(axis=1, keepdims=True)
+            rows = np.hstack([states, rows - explained])
+        found.append((rows[:count].tolist(), rows[count:].tolist()))
+    return found
 
 
 def lines(
@@ -123,93 +115,73 @@ def lines(
     ]
 
 
-def judge_speed(case: Case, found: Tested | None, mean: Tested | None) -> Judgement:
-    """Judges the times of a precision by their tests; None if there were too few sessions."""
-    if hindered := _hindered(case, case.new):
+def _both(alone: Estimate, beside: Estimate) -> Estimate:
+    """Beside the others, with the larger upper bound: only what neither allows is excluded."""
+    return dataclasses.replace(
+        beside,
+        high=max(alone.high, beside.high),
+        p_value=beside.p_value if alone.p_value <= ALONE else 1.0,
+        detectable=max(alone.detectable, beside.detectable),
+    )
+
+
+def judge_speed(case: Case, time: Judgement, mean: Judgement) -> Judgement:
+    """Judges the times of a precision by the judgements on its time and on its mean time."""
+    if hindered := _hindered(case.name, case.new):
         return hindered
-    judged = [judge_growth(case, TIME, found)]
-    if found is not None and mean is not None:
-        judged.append(judge_growth(case, MEAN_TIME, mean))
+    judged = [time, mean] if time.estimate and mean.estimate else [time]
     verdict = worst(judgement.verdict for judgement in judged)
     return next(judgement for judgement in judged if judgement.verdict is verdict)
 
 
-def _hindered(case: Case, records: Iterable[Record]) -> Judgement | None:
+def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
+    """Judges the mean of the logarithms over all precisions, which each session has."""
+    if hindered := _hindered("", [record for case in cases for record in case.new]):
+        return hindered
+    # What the mean may grow by, if each may grow by its own limits.
+    rows = [limits.of(Metric.SPEED, case.name) for case in cases]
+    mean = np.mean(np.log1p([(row.tolerance, row.margin) for row in rows]), axis=0)
+    allowed = LimitTable(Limits(*np.expm1(mean).tolist()))
+    together = Together("", cases[0].old, cases[0].new, tuple(cases))
+    return judge_growth(ALL_TIMES, [together], allowed, level)[""]
+
+
+def _hindered(name: str, records: Sequence[Record]) -> Judgement | None:
     """The judgement where a time of these records says nothing, whatever it is."""
-    throttled: set[str] = set()
+    say = functools.partial(Judgement, Metric.SPEED, name)
     for record in records:
         done, due = len(record.rounds), record.config.runs
         if done < due:
             problem = f"only {done} of {due} runs were finished; run the session again"
-            return Judgement(Metric.SPEED, case.name, Verdict.INVALID, problem)
+            return say(Verdict.INVALID, problem)
         if problem := impossible(record, figure(record, TIME.field)):
-            return Judgement(Metric.SPEED, case.name, Verdict.INVALID, problem)
-        throttled.update(*(state.throttled for state in gpu_states([record])))
+            return say(Verdict.INVALID, problem)
+    throttled = {reason for state in gpu_states(records) for reason in state.throttled}
     if not throttled:
         return None
-    problem = (
-        f"the GPU was slowed down during the measurement ({', '.join(sorted(throttled))}); "
-        "mend its cooling or power supply and measure again"
-    )
-    return Judgement(Metric.SPEED, case.name, Verdict.INCONCLUSIVE, problem)
+    problem = f"the GPU was slowed down during the measurement ({', '.join(sorted(throttled))}); "
+    remedy = "mend its cooling or power supply and measure again"
+    return say(Verdict.INCONCLUSIVE, problem + remedy)
 
 
-def judge_all_speeds(cases: Sequence[Case], limits: LimitTable, level: float) -> Judgement:
-    """Judges the mean of the logarithms over all precisions, which each session has."""
-    logs = [case.logs(TIME) for case in cases]
-    sessions = min(len(old) for old, _ in logs)
-    together = Case("", cases[0].old, cases[0].new)
-    if hindered := _hindered(together, [record for case in cases for record in case.new]):
-        return hindered
-    if sessions < (2 if together.paired else ENOUGH) or not all(new for _, new in logs):
-        return _untested(together, ALL_TIMES)
-    old = [statistics.fmean(row) for row in zip(*(o[:sessions] for o, _ in logs), strict=True)]
-    new = [statistics.fmean(row) for row in zip(*(n for _, n in logs), strict=True)]
-    error = math.sqrt(math.fsum(case.error(TIME) ** 2 for case in cases)) / len(cases)
-    allowed = _mean_limits([limits.of(Metric.SPEED, case.name) for case in cases])
-    levels = level, level * ALL_TIMES.share
-    estimate = _compare_logs(together, together.states(), old, new, error, allowed, *levels)
-    found = _tested(ALL_TIMES, allowed, estimate, estimate.p_value, level)
-    return judge_growth(together, ALL_TIMES, found)
-
-
-def _mean_limits(rows: Sequence[Limits]) -> Limits:
-    """What the mean of the logarithms may grow by, if each may grow by its own limits."""
-
-    def mean(shares: Iterable[float]) -> float:
-        return math.expm1(statistics.fmean(math.log1p(share) for share in shares))
-
-    return Limits(mean(row.tolerance for row in rows), mean(row.margin for row in rows))
-
-
-def _compare_logs(
-    case: Case,
-    states: States | None,
-    old: Sequence[float],
-    new: Sequence[float],
-    error: float,
-    limits: Limits,
-    level: float,
-    strict: float,
-    line: Regression | None = None,
+def _compare(
+    size: GrowthLimit, case: Case, line: Regression, states: States | None, **asked: float
 ) -> Estimate:
-    """Compares logarithms of figures, given the machine's state and the line if they are known."""
-    tolerance = limits.tolerance
+    """Compares the new figures, by pairs or one by the line through the old ones."""
+    old, new = case.logs(size)
     if case.paired:
-        ratios = [b - a for a, b in zip(old, new, strict=True)]
-        moved = states and [tuple(np.subtract(b, a).tolist()) for a, b in zip(*states, strict=True)]
-        return paired(ratios, moved, tolerance=tolerance, level=level, strict=strict)
-    line, state = line or fit(old, states and states[0]), states and states[1][0]
-    levels = {"level": level, "strict": strict}
-    return predict(line, new[0], state, tolerance=tolerance, new_error=error, **levels)
+        moved = states and np.subtract(states[1], states[0]).tolist()
+        return paired(np.subtract(new, old).tolist(), moved, **asked)
+    return predict(line, new[0], states and states[1][0], new_error=case.error(size), **asked)
 
 
-def judge_growth(case: Case, size: GrowthLimit, found: Tested | None) -> Judgement:
-    """Judges one size of a precision by its test; None if there were too few sessions."""
-    if found is None:
-        return _untested(case, size)
-    estimate, limits = found.estimate, found.limits
-    if found.rejected:
+def _judgement(
+    case: Case, size: GrowthLimit, limits: Limits, estimate: Estimate, p_value: float, level: float
+) -> Judgement:
+    """Judges one size by its estimate and its p value, adjusted for those tested beside it."""
+    # The permutation test knows nothing of normal distributions: it has to agree.
+    agreed = estimate.check is None or estimate.check <= level
+    if p_value <= level * size.share and agreed:
         verdict = Verdict.FAIL
         reason = f"{size.name} grew by more than {limits.tolerance * 100:g}%"
     elif estimate.high < 1 + limits.margin:
@@ -226,14 +198,13 @@ def judge_growth(case: Case, size: GrowthLimit, found: Tested | None) -> Judgeme
 
 
 def _untested(case: Case, size: GrowthLimit) -> Judgement:
-    verdict, figures = Verdict.INCONCLUSIVE, case.figures(size)
-    if figures is not None:
-        old, new = figures
-        ratio = new[0] / statistics.geometric_mean(old)
-        missing = count_of(ENOUGH - len(old), "more time")
+    old, new = case.logs(size)
+    verdict = Verdict.INCONCLUSIVE
+    if old:
         reason = (
-            f"{size.name} ratio {ratio:.3f}; {ENOUGH} sessions needed, {len(old)} found; run "
-            f"pytest benchmarks/ --benchmark-save=NAME {missing}"
+            f"{size.name} ratio {math.exp(new[0] - statistics.fmean(old)):.3f}; {ENOUGH} sessions "
+            f"needed, {len(old)} found; run pytest benchmarks/ --benchmark-save=NAME "
+            f"{count_of(ENOUGH - len(old), 'more time')}"
         )
     elif size.metric is Metric.MEMORY:
         # Not every system tells its memory; then no session of it ever did.

@@ -1,6 +1,5 @@
 """Judges the numbers themselves, with or without a baseline."""
 
-import functools
 import math
 import statistics
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from cnnprec.precision.hyperparameters import check_precision
 from cnnprec.records.numerics import Numerics
 from cnnprec.records.record import LEARNED_BY, Outcome, Record
 from cnnprec.text import Word
-from cnnprec.verdicts.case import Case, gpu_states
+from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, runs
 from cnnprec.verdicts.gpu_health import gpu_faults
 from cnnprec.verdicts.numeric_limits import first_over, limits, mean_limits, reference, seeds
 
@@ -42,23 +41,21 @@ def faults(record: Record, beside: Mapping[str, Record]) -> dict[Check, list[str
 
 def _operations(record: Record, found: Numerics) -> list[str]:
     most = mean_limits(record.precision.compute_dtype, record.environment)
-    wrong = list(found.wrong)
-    wrong += [
+    wrong = [
         f"{group.name}: errors lean to one side by {group.mean:.2g} of the bound, at most "
         f"{most[group.name]:.2g} is harmless"
         for group in found.probes
         if abs(group.mean) > most.get(group.name, math.inf)
     ]
-    if record.environment.op_determinism:
-        wrong += [f"{name} does not repeat" for name in found.unsteady]
-    return wrong
+    unsteady = found.unsteady if record.environment.op_determinism else ()
+    return [*found.wrong, *wrong, *(f"{name} does not repeat" for name in unsteady)]
 
 
 def _first_steps(record: Record, found: Numerics) -> list[str]:
-    most_of = functools.partial(
-        limits, precision=record.precision.name, environment=record.environment
+    tensors, steps, miscounted = (
+        limits(kind, record.precision.name, record.environment)
+        for kind in ("tensors", "steps", "miscounted")
     )
-    tensors, steps = most_of("tensors"), most_of("steps")
     wrong = [
         f"loss of step {step}: {value:.2g} from float64's, at most {most:.2g} is harmless"
         for step, (value, most) in enumerate(zip(found.losses, steps, strict=False))
@@ -68,12 +65,12 @@ def _first_steps(record: Record, found: Numerics) -> list[str]:
         if row.tensor not in tensors:
             wrong.append(f"{row.tensor}: not one of the tensors whose limits are known")
             continue
-        for kind, value, most in zip(row._fields[1:], row[1:], tensors[row.tensor], strict=True):
-            if not abs(value) <= most:
-                off = f"{abs(value):.2g} from float64's, at most {most:.2g} is harmless"
-                wrong.append(f"{row.tensor}: {kind} {off}")
-    most = max(most_of("miscounted"), 1)
-    if abs(found.miscounted) > most:
+        wrong += [
+            f"{row.tensor}: {kind} {abs(value):.2g} from float64's, at most {most:.2g} is harmless"
+            for kind, value, most in zip(row._fields[1:], row[1:], tensors[row.tensor], strict=True)
+            if not abs(value) <= most
+        ]
+    if abs(found.miscounted) > (most := max(miscounted, 1)):
         wrong.append(
             f"evaluation: {found.miscounted:+d} right answers of 100 against float64 with the same "
             f"weights, at most {most:.0f} is harmless"
@@ -87,10 +84,10 @@ def _outcomes(record: Record) -> list[str]:
     allowed = {Outcome.DIVERGED, Outcome.FROZEN} if doomed else {Outcome.TRAINED}
     if record.config.steps < LEARNED_BY:
         allowed.add(Outcome.TRAINED)  # too short a work to fail in
+    expected = "/".join(sorted(allowed))
     return [
-        f"seed {run.seed}: {run.outcome} at {run.test_accuracy:.1%}, expected "
-        + "/".join(sorted(allowed))
-        for run in (entry.run for entry in record.rounds)
+        f"seed {run.seed}: {run.outcome} at {run.test_accuracy:.1%}, expected {expected}"
+        for run in runs([record])
         if run.outcome not in allowed
     ]
 
@@ -99,15 +96,13 @@ def _trajectories(record: Record) -> list[str]:
     """Runs that are far from float64's on the same images from the same weights."""
     name = record.precision.name
     wrong = []
-    doomed = bool(check_precision(record.precision))
     far = limits("float64", name, record.environment)
     final_most, accuracy_most = limits("runs", name, record.environment)
-    for run in (entry.run for entry in record.rounds):
+    for run in runs([record]):
         right = reference(record.config, record.data.name, run.seed)
         if right is None:
             continue
-        over = first_over(run.first_losses, right["first_losses"], far)
-        if over is not None:
+        if over := first_over(run.first_losses, right["first_losses"], far):
             wrong.append(f"seed {run.seed}: loss of step {over[0]} is {over[1]:.2g} from float64's")
         apart = abs(run.losses[-1] / right["losses"][-1] - 1)
         if not (math.isinf(final_most) or apart <= max(final_most, _LAST_LOSS)):
@@ -115,7 +110,7 @@ def _trajectories(record: Record) -> list[str]:
         accuracy = right["test_accuracy"]
         # However wide the limit, a loss of a quarter of the images is gross.
         most = min(max(accuracy_most, 0.01), 0.25)
-        if not doomed and accuracy - run.test_accuracy > most:
+        if accuracy - run.test_accuracy > most and not check_precision(record.precision):
             found = f"accuracy {run.test_accuracy:.1%}, float64 has {accuracy:.1%}"
             wrong.append(f"seed {run.seed}: {found}")
     return wrong
@@ -134,26 +129,22 @@ def _beside(record: Record, beside: Mapping[str, Record]) -> list[str]:
 
 def _learned(record: Record) -> float | None:
     """By how much the loss fell in the mean run; None where a run did not train."""
-    runs = [entry.run for entry in record.rounds]
-    if not runs or any(r.outcome is not Outcome.TRAINED or not r.first_losses for r in runs):
+    every = runs([record])
+    if not every or any(r.outcome is not Outcome.TRAINED or not r.first_losses for r in every):
         return None
-    return statistics.fmean(run.first_losses[0] - run.losses[-1] for run in runs)
+    return statistics.fmean(run.first_losses[0] - run.losses[-1] for run in every)
 
 
 def moved(case: Case) -> list[str]:
     """Recorded seeds whose losses are farther from the baseline's than any harmless change."""
     most = limits("losses", case.name, case.new[0].environment)
-    old = [entry.run for record in case.old for entry in record.rounds]
-    wrong: dict[str, None] = {}
-    runs = [entry.run for record in case.new for entry in record.rounds]
-    for run in (run for run in runs if run.seed in seeds()):
-        over = [
-            first_over(run.first_losses, before.first_losses, most)
-            for before in old
-            if before.seed == run.seed
-        ]
+    before = all_runs_by_seed(case.old)
+    wrong = []
+    for run in (run for run in runs(case.new) if run.seed in seeds()):
+        old = before.get(run.seed, [])
+        over = [first_over(run.first_losses, other.first_losses, most) for other in old]
         if over and None not in over:  # the nearest of them decides
-            step, apart = min((o for o in over if o is not None), key=lambda o: o[1])
+            step, apart = min(filter(None, over), key=lambda o: o[1])
             harmless = f"harmless is {most[step]:.2g} at most"
-            wrong[f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, {harmless}"] = None
-    return list(wrong)
+            wrong.append(f"seed {run.seed}: loss of step {step} moved by {apart:.2g}, {harmless}")
+    return wrong

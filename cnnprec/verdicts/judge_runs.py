@@ -3,12 +3,13 @@
 import functools
 import itertools
 import statistics
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from cnnprec.records.record import Outcome, Record
-from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, runs_by_seed
+from cnnprec.verdicts.case import Case, all_runs_by_seed, gpu_states, runs
 from cnnprec.verdicts.comparability import stack
-from cnnprec.verdicts.equivalence import equivalence
+from cnnprec.verdicts.estimate import mean_change
 from cnnprec.verdicts.gpu_health import gpu_faults, gpu_notices
 from cnnprec.verdicts.judge_numbers import Check, faults, moved
 from cnnprec.verdicts.numeric_limits import distances
@@ -26,18 +27,18 @@ def judge_outcome(case: Case) -> Judgement:
     if wrong := gpu_faults(states):
         return say(Verdict.FAIL, "; ".join(wrong))
     before, same_stack = all_runs_by_seed(case.old), all_runs_by_seed(_same_stack(case))
-    changes: dict[str, None] = {}
-    now = [run for record in case.new for run in runs_by_seed(record).values()]
+    changes = []
+    now = runs(case.new)
     for run in now:
         outcomes = {old.outcome for old in before.get(run.seed, [])}
         steps = {old.first_bad_step for old in same_stack.get(run.seed, [])}
         if outcomes and run.outcome not in outcomes:
-            changes[f"seed {run.seed}: {_either(outcomes)} -> {run.outcome}"] = None
+            changes.append(f"seed {run.seed}: {_either(outcomes)} -> {run.outcome}")
         elif steps and run.first_bad_step not in steps:
             first = ", ".join(sorted(map(str, steps)))
-            changes[f"seed {run.seed}: first bad step {first} -> {run.first_bad_step}"] = None
+            changes.append(f"seed {run.seed}: first bad step {first} -> {run.first_bad_step}")
     if changes:
-        return say(Verdict.FAIL, "; ".join(changes))
+        return say(Verdict.FAIL, "; ".join(dict.fromkeys(changes)))
     notices = gpu_notices(states)
     reason = "; ".join([f"{_either({run.outcome for run in now})}, as before", *notices])
     return say(Verdict.PASS, reason, notice=bool(notices))
@@ -48,12 +49,10 @@ def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
     say = functools.partial(Judgement, Metric.ACCURACY, case.name)
     level = level * ACCURACY_SHARE / cases
     before = all_runs_by_seed(case.old)
-    runs = [entry.run for record in case.new for entry in record.rounds]
-    now = runs_by_seed(case.new[0])
-    pairs = [(before[seed], run) for seed, run in now.items() if seed in before]
+    pairs = [(before[run.seed], run) for run in runs(case.new[:1]) if run.seed in before]
     if not pairs:
         return say(Verdict.INVALID, "no seed was run before and now")
-    for run in runs:
+    for run in runs(case.new):
         same = [r for r in before.get(run.seed, []) if r.weights_sha256 == run.weights_sha256]
         if same and run.test_accuracy not in {r.test_accuracy for r in same}:
             change = f"accuracy {same[0].test_accuracy:.2%} -> {run.test_accuracy:.2%}"
@@ -73,12 +72,12 @@ def judge_accuracy(case: Case, level: float, cases: int) -> Judgement:
     if len(changes) < 2:
         text = f"other weights than before and one seed only; run --runs {ENOUGH_SEEDS}"
         return say(Verdict.INCONCLUSIVE, text)
-    shown = equivalence(changes, ACCURACY_MARGIN)
+    shown = mean_change(changes)
     text = (
         f"accuracy changed by {shown.mean * 100:+.2f} percentage points "
         f"({shown.low * 100:+.2f} to {shown.high * 100:+.2f}; {len(changes)} paired seeds)"
     )
-    if equivalence(changes, ACCURACY_MARGIN, level=level / 2).high < -ACCURACY_MARGIN:
+    if mean_change(changes, level / 2).high < -ACCURACY_MARGIN:
         return say(Verdict.FAIL, text)
     if len(changes) < ENOUGH_SEEDS:
         need = f"a claim needs {ENOUGH_SEEDS} seeds: use --runs {ENOUGH_SEEDS} before and now"
@@ -94,17 +93,16 @@ def _lost_everywhere(case: Case, level: float) -> str | None:
     # Half a second, and seldom needed.
     from scipy.stats import hypergeom
 
-    runs = [entry.run for record in case.new for entry in record.rounds]
+    seeds = {run.seed for run in runs(case.new)}
     trained = [
         run.test_accuracy
-        for record in case.old
-        for run in runs_by_seed(record).values()
-        if run.outcome is Outcome.TRAINED and run.seed in {new.seed for new in runs}
+        for run in runs(case.old)
+        if run.outcome is Outcome.TRAINED and run.seed in seeds
     ]
     if not trained:
         return None
     images = case.new[0].config.test_samples
-    worst, best = min(trained), max(run.test_accuracy for run in runs)
+    worst, best = min(trained), max(run.test_accuracy for run in runs(case.new))
     now, kept = round(best * images), round(max(worst - ACCURACY_MARGIN, 0) * images)
     p_value = float(hypergeom.cdf(now, 2 * images, now + kept, images))
     if p_value > level:
@@ -121,22 +119,27 @@ def judge_numerics(case: Case) -> Judgement:
     Only seeds that repeat in the baseline can show that the bits are still the same.
     """
     say = functools.partial(Judgement, Metric.NUMERICS, case.name)
-    graded = [r for r in case.new if r.numerics is not None]
-    found = [(check, texts) for record in graded for check, texts in faults(record, {}).items()]
-    wrong = [text for check, texts in found if check is not Check.HARDWARE for text in texts]
+    graded = [faults(record, {}) for record in case.new if record.numerics is not None]
+    checks = [check for check in Check if check is not Check.HARDWARE]
+    wrong = [text for found in graded for check in checks for text in found[check]]
     if wrong := list(dict.fromkeys([*wrong, *moved(case)])):
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return say(Verdict.FAIL, "; ".join(wrong[:3]) + more)
     new, same_stack = case.new[0], _same_stack(case)
     hashes, hashes_now = _hashes(same_stack or case.old), _hashes(case.new)
-    now = runs_by_seed(new)
-    known = [seed for seed in now if seed in hashes]
+    known = [run.seed for run in runs([new]) if run.seed in hashes]
     if not known:
         return say(Verdict.INVALID, "no seed was run before and now")
     changed = [s for s in known if not hashes_now[s] <= hashes[s] or len(hashes_now[s]) > 1]
     # Each stack has bits of its own, so only sessions of one stack can fail to repeat.
-    groups = [same_stack] if same_stack and not changed else _by_stack(case).values()
-    shaky = {seed for group in groups for seed, found in _hashes(group).items() if len(found) > 1}
+    judged = same_stack if same_stack and not changed else case.old
+    bits = {
+        (run.seed, tuple(stack(record).values()), run.weights_sha256)
+        for record in judged
+        for run in runs([record])
+    }
+    counts = Counter(found[:2] for found in bits)
+    shaky = {seed for (seed, _), count in counts.items() if count > 1}
     names = f"seed {', '.join(map(str, sorted(shaky)))}"
     if shaky.issuperset(known):
         remedy = "save a new baseline with --benchmark-save=NAME"
@@ -147,30 +150,24 @@ def judge_numerics(case: Case) -> Judgement:
         return say(Verdict.INCONCLUSIVE, f"{text}, {unknown}; {remedy}")
     steady, other = ([s for s in seeds if s not in shaky] for seeds in (known, changed))
     aside = f"; not judged, because the baseline does not repeat it: {names}" if shaky else ""
-    if not other and (probes := _other_probes(new, same_stack)):
-        return say(Verdict.FAIL, f"other bits of {probes} though nothing in the stack changed")
-    if other and (same_stack or any(len(hashes_now[seed]) > 1 for seed in other)):
+    if not other:
+        if probes := _other_probes(new, same_stack):
+            return say(Verdict.FAIL, f"other bits of {probes} though nothing in the stack changed")
+        reason = f"weights bitwise as before ({len(steady)} seeds)"
+        return say(Verdict.PASS, reason + aside, notice=bool(shaky))
+    if same_stack or any(len(hashes_now[seed]) > 1 for seed in other):
         seeds = ", ".join(map(str, other))
         text = f"other weights than before (seed {seeds}) though nothing in the stack changed"
         return say(Verdict.FAIL, f"{text}: results no longer repeat{aside}")
-    reason = f"weights bitwise as before ({len(steady)} seeds)"
-    if other:
-        most = f"the first losses differ by at most {_largest_loss_difference(case, other):.1e}"
-        known_as = f"({len(other)} of {len(steady)} seeds; {most})"
-        reason = f"other bits than before {known_as}, and so is the stack"
-    return say(Verdict.PASS, reason + aside, notice=bool(other or shaky))
-
-
-def _by_stack(case: Case) -> dict[object, list[Record]]:
-    stacks: dict[object, list[Record]] = {}
-    for record in case.old:
-        stacks.setdefault(tuple(stack(record).values()), []).append(record)
-    return stacks
+    most = f"the first losses differ by at most {_largest_loss_difference(case, other):.1e}"
+    known_as = f"({len(other)} of {len(steady)} seeds; {most})"
+    reason = f"other bits than before {known_as}, and so is the stack"
+    return say(Verdict.PASS, reason + aside, notice=True)
 
 
 def _same_stack(case: Case) -> list[Record]:
     """The baseline's records of the stack that is judged."""
-    return _by_stack(case).get(tuple(stack(case.new[0]).values()), [])
+    return [record for record in case.old if stack(record) == stack(case.new[0])]
 
 
 def _other_probes(new: Record, same_stack: Iterable[Record]) -> str:
@@ -187,18 +184,22 @@ def _other_probes(new: Record, same_stack: Iterable[Record]) -> str:
     )
 
 
-def _largest_loss_difference(case: Case, seeds: Iterable[int]) -> float:
+def _largest_loss_difference(case: Case, seeds: Sequence[int]) -> float:
     """Largest relative difference of a seed's first losses; infinite if one is not finite."""
-    before, now = runs_by_seed(case.old[-1]), runs_by_seed(case.new[0])
-    pairs = [(before[seed], now[seed]) for seed in seeds if seed in before]
-    found = (distances(old.first_losses, new.first_losses) for old, new in pairs)
+    before = all_runs_by_seed(case.old[-1:])
+    found = (
+        distances(old.first_losses, run.first_losses)
+        for run in runs(case.new[:1])
+        if run.seed in seeds
+        for old in before.get(run.seed, [])
+    )
     return max(itertools.chain(*found), default=0.0)
 
 
 def _hashes(records: Iterable[Record]) -> dict[int, set[str]]:
     return {
-        seed: {run.weights_sha256 for run in runs}
-        for seed, runs in all_runs_by_seed(records).items()
+        seed: {run.weights_sha256 for run in found}
+        for seed, found in all_runs_by_seed(records).items()
     }
 
 

@@ -1,6 +1,5 @@
 """Judging a session by saved sessions, as the pytest session that measured it would."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 from cnnprec.records.read_sessions import SavedSession
@@ -10,10 +9,6 @@ from cnnprec.verdicts.case import ENOUGH, Records
 from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.limits import LimitTable
 from cnnprec.verdicts.verdict import Comparison, Judgement, Limits, Metric, Verdict
-
-_NOT_WHOLE = (
-    "a test of the session failed, so what it measured is not whole; mend it and measure again"
-)
 
 
 def compare_sessions(
@@ -54,10 +49,9 @@ def judge_saved(
     limits: Limits | LimitTable | None = None,
 ) -> tuple[Selection, Comparison]:
     """As `compare_sessions`, with what was chosen; where that is nothing, a verdict says so."""
-    selection = select(baseline, session.records, vary)
+    selection, records = select(baseline, session.records, vary), session.records
     if selection.sessions:
-        found = compare_selected(selection, session.records, limits, failed=session.failed)
-        return selection, found
+        return selection, compare_selected(selection, records, limits, failed=session.failed)
     verdict = Verdict.INCOMPARABLE if selection.refused else Verdict.NO_BASELINE
     reason = (
         f"none of the {count_of(len(baseline), 'saved session')} can be compared with; save "
@@ -70,15 +64,6 @@ def judge_saved(
 def compare_selected(
     selection: Selection, current: Records, limits: Limits | LimitTable | None, *, failed: bool
 ) -> Comparison:
-    """Judges a session by those selected; one in which a test failed is not complete."""
+    """Judges a session by those selected; one in which a test failed is not whole."""
     old = [session.records for session in selection.sessions]
-    found = compare(old, current, limits=limits, changed=selection.changed)
-    if not failed:
-        return found
-    judgements = tuple(
-        dataclasses.replace(one, verdict=Verdict.INVALID, reason=_NOT_WHOLE)
-        if one.metric is Metric.COMPLETENESS and one.verdict is Verdict.PASS
-        else one
-        for one in found.judgements
-    )
-    return dataclasses.replace(found, judgements=judgements)
+    return compare(old, current, limits=limits, changed=selection.changed, failed=failed)

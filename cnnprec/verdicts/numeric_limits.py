@@ -28,8 +28,7 @@ _FLOORS = {"losses": 1e-6, "float64": 1e-6, "steps": 2.0**-23}
 @functools.cache
 def _read(package: str, name: str) -> dict[str, Any]:
     text = resources.files(f"cnnprec.{package}").joinpath(name).read_text("utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return dict(json.loads(text))
 
 
 def _table() -> dict[str, Any]:
@@ -48,8 +47,7 @@ def reference(config: TrainingConfig, data: str, seed: int) -> dict[str, Any] | 
 
 def seeds() -> list[int]:
     """The seeds of the recorded trainings: how far harmless changes move others is not known."""
-    found: list[int] = _table()["seeds"]
-    return found
+    return list(_table()["seeds"])
 
 
 def limits(kind: str, precision: str, environment: Environment) -> Any:
@@ -70,8 +68,7 @@ def mean_limits(dtype: str, environment: Environment) -> dict[str, float]:
 
 def defect_limit(probe: str) -> float:
     """How far over its bound a probe with a known defect may be; infinite where it may be any."""
-    limit: float = _times(_table()["defects"].get(probe), 1.0, TIMES)
-    return limit
+    return float(_times(_table()["defects"].get(probe), 1.0, TIMES))
 
 
 def _factor(environment: Environment) -> float:

@@ -1,13 +1,13 @@
-"""Which precision to use, from what one session measured (docs/which-precision.md has the rule)."""
+"""Which precision to use (docs/which-precision.md has the rule), and from which batch on."""
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cnnprec.precision.precisions import KNOWN
 from cnnprec.records.record import Outcome, Record
-from cnnprec.verdicts.equivalence import Equivalence, equivalence
-from cnnprec.verdicts.estimate import Estimate, paired
+from cnnprec.records.scaling import Point, Study
+from cnnprec.verdicts.estimate import Change, Estimate, mean_change, paired
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN, ENOUGH_SEEDS
 from cnnprec.verdicts.verdict import DEFAULT_TOLERANCE
 
@@ -15,7 +15,7 @@ REFERENCE = "single"  # the precision that the others are measured by
 
 _FASTER = 1 / (1 + DEFAULT_TOLERANCE)
 _NO_TIME = Estimate(math.inf, 0.0, math.inf, 1.0, math.inf, count=0)
-_NO_ACCURACY = Equivalence(0.0, -1.0, 1.0, equivalent=False, count=0)
+_NO_ACCURACY = Change(0.0, -1.0, 1.0, count=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Candidate:
     name: str
     record: Record
     time: Estimate  # over the reference's, by turns or else runs; of fewer than two a count of 0
-    accuracy: Equivalence  # its test accuracy less the reference's, seed by seed; likewise
+    accuracy: Change  # its test accuracy less the reference's, seed by seed; likewise
     objection: str = ""  # why it is not the answer; empty if it is, or if there is no answer
 
 
@@ -96,7 +96,7 @@ def _candidate(record: Record, reference: Record) -> Candidate:
         for entry in record.rounds
         if entry.run.outcome is Outcome.TRAINED and entry.run.seed in theirs
     ]
-    accuracy = equivalence(changes, ACCURACY_MARGIN) if len(changes) > 1 else _NO_ACCURACY
+    accuracy = mean_change(changes) if len(changes) > 1 else _NO_ACCURACY
     objection = f"less accurate than {REFERENCE}" if accuracy.high < -ACCURACY_MARGIN else ""
     if not _trained(record):
         objection = "did not train in every run"
@@ -111,12 +111,15 @@ def _trained(record: Record) -> bool:
 def _ratio(record: Record, other: Record) -> Estimate:
     """The time of one precision over another's of the same session."""
     if record.turns and other.turns:  # one alone may have broken in a turn
-        times = [record.turns.step_seconds, other.turns.step_seconds]
-    else:
-        runs = [[entry.seconds for entry in one.rounds] for one in (record, other)]
-        times = [tuple(seconds for seconds in some if seconds) for some in runs]
-    ratios = [math.log(mine) - math.log(theirs) for mine, theirs in zip(*times, strict=False)]
-    return paired(ratios, None, tolerance=DEFAULT_TOLERANCE) if len(ratios) > 1 else _NO_TIME
+        return _in_turn(record.turns.step_seconds, other.turns.step_seconds) or _NO_TIME
+    runs = [[entry.seconds for entry in one.rounds] for one in (record, other)]
+    return _in_turn(*([seconds for seconds in some if seconds] for some in runs)) or _NO_TIME
+
+
+def _in_turn(times: Sequence[float], others: Sequence[float]) -> Estimate | None:
+    """Times over others measured in turn with them; None for fewer than two."""
+    ratios = [math.log(one) - math.log(other) for one, other in zip(times, others, strict=False)]
+    return paired(ratios, None, tolerance=DEFAULT_TOLERANCE) if len(ratios) > 1 else None
 
 
 def _risk(candidate: Candidate) -> tuple[bool, bool, int]:
@@ -131,3 +134,19 @@ def _object(candidates: list[Candidate], objections: dict[str, str]) -> tuple[Ca
         c if c.objection else dataclasses.replace(c, objection=objections[c.name])
         for c in candidates
     )
+
+
+def over_reference(points: dict[str, Point], name: str) -> Estimate | None:
+    """The time of a precision over that of `REFERENCE`, turn by turn; None where it is unknown."""
+    return _in_turn(*(points[n].step_seconds if n in points else () for n in (name, REFERENCE)))
+
+
+def crossover(study: Study, name: str, width: int) -> int | None:
+    """The smallest batch from which on every batch measured is shown to be faster; else None."""
+    found = None
+    for batch in sorted({p.batch for p in study.points if p.width == width}, reverse=True):
+        ratio = over_reference(study.of(width, batch), name)
+        if ratio is not None and ratio.high >= 1:
+            break
+        found = batch if ratio else found
+    return found

@@ -1,12 +1,13 @@
 """A time given the state of the machine: Bayesian linear regression (docs/comparing.md)."""
 
 import dataclasses
+import math
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-
-from cnnprec.verdicts.statistics import moments
+import scipy
 
 State = Sequence[float]  # how slow the machine was: one or more logarithms of times
 
@@ -16,6 +17,8 @@ SLOPE = 0.8  # prior mean of a slope: how much slower a training is where the ca
 # prior standard deviation is 0.03 / sqrt(0.004), about 0.5. Far from the baseline's states,
 # less noise makes no slope surer.
 WEIGHT, NOISE = 0.004, 0.03
+
+_TINY = 1e-18  # variance of sessions that agree to the last digit, because zero has no logarithm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +52,40 @@ class Regression:
 def fit(times: Sequence[float], states: Sequence[State] | None) -> Regression:
     """Fits the line to the logarithms of at least 2 times; None does without the states."""
     count, freedom = len(times), len(times) - 1
-    level, deviation = moments(times)
-    if not states:
-        squares = deviation * deviation * freedom
-        return Regression(count, level, (), (), np.zeros((0, 0)), squares / freedom, freedom)
+    level = statistics.mean(times)  # of equal times it is exactly theirs
     apart = np.subtract(times, level)
-    means = tuple(moments(column)[0] for column in zip(*states, strict=True))
-    away = np.subtract(states, means)
+    known = np.reshape(states or (), (count, -1))  # no column without states
+    means = known.mean(axis=0)
+    away = known - means
     spread = away.T @ away + WEIGHT * np.eye(len(means))
     slopes = np.linalg.solve(spread, away.T @ apart + WEIGHT * SLOPE)
     left = apart - away @ slopes
-    variance = float(left @ left + WEIGHT * np.sum((slopes - SLOPE) ** 2)) / freedom
-    return Regression(count, level, means, tuple(slopes.tolist()), spread, variance, freedom)
+    squares = math.fsum(left**2) + WEIGHT * math.fsum((slopes - SLOPE) ** 2)
+    line = tuple(means.tolist()), tuple(slopes.tolist())
+    return Regression(count, level, *line, spread, squares / freedom, freedom)
+
+
+def moderate(variances: Sequence[float], freedom: float) -> tuple[tuple[float, ...], float]:
+    """Draws variances, of so many degrees of freedom, towards their common value; returns both.
+
+    Where they resemble each other, a weighted mean of a precision's own and the common one is worth
+    more degrees of freedom: limma's empirical Bayes (G. K. Smyth, "Linear models and empirical
+    Bayes methods", Statistical Applications in Genetics and Molecular Biology 3, 2004). The
+    residuals of precisions in one session are correlated, so the variances are worth less than
+    independent ones: the degrees of freedom that are borrowed are at most twice a precision's own.
+    """
+    if len(variances) < 3:
+        return tuple(variances), freedom
+    digamma, polygamma = scipy.special.digamma, scipy.special.polygamma
+    logs = np.log(np.maximum(variances, _TINY)) - digamma(freedom / 2) + math.log(freedom / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, freedom / 2))
+    half = freedom  # of the degrees that are borrowed, the x with trigamma(x) = excess
+    if excess > 0:
+        half = 0.5 + 1 / excess
+        for _ in range(10):  # of Newton's method on 1 / trigamma (Smyth, appendix)
+            trigamma = polygamma(1, half)
+            half += trigamma * (1 - trigamma / excess) / polygamma(2, half)
+        half = min(half, freedom)
+    common = math.exp(logs.mean() + digamma(half) - math.log(half))
+    total = 2 * half + freedom
+    return tuple((2 * half * common + freedom * v) / total for v in variances), total

@@ -54,9 +54,8 @@ def by_suite(name: str, runs: int, samples: int, folder: Path) -> Trained:
     target = folder / f"{name}_suite.json"
     options = ["--profile", "notebook", "--precision", name, "--jit", "best", "--numerics", "off"]
     options += ["--runs", str(runs), "--train-samples", str(samples)]
-    _run(
-        [sys.executable, "-m", "pytest", "-q", "benchmarks/", *options, f"--benchmark-json={target}"]
-    )
+    options.append(f"--benchmark-json={target}")
+    _run([sys.executable, "-m", "pytest", "-q", "benchmarks/", *options])
     plain = json.loads(target.read_text())
     entry = next(e["extra_info"]["cnnprec"] for e in plain["benchmarks"])
     rounds: list[dict[str, Any]] = entry["rounds"]
@@ -91,7 +90,7 @@ def main() -> None:
             rows.append(_row(name, sum(cell_seconds), sum(seconds), cell_right, right))
             print(f"{name} is done", file=sys.stderr)  # noqa: T201
     rows.append(_row("all", sum(theirs), sum(ours), [], []))
-    headings = ("precision", "cells, s", "suite, s", "suite/cells", "cells, acc. %", "suite, acc. %")
+    headings = ("precision", "cells, s", "suite, s", "suite/cells", "cells, %", "suite, %")
     print("\n".join(markdown_table(headings, rows)))  # noqa: T201
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from cnnprec.pytest_plugin.session import SESSION
 from cnnprec.pytest_plugin.settings import LEVEL_ROWS
-from cnnprec.verdicts.read_limits import OPTIONS
+from cnnprec.verdicts.limits import OPTIONS
 
 
 def parsed(pytester, *arguments):

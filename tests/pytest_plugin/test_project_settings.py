@@ -3,7 +3,7 @@
 import pytest
 
 from cnnprec.cli.main import main
-from cnnprec.verdicts.read_limits import OPTIONS
+from cnnprec.verdicts.limits import OPTIONS
 
 COMPARED = ("--precision=single,half", "--benchmark-compare")
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from cnnprec.verdicts.crossover import crossover, over_reference
+from cnnprec.verdicts.recommend import crossover, over_reference
 from tests.support.studies import line
 
 

@@ -3,8 +3,13 @@
 import pytest
 
 from cnnprec.verdicts.compare import compare
-from cnnprec.verdicts.limits import DEFAULT_MEMORY, LimitTable, limit_table, parse_limits
-from cnnprec.verdicts.read_limits import read_limits
+from cnnprec.verdicts.limits import (
+    DEFAULT_MEMORY,
+    LimitTable,
+    limit_table,
+    parse_limits,
+    read_limits,
+)
 from cnnprec.verdicts.verdict import Limits, Metric, Verdict
 from tests.support.histories import QUIET, both, on_gpu, session, verdict
 

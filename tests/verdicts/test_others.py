@@ -8,7 +8,7 @@ import pytest
 
 from cnnprec.verdicts.case import MEAN_TIME, Case
 from cnnprec.verdicts.compare import compare
-from cnnprec.verdicts.others import beside_others
+from cnnprec.verdicts.judge_growth import beside_others
 from cnnprec.verdicts.regression import SLOPE
 from cnnprec.verdicts.verdict import Metric, Verdict
 from tests.support.saved import turned

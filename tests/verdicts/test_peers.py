@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cnnprec.verdicts.peers import beside_peers
+from cnnprec.verdicts.fleet import beside_peers
 from cnnprec.verdicts.statistics import LEVEL
 
 

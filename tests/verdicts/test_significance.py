@@ -10,8 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
-from cnnprec.verdicts.significance import EXACT_PAIRS, FLIPS, holm, sign_flip
-from cnnprec.verdicts.statistics import LEVEL
+from cnnprec.verdicts.statistics import EXACT_PAIRS, FLIPS, LEVEL, holm, sign_flip
 from tests.support.simulations import assert_rate, rate_is_possible, statistics_of
 from tests.support.times import close
 
