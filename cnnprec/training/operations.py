@@ -66,11 +66,9 @@ def step_launches(model: Any, iterator: Any) -> int:
 
 
 def foreign_dtypes(model: Any, iterator: Any, dtype: str) -> list[str]:
-    """Sentences on convolutions and products of the training step that are not of a dtype.
+    """Sentences on convolutions and products of the training step that are not of this dtype.
 
-    Args:
-        model, iterator: As for `step_launches`.
-        dtype: That of the precision's computations.
+    The model and the iterator are those of `step_launches`.
     """
     found = {
         (node.op, tf.as_dtype(node.attr["T"].type).name)
