@@ -59,18 +59,15 @@ def device_limits(dtype: str, tf32: bool, jit: bool) -> DeviceLimits:
         operations, *operands = convolution(images)
         return 2 * operations, *operands, ones([images, 32, 32, 64])
 
+    convolve = functools.partial(tf.nn.conv2d, strides=1, padding="VALID")
     with tensor_float_32(tf32):
         return DeviceLimits(
             product=_rate(tf.matmul, product, _MATRICES, jit),
-            convolution=_rate(_convolve, convolution, _IMAGES, jit),
+            convolution=_rate(convolve, convolution, _IMAGES, jit),
             gradient=_rate(_differentiate, gradient, _IMAGES, jit),
             bandwidth=_bandwidth(dtype),
             launch_seconds=_launch_seconds(dtype),
         )
-
-
-def _convolve(images: Any, kernel: Any) -> Any:
-    return tf.nn.conv2d(images, kernel, 1, "VALID")
 
 
 def _differentiate(images: Any, kernel: Any, outputs: Any) -> Any:

@@ -44,7 +44,11 @@ def clear(folder: Path) -> None:
             "pip install 'cnnprec[report]'."
         )
     for name, mark in _MARKS.items():
-        make_way(folder / name, "report of cnnprec", lambda text, mark=mark: mark in text[:500])
+
+        def is_ours(content: bytes, mark: bytes = mark) -> bool:
+            return mark in content[:500]
+
+        make_way(folder / name, "report of cnnprec", is_ours)
 
 
 def write_report(folder: Path, report: Report) -> None:

@@ -172,8 +172,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     if records[0].config.jit == "best":
         chosen = ", ".join(r.precision.name for r in records if r.jit_compiled)
         note += f" --jit best took XLA for: {chosen or 'none'}."
-    told = any(map(run_joules, records))
-    note += f" Energy {'is that of the whole device' if told else 'was not told'}."
+    energy = "is that of the whole device" if any(map(run_joules, records)) else "was not told"
+    note += f" Energy {energy}."
     short = [
         f"{r.precision.name}: only {len(r.rounds)} of {r.config.runs} runs were finished."
         for r in records
