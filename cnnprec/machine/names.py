@@ -10,6 +10,10 @@ class DeviceError(ValueError):
     """The device that was asked for cannot be had; the message names those that can."""
 
 
+class WorkerLostError(RuntimeError):
+    """Another worker that shares the batches cannot be reached any more."""
+
+
 def check_device_name(name: str) -> str:
     """Returns `name` if it is a device name, or raises a DeviceError that says what is."""
     if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", name):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cnnprec.machine.gpu import query_gpus
-from cnnprec.machine.names import gpu_index
+from cnnprec.machine.names import WorkerLostError, gpu_index
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import unfinished
 from cnnprec.pytest_plugin.saving import benchmark_session
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from cnnprec.measurement.prepare import Prepared
     from cnnprec.measurement.progress import Show
-    from cnnprec.measurement.session import MeasuredSession, Series
+    from cnnprec.measurement.series import Series
+    from cnnprec.measurement.session import MeasuredSession
     from cnnprec.measurement.watchdog import Watchdog
 
 _REPLAY = pytest.StashKey["Replay"]()
@@ -180,6 +181,8 @@ def measure(
     def run(precision: Precision) -> Record:
         timed = not benchmark.disabled
         series = measured_session.take(precision, timed=timed)
+        if isinstance(series.error, WorkerLostError):
+            request.config.stash[ASKED].problems.append(f"WORKER LOST: {series.error}")
         benchmark.extra_info["cnnprec"] = series.record.to_dict()
         turns = series.record.turns
         times = series.record.rounds if turns is None else turns.seconds
