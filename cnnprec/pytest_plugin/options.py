@@ -2,7 +2,6 @@
 
 import functools
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,10 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--device", type=reported(device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
-    text = "mirrored: all GPUs of this host share each batch; none: one device (default)"
+    text = (
+        "what shares each batch: none: one device (default); mirrored: all GPUs of this host; "
+        "multiworker: those of several hosts, by TF_CONFIG or Slurm"
+    )
     add("--strategy", choices=STRATEGIES, default="none", help=text)
     text = (
         "what is asked of the numbers: every operation and the first steps, in a few seconds "
@@ -162,13 +164,15 @@ def _session(config: pytest.Config) -> Session:
         precisions = with_and_without_xla(precisions)
     check_batch(precisions, training.batch_size, option.device)
     seed = getattr(config, "workerinput", {}).get("order_seed", option.order_seed)
+    if seed is None:
+        seed = training.order_seed()
     return Session(
         config=training,
         precisions=precisions,
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
-        order_seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311
+        order_seed=seed,
         numerics=option.numerics or "quick",
         limits=option.device_limits,
     )
