@@ -38,10 +38,10 @@ def trainer_for(
     trainers = [Trainer(precision, config.override(jit=jit), dataset) for jit in choices]
     for trainer in trainers:
         trainer.warm_up()
-    return trainers[0] if len(trainers) == 1 else _faster(*trainers, agree)
+    return trainers[0] if len(trainers) == 1 else _faster(agree, *trainers)
 
 
-def _faster(plain: Trainer, compiled: Trainer, agree: Callable[[float], float]) -> Trainer:
+def _faster(agree: Callable[[float], float], plain: Trainer, compiled: Trainer) -> Trainer:
     steps = {}
     for trainer in (plain, compiled):
         trainer.start_turns()

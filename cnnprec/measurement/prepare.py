@@ -23,6 +23,7 @@ class Prepared:
     dataset: Dataset
     environment: Environment
     strategy: Any = None  # of `tf.distribute`, where several replicas share each batch
+    seconds: float = 0.0  # that it took, with the loading of TensorFlow; 0 where nobody timed it
 
     @property
     def data_info(self) -> DataInfo:

@@ -87,6 +87,7 @@ class MeasuredSession:
         self._runs = 0
         self._turns = 0
         self._ended_by: Series | None = None
+        self._stages = {"loading": prepared.seconds} if prepared.seconds else {}
         self._watchdog = watchdog or Watchdog(None)
 
     def take(self, precision: Precision, *, timed: bool = True) -> Series:
@@ -107,7 +108,7 @@ class MeasuredSession:
         if series.error is None and not series.record.has(self._runs, self._turns):
             series.error = series.not_measured(self._runs, self._turns, self._ended_by)
         if series.trainer is not None and series.error is None:
-            with self._kept(series):
+            with self._stage("numbers"), self._kept(series):
                 self._line.say(f"{series.precision}: looking at its numbers")
                 self._diagnose(series, series.trainer)
                 if self._numerics != "off":
@@ -116,6 +117,9 @@ class MeasuredSession:
                 if self._limits and timed:
                     limits = examine_limits(series.trainer.alone or series.trainer)
                     self._keep(dataclasses.replace(series.record, limits=limits), series)
+            if timed:
+                stages = tuple(self._stages.items())
+                self._keep(dataclasses.replace(series.record, stages=stages), series)
             self._line.wipe()
         series.trainer = None
         return series
@@ -126,7 +130,7 @@ class MeasuredSession:
         for series in self._series.values():
             both = ", with XLA and without" if self._config.jit == "best" else ""
             self._line.say(f"{series.precision}: building the model and warming up{both}")
-            with self._kept(series):
+            with self._stage("warm-up"), self._kept(series):
                 self._warm_up(series, timed=timed)
             if self._ended_by is not None:
                 return
@@ -137,12 +141,13 @@ class MeasuredSession:
                 self._line.start_run(
                     series.precision, run, runs=self._runs, precisions=len(self._series)
                 )
-                with self._kept(series):
+                with self._stage("runs"), self._kept(series):
                     self._run(series, series.trainer, timed=timed)
                 if self._ended_by is not None:
                     return
         if self._turns:
-            self._time()
+            with self._stage("turns"):
+                self._time()
 
     def _time(self) -> None:
         """Times the precisions whose runs are whole, by turns."""
@@ -266,6 +271,16 @@ class MeasuredSession:
         series.record = record
         if self._on_record is not None:
             self._on_record(record)
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Adds the time of the block to a stage of the session."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - start
+            self._stages[name] = self._stages.get(name, 0.0) + took
 
     @contextlib.contextmanager
     def _kept(self, series: Series) -> Iterator[None]:

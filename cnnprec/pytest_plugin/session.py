@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,16 +56,19 @@ class Session:
     def prepare(self) -> "Prepared":
         """Sets up the device and loads the images, once; ValueError if they cannot be had."""
         if self.prepared is None:
+            start = time.perf_counter()
             # Imported here because TensorFlow takes seconds to load.
             from cnnprec.measurement.prepare import prepare
 
-            self.prepared = prepare(
+            prepared = prepare(
                 self.config,
                 self.precisions,
                 dataset=self.dataset_choice,
                 data_dir=self.data_dir,
                 device=self.device_choice,
             )
+            seconds = time.perf_counter() - start
+            self.prepared = dataclasses.replace(prepared, seconds=seconds)
         return self.prepared
 
 

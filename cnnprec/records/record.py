@@ -27,7 +27,8 @@ SCHEMA_VERSION = 7
 5. `TrainingConfig.turns`; `Record.turns`.
 6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
 7. `Record.limits`; `Numerics.binades`; `TrainingConfig.width`; `Precision.xla`;
-   `Round.joules`; `TrainingConfig.strategy`; `Environment.replicas`; `Turns.one_device_seconds`.
+   `Round.joules`; `TrainingConfig.strategy`; `Environment.replicas`; `Turns.one_device_seconds`;
+   `Record.stages`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
@@ -35,7 +36,7 @@ MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a recor
 # What reading accepts; msgspec names the field that is outside. A time of more than 30 years or
 # a count beyond 64 bits is a damaged file, and would overflow where it is judged.
 _Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e9)]
-_Joules = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
@@ -88,7 +89,7 @@ class Round:
     cpu_seconds: _Seconds | None  # CPU time of all threads of the process over the same span
     peak_memory_bytes: _Positive | None  # of the process on a CPU, allocated on the device on a GPU
     state: GpuState | None = None  # what the GPU went through, by NVML
-    joules: _Joules | None = None  # used by the GPU's board, or by all processors
+    joules: _Amount | None = None  # used by the GPU's board, or by all processors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +186,8 @@ class Record:
     diagnosis: str | None = None  # why the first run that did not train went wrong
     numerics: Numerics | None = None  # None where it was not asked
     limits: StepLimits | None = None  # its step beside the limits of the device; likewise
+    # Wall time in seconds of the session's stages until this record was whole, in their order.
+    stages: tuple[tuple[str, _Amount], ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @classmethod

@@ -180,7 +180,14 @@ def notes(records: Sequence[Record]) -> list[str]:
         if len(r.rounds) < r.config.runs and r.rounds[0].seconds is not None
     ]
     told = [tell(record) for tell in (_scaling, explain) for record in records]
-    return [note, *short, *filter(None, told)]
+    return [note, *short, *_stages(records), *filter(None, told)]
+
+
+def _stages(records: Iterable[Record]) -> list[str]:
+    """Where the time of the session went, as the last record has it."""
+    took = max((dict(record.stages) for record in records), key=lambda d: sum(d.values()))
+    parts = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in took.items())
+    return [f"Seconds of this session: {sum(took.values()):.0f}: {parts}."] if took else []
 
 
 def _scaling(record: Record) -> str | None:

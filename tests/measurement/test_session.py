@@ -30,6 +30,7 @@ class Prepared:
     data_info: object = record().data
     environment: object = record().environment
     strategy: object = None
+    seconds: float = 4.0
 
 
 class FakeTrainer:
@@ -72,6 +73,24 @@ def trainer(monkeypatch):
 
 def take_all(turns: MeasuredSession, timed: bool = True) -> dict:
     return {name: turns.take(PRECISIONS[name], timed=timed) for name in NAMES}
+
+
+def test_record_has_the_stages_of_the_session_until_it_was_whole(trainer, monkeypatch):
+    moments = itertools.count()
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(moments)))
+    found = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()))
+    first, *_, last = (dict(series.record.stages) for series in found.values())
+    assert list(first) == ["loading", "warm-up", "runs", "numbers"]
+    assert first["loading"] == 4.0
+    assert {name: last[name] for name in ("loading", "warm-up", "runs")} == {
+        name: first[name] for name in ("loading", "warm-up", "runs")
+    }
+    assert last["numbers"] == 3 * first["numbers"]
+
+
+def test_stages_are_not_told_where_nothing_is_timed(trainer):
+    found = take_all(MeasuredSession(CHOSEN, CONFIG, Prepared()), timed=False)
+    assert all(series.record.stages == () for series in found.values())
 
 
 def test_every_precision_runs_once_before_any_runs_again(trainer):

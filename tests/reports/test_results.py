@@ -64,6 +64,16 @@ def test_energy_that_is_not_told_has_no_column_and_is_said():
     assert "Energy was not told." in "\n".join(lines)
 
 
+def test_time_of_the_session_is_told_by_stage_as_the_last_record_has_it():
+    early, late = (
+        dataclasses.replace(record(name), stages=(("loading", 4.2), ("runs", 30.0), ("numbers", n)))
+        for name, n in (("single", 1.0), ("half", 5.9))
+    )
+    told = "Seconds of this session: 40: loading 4, runs 30, numbers 6."
+    assert "\n".join(results([late, early])).count(told) == 1
+    assert not any("Seconds of this session" in line for line in results([record()]))
+
+
 def test_loss_scales_are_shown_from_the_smallest_to_the_largest():
     def scaled(*scales):
         rounds = [a_round(loss_scales=((0, s),), seed=i) for i, s in enumerate(scales)]
