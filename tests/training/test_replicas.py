@@ -23,6 +23,7 @@ from tests.support.workers import loopback
 NAMES = [name for name, precision in PRECISIONS.items() if not precision.tensor_float_32]
 ROOT = Path(__file__).parents[2]
 CHILD = """
+import hashlib
 import json
 import os
 import sys
@@ -103,8 +104,9 @@ def together(name):
     shared = ReplicaTrainer(alone, data, strategy)
     found = moments(alone, shared)
     shared.take(5)
-    run = shared.finish()
-    return found | {"hash": run.weights_sha256, "losses": run.first_losses}
+    weights = b"".join(w.tobytes() for w in shared.model.get_weights())
+    losses = str(shared.model.step_log.losses())  # NaN is not equal to itself
+    return found | {"weights": hashlib.sha256(weights).hexdigest(), "losses": losses}
 
 
 def compare(name):
@@ -220,7 +222,7 @@ def test_workers_agree_on_a_number_and_have_the_same_weights(workers):
     assert [worker["replicas"] for worker in workers] == [2, 2]
     assert [worker["agreed"] for worker in workers] == [0.5, 0.5]
     for name in NAMES:
-        for key in ("hash", "losses"):
+        for key in ("weights", "losses"):
             assert workers[0][name][key] == workers[1][name][key]
 
 
