@@ -46,12 +46,8 @@ def select_strategy(kind: str, device: str, batch_size: int) -> tuple[str, Any]:
         )
     if kind == "mirrored":
         return selected, tf.distribute.MirroredStrategy(names)
-    ways = tf.distribute.experimental.CommunicationImplementation
-    options = tf.distribute.experimental.CommunicationOptions(
-        implementation=ways.RING if selected == "cpu" else ways.AUTO
-    )
     try:
-        return selected, tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        return selected, tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise DeviceError(f"--strategy {kind}: cannot join the workers: {error}") from None
 
