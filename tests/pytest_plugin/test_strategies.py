@@ -1,11 +1,8 @@
-"""Whole sessions in which two logical devices of the CPU, or two workers, share each batch."""
+"""Whole sessions in which two logical devices of the CPU share each batch."""
 
 import os
-import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +12,6 @@ from cnnprec.records.read_sessions import read_session
 from cnnprec.records.record import Record
 from cnnprec.verdicts.comparability import differences, refused
 from tests.support.project import REPOSITORY
-from tests.support.workers import loopback
 
 # TensorFlow divides the CPU only before its first operation.
 TWO_DEVICES = """
@@ -31,40 +27,25 @@ WORK = [
 ]
 
 
-def start(folder: Path, head: str, *options: str, **variables: str) -> subprocess.Popen[str]:
-    """Starts a session in a folder of its own; it saves to ``out.json`` there."""
+def session(folder: Path, head: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs a session in a folder of its own; it saves to ``out.json`` there."""
     folder.mkdir()
     plugin = 'pytest_plugins = ["cnnprec.pytest_plugin"]\n'
     (folder / "conftest.py").write_text(plugin + head)
     (folder / "pytest.ini").write_text("[pytest]\n")
     source = REPOSITORY / "benchmarks" / "test_training.py"
     (folder / "test_training.py").write_text(source.read_text())
-    return subprocess.Popen(
+    return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", ".", *WORK, *options),
             "--benchmark-json=out.json",
         ],
         cwd=folder,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]},
+        capture_output=True,
         text=True,
+        timeout=600,
     )
-
-
-def session(folder: Path, head: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs a whole session."""
-    with start(folder, head, *options) as process:
-        return ended(process)
-
-
-def ended(process: subprocess.Popen[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """What a session printed; it has to end in time."""
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def records(folder: Path) -> Mapping[str, Record]:
@@ -105,83 +86,5 @@ def test_mirrored_session_is_measured_beside_one_device_and_compared_with_none(t
 )
 def test_what_replicas_cannot_do_is_refused(tmp_path, option, head, named):
     refusal = session(tmp_path / "refused", head, "--strategy=mirrored", option)
-    assert refusal.returncode == pytest.ExitCode.USAGE_ERROR, refusal.stdout
-    assert named in " ".join((refusal.stdout + refusal.stderr).split())
-
-
-@pytest.fixture
-def workers(tmp_path):
-    """Starts two sessions on loopback with these options, of which none is left behind."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start_both(*options: str) -> list[subprocess.Popen[str]]:
-        for index, config in enumerate(loopback(2)):
-            folder = tmp_path / f"worker{index}"
-            both = ("--strategy=multiworker", *options)
-            started.append(start(folder, "", *both, TF_CONFIG=config))
-        return started
-
-    yield start_both
-    for process in started:
-        process.kill()
-
-
-@pytest.mark.timeout(600)
-def test_two_workers_measure_and_save_the_same_session_each(tmp_path, workers):
-    options = ("--precision=single,mixed_half", "--jit=best", "--numerics=quick")
-    for process in workers(*options):
-        done = ended(process)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "; multiworker, 2 replicas" in done.stdout
-        assert "order seed 1" in done.stdout
-    first, second = (records(tmp_path / f"worker{index}") for index in (0, 1))
-    for name in ("single", "mixed_half"):
-        one, other = first[name], second[name]
-        assert [entry.run for entry in one.rounds] == [entry.run for entry in other.rounds]
-        assert one.jit_compiled == other.jit_compiled
-        assert one.turns is not None
-        assert other.turns is not None
-        assert one.turns.steps == other.turns.steps
-        assert one.turns.warm_up == other.turns.warm_up
-        assert len(one.turns.one_device_seconds) == len(other.turns.seconds) == 10
-        assert not any("TF_CONFIG" in text for text in one.environment.variables)
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("killed", [0, 1])
-def test_worker_ends_within_a_minute_of_the_other_and_keeps_what_was_measured(
-    tmp_path, workers, killed
-):
-    both = workers("--precision=single", "--turns=1000000")
-    left, folder = both[1 - killed], tmp_path / f"worker{1 - killed}"
-    while not runs_kept(folder):
-        assert both[0].poll() is both[1].poll() is None
-        time.sleep(0.1)
-    both[killed].send_signal(signal.SIGKILL)
-    done = ended(left, timeout=60)
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "WORKER LOST: another worker has ended, or cannot be reached" in done.stdout
-    (kept,) = re.findall("What was measured is kept: cnnprec report (.*)", done.stdout)
-    assert len(read_session(Path(kept)).records["single"].rounds) == 2
-
-
-def runs_kept(folder: Path) -> bool:
-    """Whether a session that goes on has all its runs, and so takes turns."""
-    files = list(folder.glob("unfinished-*.session"))
-    return bool(files) and len(read_session(files[0]).records["single"].rounds) == 2
-
-
-@pytest.mark.parametrize(
-    ("config", "named"),
-    [
-        ("{", "TF_CONFIG { is not JSON"),
-        ("", "TF_CONFIG is not JSON"),
-        (None, "TF_CONFIG is not set, nor is SLURM_JOB_ID"),
-    ],
-)
-def test_wrong_cluster_is_refused(tmp_path, config, named):
-    variables = {} if config is None else {"TF_CONFIG": config}
-    with start(tmp_path / "refused", "", "--strategy=multiworker", **variables) as process:
-        refusal = ended(process)
     assert refusal.returncode == pytest.ExitCode.USAGE_ERROR, refusal.stdout
     assert named in " ".join((refusal.stdout + refusal.stderr).split())
