@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from cnnprec.measurement.turns import steps_for
 from cnnprec.precision.precisions import Precision
@@ -23,13 +23,11 @@ def trainer_for(
     compiled: Mapping[str, bool],
     *,
     timed: bool,
-    agree: Callable[[float], float] = float,
 ) -> Trainer:
     """The trainer of a precision, warmed up; with ``--jit best`` the faster of two.
 
     Where `compiled` has the precision's name, it says whether XLA is chosen. Where it has not, the
-    two take turns of a tenth of a second, and `agree` is a mean of what they took over all workers.
-    Where nothing is `timed`, it is without XLA.
+    two take turns of a tenth of a second. Where nothing is `timed`, it is without XLA.
     """
     choices = [config.jit]
     if config.jit == "best" and not precision.xla:
@@ -38,10 +36,10 @@ def trainer_for(
     trainers = [Trainer(precision, config.override(jit=jit), dataset) for jit in choices]
     for trainer in trainers:
         trainer.warm_up()
-    return trainers[0] if len(trainers) == 1 else _faster(agree, *trainers)
+    return trainers[0] if len(trainers) == 1 else _faster(*trainers)
 
 
-def _faster(agree: Callable[[float], float], plain: Trainer, compiled: Trainer) -> Trainer:
+def _faster(plain: Trainer, compiled: Trainer) -> Trainer:
     steps = {}
     for trainer in (plain, compiled):
         trainer.start_turns()
@@ -51,7 +49,7 @@ def _faster(agree: Callable[[float], float], plain: Trainer, compiled: Trainer) 
     for _ in range(_PAIRS):
         without, by_xla = (_step_seconds(trainer, count) for trainer, count in steps.items())
         ratios.append(by_xla / without)
-    return compiled if agree(statistics.median(ratios)) <= CLEARLY_FASTER else plain
+    return compiled if statistics.median(ratios) <= CLEARLY_FASTER else plain
 
 
 def _step_seconds(trainer: Trainer, steps: int) -> float:

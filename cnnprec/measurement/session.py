@@ -21,24 +21,39 @@ from cnnprec.measurement.limits import examine_limits
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.probing import examine
 from cnnprec.measurement.progress import ProgressLine, Show
-from cnnprec.measurement.series import Series
 from cnnprec.measurement.turns import ALONE, Timing, steps_of
 from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
 from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
-from cnnprec.training.replicas import ReplicaTrainer
-from cnnprec.training.strategy import agreed, explained
 from cnnprec.training.trainer import Trainer
 from cnnprec.workload.profiles import TrainingConfig
+
+
+class NotMeasuredError(RuntimeError):
+    """A precision was not measured because something else ended the session's turns."""
+
+
+@dataclasses.dataclass
+class Series:
+    """The runs of one precision: what is known so far, and the error that stopped them.
+
+    `trainer` is None before it is built and after the record is whole. `clock` has start and end
+    of each timed run, in seconds of `time.perf_counter`.
+    """
+
+    precision: Precision
+    record: Record
+    trainer: Trainer | None = None
+    clock: list[float] = dataclasses.field(default_factory=list)
+    error: BaseException | None = None
 
 
 class MeasuredSession:
     """Trains the precisions of one session and times them.
 
-    An exception belongs to the precision in whose training it was raised; the others go on. With
-    workers on several hosts, or if it is no `Exception`, such as a timeout of the test runner, it
-    ends the turns as well.
+    An exception belongs to the precision in whose training it was raised; the others go on. What
+    is no `Exception`, such as a timeout of the test runner, ends the turns as well.
 
     Args:
         precisions: What to train, in this order in every turn.
@@ -78,7 +93,6 @@ class MeasuredSession:
         self._precisions = precisions
         self._config = config
         self._prepared = prepared
-        self._agree = functools.partial(agreed, prepared.strategy)
         self._order_seed = order_seed
         self._gpu = gpu
         self._on_record = on_record
@@ -106,7 +120,7 @@ class MeasuredSession:
                 self._line.wipe()
         series = self._series[precision.name]
         if series.error is None and not series.record.has(self._runs, self._turns):
-            series.error = series.not_measured(self._runs, self._turns, self._ended_by)
+            series.error = self._not_measured(series)
         if series.trainer is not None and series.error is None:
             with self._stage("numbers"), self._kept(series):
                 self._line.say(f"{series.precision}: looking at its numbers")
@@ -115,7 +129,7 @@ class MeasuredSession:
                     found = examine(series.trainer, self._numerics)
                     self._keep(dataclasses.replace(series.record, numerics=found), series)
                 if self._limits and timed:
-                    limits = examine_limits(series.trainer.alone or series.trainer)
+                    limits = examine_limits(series.trainer)
                     self._keep(dataclasses.replace(series.record, limits=limits), series)
             if timed:
                 stages = tuple(self._stages.items())
@@ -156,7 +170,7 @@ class MeasuredSession:
             for name, series in self._series.items()
             if series.trainer is not None and series.error is None
         }
-        steps = {name: round(self._agree(steps_of(series.record))) for name, series in able.items()}
+        steps = {name: steps_of(series.record) for name, series in able.items()}
         workers = {}
         for name, series in able.items():
             with self._kept(series):
@@ -165,7 +179,7 @@ class MeasuredSession:
                     if trainer is not None:
                         trainer.start_turns()
                         workers[own] = functools.partial(self._take, series, trainer, steps[name])
-        timing = Timing(workers, self._order_seed, self._agree)
+        timing = Timing(workers, self._order_seed)
         gc.collect()
         with self._watched() as watch, without_collection():
             with self._watchdog.over("the warm-up of the turns"):
@@ -210,17 +224,7 @@ class MeasuredSession:
     def _warm_up(self, series: Series, *, timed: bool) -> None:
         start, data = time.perf_counter(), self._prepared.dataset
         with self._watchdog.over(f"the warm-up of {series.precision}"):
-            trainer = trainer_for(
-                series.precision,
-                self._config,
-                data,
-                self._compiled,
-                timed=timed,
-                agree=self._agree,
-            )
-            if self._prepared.strategy is not None:
-                trainer = ReplicaTrainer(trainer, data, self._prepared.strategy)
-                trainer.warm_up()
+            trainer = trainer_for(series.precision, self._config, data, self._compiled, timed=timed)
         seconds = time.perf_counter() - start
         series.trainer = trainer
         series.record = dataclasses.replace(
@@ -290,12 +294,23 @@ class MeasuredSession:
         except KeyboardInterrupt:
             raise
         except Exception as error:
-            series.error = explained(error)
-            if self._config.strategy == "multiworker":  # the others are no longer in step with this
-                self._ended_by = series
+            series.error = error
         except BaseException as error:
             series.error = error
             self._ended_by = series
+
+    def _not_measured(self, series: Series) -> NotMeasuredError:
+        ended = self._ended_by
+        why = (
+            "the session was interrupted"
+            if ended is None
+            else f"{type(ended.error).__name__} while {ended.precision} was trained: {ended.error}"
+        )
+        return NotMeasuredError(
+            f"{series.precision}: {len(series.record.rounds)} of {self._runs} runs were measured"
+            + (f" and not all of {self._turns} turns" if self._turns else "")
+            + f", then the session ended ({why}). Measure again."
+        )
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[GpuWatch | None]:

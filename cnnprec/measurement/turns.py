@@ -34,19 +34,10 @@ def steps_of(record: Record) -> int:
 
 
 class Timing:
-    """Takes turns of the workers by name, in orders drawn from the seed, and keeps their times.
+    """Takes turns of the workers by name, in orders drawn from the seed, and keeps their times."""
 
-    `agree` is a mean over all processes that take the same turns.
-    """
-
-    def __init__(
-        self,
-        workers: Mapping[str, Callable[[], None]],
-        seed: int,
-        agree: Callable[[float], float] = float,
-    ) -> None:
+    def __init__(self, workers: Mapping[str, Callable[[], None]], seed: int) -> None:
         self._workers = dict(workers)
-        self._agree = agree
         self._calibrators = {row.name: row.prepare() for row in CALIBRATORS}
         self._random = random.Random(seed)  # noqa: S311
         self._turn = 0
@@ -60,7 +51,7 @@ class Timing:
         while not self.steady and self.warm_up < _MOST_WARM_UP:
             self.take()
             self.warm_up += 1
-            self.steady = self._agree(self._is_steady()) == 1
+            self.steady = self._is_steady()
         self.clock = {name: [] for name in self.clock}
         self.calibrator_seconds = {name: [] for name in self.calibrator_seconds}
 

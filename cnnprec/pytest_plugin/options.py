@@ -2,6 +2,7 @@
 
 import functools
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,7 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--device", type=reported(device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
-    text = (
-        "what shares each batch: none: one device (default); mirrored: all GPUs of this host; "
-        "multiworker: those of several hosts, by TF_CONFIG or Slurm"
-    )
+    text = "mirrored: all GPUs of this host share each batch; none: one device (default)"
     add("--strategy", choices=STRATEGIES, default="none", help=text)
     text = (
         "what is asked of the numbers: every operation and the first steps, in a few seconds "
@@ -164,15 +162,13 @@ def _session(config: pytest.Config) -> Session:
         precisions = with_and_without_xla(precisions)
     check_batch(precisions, training.batch_size, option.device)
     seed = getattr(config, "workerinput", {}).get("order_seed", option.order_seed)
-    if seed is None:
-        seed = training.order_seed()
     return Session(
         config=training,
         precisions=precisions,
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
-        order_seed=seed,
+        order_seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311
         numerics=option.numerics or "quick",
         limits=option.device_limits,
     )

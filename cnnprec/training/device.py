@@ -52,13 +52,6 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def wait_for_devices() -> None:
-    """Returns when the GPUs of this process have done what is in their queues."""
-    for index in range(len(tf.config.get_visible_devices("GPU"))):
-        with tf.device(f"GPU:{index}"):  # TensorFlow's own function asks other hosts' too
-            tf.raw_ops.SyncDevice()
-
-
 def reset_peak_device_memory() -> None:
     """Starts a new span for `peak_device_memory_bytes`; does nothing on a CPU."""
     if tf.config.get_visible_devices("GPU"):

@@ -4,73 +4,31 @@ from typing import Any
 
 import tensorflow as tf
 
-from cnnprec.machine.names import DeviceError, WorkerLostError
-from cnnprec.training.cluster import join_cluster
+from cnnprec.machine.names import DeviceError
 from cnnprec.training.device import select_device
-
-_LOST = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.UnavailableError,
-)
 
 
 def select_strategy(kind: str, device: str, batch_size: int) -> tuple[str, Any]:
     """Sets up the devices of a strategy, before TensorFlow's first operation.
 
-    The kind is one of `cnnprec.workload.profiles.STRATEGIES`; for ``"multiworker"`` it waits for
-    the other workers. Returns what `select_device` does, and a `tf.distribute.Strategy` or None.
-    DeviceError if the devices cannot be had, or cannot share the batch evenly.
+    The kind is one of `cnnprec.workload.profiles.STRATEGIES`. Returns what `select_device` does,
+    and a `tf.distribute.Strategy` or None. DeviceError if the devices cannot be had, or cannot
+    share the batch evenly.
     """
     if kind == "none":
         return select_device(device), None
     if ":" in device:
         raise DeviceError(f"--device {device}: --strategy {kind} uses all GPUs; give gpu or auto")
-    workers = join_cluster() if kind == "multiworker" else 1
     selected = select_device(device, every=True)
-    names = [f"GPU:{index}" for index in range(len(tf.config.get_visible_devices("GPU")))]
-    if selected == "cpu":
-        # To ask for the logical devices starts TensorFlow, which then cannot join a cluster.
-        asked = tf.config.list_logical_devices("CPU") if workers == 1 else ()
-        names = [device.name for device in asked] or ["CPU:0"]
-    replicas = workers * len(names)
+    known = tf.config.list_logical_devices("CPU" if selected == "cpu" else "GPU")
+    replicas = len(known)
     if replicas < 2:
         raise DeviceError(
-            f"--strategy {kind}: TensorFlow sees {replicas} {selected[:3].upper()}, at least 2 are "
+            f"--strategy {kind}: TensorFlow sees {replicas} {known[0].device_type}, at least 2 are "
             "needed. Check the GPUs with nvidia-smi, or leave the option out."
         )
     if batch_size % replicas:
         raise DeviceError(
             f"--batch-size {batch_size}: give a multiple of {replicas}, the number of replicas"
         )
-    if kind == "mirrored":
-        return selected, tf.distribute.MirroredStrategy(names)
-    try:
-        return selected, tf.distribute.MultiWorkerMirroredStrategy()
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise DeviceError(f"--strategy {kind}: cannot join the workers: {error}") from None
-
-
-def agreed(strategy: Any, number: float) -> float:
-    """The mean of a number over all workers, so that all do the same; of one process, as it is."""
-    if strategy is None:
-        return number
-    mean = tf.distribute.ReduceOp.MEAN
-
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def reduced() -> Any:
-        copies = strategy.run(lambda: tf.constant(number, tf.float64))
-        return strategy.reduce(mean, copies, axis=None)
-
-    return float(reduced())
-
-
-def explained(error: Exception) -> Exception:
-    """The error, or in place of TensorFlow's one which says that another worker is gone."""
-    if not isinstance(error, _LOST):
-        return error
-    return WorkerLostError(
-        "another worker has ended, or cannot be reached. Look at what it printed, and start all of "
-        f"them again. TensorFlow: {error.message.partition('Collective ops')[2] or error.message}"
-    )
+    return selected, tf.distribute.MirroredStrategy([device.name for device in known])

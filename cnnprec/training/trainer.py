@@ -12,7 +12,7 @@ import tensorflow as tf
 from cnnprec.precision.precisions import Precision, get_precision
 from cnnprec.records.record import LEARNED_BY, MOST_SCALE_CHANGES, Outcome, TrainingRun
 from cnnprec.training.batches import check_dataset, shuffled_batches, tensors
-from cnnprec.training.device import tensor_float_32, wait_for_devices
+from cnnprec.training.device import tensor_float_32
 from cnnprec.training.model import build_model, initial_weights
 from cnnprec.training.step_log import StepLog
 from cnnprec.workload.dataset import Dataset
@@ -68,7 +68,7 @@ class Trainer:
         with tensor_float_32(self.precision.tensor_float_32):
             self._fit(1, self.config.steps_per_execution)
             self._count_correct(*(tensor[:1] for tensor in self._test))
-        wait_for_devices()
+        tf.test.experimental.sync_devices()
 
     def reset(self, seed: int) -> None:
         """Puts the model into the state of a fresh one for this seed."""
@@ -86,7 +86,7 @@ class Trainer:
         with tensor_float_32(self.precision.tensor_float_32):
             self._losses = self._fit(self.config.epochs, self.config.steps_per_epoch, watcher)
             # What the last step put into a GPU's queue may still be running.
-            wait_for_devices()
+            tf.test.experimental.sync_devices()
         self._last_epoch_start = watcher.last_epoch_start
 
     def _fit(self, epochs: int, steps: int, *watchers: keras.callbacks.Callback) -> list[float]:
@@ -110,7 +110,7 @@ class Trainer:
         """Trains for some steps, after `start_turns`; returns when the device is done."""
         with tensor_float_32(self.precision.tensor_float_32):
             self.model.take_steps(self._iterator, tf.constant(steps))
-            wait_for_devices()
+            tf.test.experimental.sync_devices()
 
     def finish(self) -> TrainingRun:
         """Judges the run just trained."""

@@ -1,7 +1,6 @@
 """How much to train: the named profiles and the rules that their numbers obey."""
 
 import dataclasses
-import random
 from collections.abc import Mapping
 
 FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
@@ -10,7 +9,7 @@ _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
 _AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size", "width")
 
 JIT_CHOICES = ("auto", "on", "off", "best", "both")
-STRATEGIES = ("none", "mirrored", "multiworker")
+STRATEGIES = ("none", "mirrored")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +31,7 @@ class TrainingConfig:
     seed: int = 12  # of the first run; run ``i`` uses ``seed + i``
     turns: int = 0  # short timed ones of every precision, compared in place of the runs' times
     width: int = 1  # factor on the channels and units of every hidden layer of the model
-    strategy: str = "none"  # what shares each batch: one device, all of this host or of several
+    strategy: str = "none"  # what shares each batch: one device, or all of this host
 
     def __post_init__(self) -> None:
         problems = []
@@ -80,10 +79,6 @@ class TrainingConfig:
         steps = self.steps_per_epoch
         best = max(n for n in range(1, min(steps, 100) + 1) if steps % n == 0)
         return best if best >= 10 else steps
-
-    def order_seed(self) -> int:
-        """A new seed of the order of the precisions; 0 where several hosts have to agree on it."""
-        return 0 if self.strategy == "multiworker" else random.randrange(10**6)  # noqa: S311
 
     def override(self, **numbers: int | str | None) -> "TrainingConfig":
         """A copy with every argument that is not None put in place."""

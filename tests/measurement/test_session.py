@@ -10,8 +10,7 @@ import pytest
 from cnnprec.machine.gpu_state import GPU_CYCLE
 from cnnprec.measurement import choose_jit
 from cnnprec.measurement import session as module
-from cnnprec.measurement.series import NotMeasuredError
-from cnnprec.measurement.session import MeasuredSession
+from cnnprec.measurement.session import MeasuredSession, NotMeasuredError
 from cnnprec.measurement.watchdog import Watchdog
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.record import Outcome

@@ -1,7 +1,7 @@
 """Several replicas against one device: the same gradients, the same verdicts, the same skips.
 
-TensorFlow divides the CPU into devices, or joins other workers, only before its first operation, so
-a child process computes everything at once, and so do two workers.
+TensorFlow divides the CPU into devices only before its first operation, so a child process computes
+everything at once.
 """
 
 import json
@@ -15,39 +15,35 @@ import pytest
 from cnnprec.precision.formats import get_format
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.numerics import Numerics, TensorErrors
-from cnnprec.records.record import Record
 from cnnprec.verdicts.judge_numbers import Check, faults
 from tests.support.records import record
-from tests.support.workers import loopback
 
 NAMES = [name for name, precision in PRECISIONS.items() if not precision.tensor_float_32]
 ROOT = Path(__file__).parents[2]
 CHILD = """
 import json
-import os
 import sys
 
 import numpy as np
 import tensorflow as tf
 
-names, jit, kind, planted = sys.argv[1].split(","), sys.argv[2], sys.argv[3], sys.argv[4:]
-if kind == "mirrored":
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    halves = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, halves)
+(cpu,) = tf.config.list_physical_devices("CPU")
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, halves)
 
 from cnnprec.diagnosis.step import as_float64
 from cnnprec.measurement.probing import replay_in_float64
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.training.replicas import ReplicaTrainer
-from cnnprec.training.strategy import agreed, select_strategy
+from cnnprec.training.strategy import select_strategy
 from cnnprec.training.trainer import Trainer
 from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import TrainingConfig
 
+names, jit, planted = sys.argv[1].split(","), sys.argv[2], sys.argv[3:]
 config = TrainingConfig("tiny", 128, 100, epochs=2, runs=1, batch_size=32, jit=jit)
 data = load_dataset("synthetic", train_samples=128, test_samples=100)
-device, strategy = select_strategy(kind, "cpu", config.batch_size)
+device, strategy = select_strategy("mirrored", "cpu", config.batch_size)
 
 
 def state(trainer):
@@ -83,30 +79,6 @@ def plant(trainer, which):
     trainer._gradients = gradients
 
 
-def moments(alone, shared):
-    shared.start_turns()
-    shared.take(1)
-    found = [as_float64(v) for v in shared.model.optimizer.variables if "momentum" in v.name]
-    alone.start_turns()
-    summed = sums_of_parts(alone)
-    alone.model.optimizer.apply_gradients(zip(summed, alone.model.trainable_weights))
-    right = [as_float64(v) for v in alone.model.optimizer.variables if "momentum" in v.name]
-    return {
-        "apart": [float(np.max(np.abs(a - b))) for a, b in zip(found, right)],
-        "moments": [float(np.max(np.abs(b))) for b in right],
-    }
-
-
-def together(name):
-    # What a worker does: few steps, and the agreement on a number that differs by worker.
-    alone = Trainer(PRECISIONS[name], config, data)
-    shared = ReplicaTrainer(alone, data, strategy)
-    found = moments(alone, shared)
-    shared.take(5)
-    run = shared.finish()
-    return found | {"hash": run.weights_sha256, "losses": run.first_losses}
-
-
 def compare(name):
     alone = Trainer(PRECISIONS[name], config, data)
     shared = ReplicaTrainer(alone, data, strategy)
@@ -116,13 +88,22 @@ def compare(name):
         trainer.reset(12)
         trainer.fit()
         runs.append(trainer.finish())
-    steps = [replay_in_float64(trainer) for trainer in (alone, shared)]
-    return moments(alone, shared) | {
+    losses, tensors = replay_in_float64(shared)
+    shared.start_turns()
+    shared.take(1)
+    moments = [as_float64(v) for v in shared.model.optimizer.variables if "momentum" in v.name]
+    alone.start_turns()
+    summed = sums_of_parts(alone)
+    alone.model.optimizer.apply_gradients(zip(summed, alone.model.trainable_weights))
+    right = [as_float64(v) for v in alone.model.optimizer.variables if "momentum" in v.name]
+    return {
         "outcomes": [str(run.outcome) for run in runs],
         "losses": [list(run.first_losses) for run in runs],
         "epochs": [list(run.losses) for run in runs],
         "scales": [list(run.loss_scales) for run in runs],
-        "float64": [[losses, [list(row) for row in tensors]] for losses, tensors in steps],
+        "float64": [losses, [list(row) for row in tensors]],
+        "apart": [float(np.max(np.abs(a - b))) for a, b in zip(moments, right)],
+        "moments": [float(np.max(np.abs(b))) for b in right],
         "traced": shared.model.take_steps.experimental_get_tracing_count(),
     }
 
@@ -146,69 +127,41 @@ def skip(which):
 
 replicas = strategy.num_replicas_in_sync
 found = {"device": device, "replicas": replicas}
-if kind == "multiworker":
-    task = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
-    found |= {"agreed": agreed(strategy, task)} | {name: together(name) for name in names}
-else:
-    found |= {name: compare(name) for name in names}
+found |= {name: compare(name) for name in names}
 found |= {f"skip {which}": skip(int(which)) for which in planted}
 print("FOUND", json.dumps(found))
 """
 
 
-def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    quiet = {"PYTHONPATH": str(ROOT), "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments],
-        env=quiet | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def child(names: str, jit: str, planted: str = "") -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, names, jit, *planted],
+        env={"PYTHONPATH": str(ROOT), "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
         text=True,
+        timeout=900,
     )
-
-
-def result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    with process:
-        try:
-            out, err = process.communicate(timeout=900)
-        finally:
-            process.kill()
-    assert process.returncode == 0, err
-    (line,) = [line for line in out.splitlines() if line.startswith("FOUND ")]
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     found: dict[str, Any] = json.loads(line.removeprefix("FOUND "))
     return found
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return result(start(",".join(NAMES), "off", "mirrored", "0", "1"))
-
-
-@pytest.fixture(scope="module")
-def workers() -> list[dict[str, Any]]:
-    arguments = (",".join(NAMES), "off", "multiworker")
-    started = [start(*arguments, TF_CONFIG=config) for config in loopback(2)]
-    try:
-        return [result(process) for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    return child(",".join(NAMES), "off", planted="01")
 
 
 def test_two_devices_are_two_replicas(found):
     assert (found["device"], found["replicas"]) == ("cpu", 2)
 
 
-@pytest.mark.parametrize("which", ["devices", "worker 0", "worker 1"])
 @pytest.mark.parametrize("name", NAMES)
-def test_first_moments_are_those_of_the_sum_of_the_parts(request, name, which):
+def test_first_moments_are_those_of_the_sum_of_the_parts(found, name):
     # Adam would hide a factor from the weights, but not from its moments. The parts are computed
     # by the same kernels, so only the sum and the moment are rounded, each once on either side, and
     # the sum is at most ten times the moment.
-    if which == "devices":
-        found = request.getfixturevalue("found")[name]
-    else:
-        found = request.getfixturevalue("workers")[int(which[-1])][name]
+    found = found[name]
     roundoff = get_format(PRECISIONS[name].variable_dtype).unit_roundoff
     assert len(found["apart"]) == 10
     for apart, largest in zip(found["apart"], found["moments"], strict=True):
@@ -216,43 +169,23 @@ def test_first_moments_are_those_of_the_sum_of_the_parts(request, name, which):
         assert apart <= 4 * roundoff * largest
 
 
-def test_workers_agree_on_a_number_and_have_the_same_weights(workers):
-    assert [worker["replicas"] for worker in workers] == [2, 2]
-    assert [worker["agreed"] for worker in workers] == [0.5, 0.5]
-    for name in NAMES:
-        for key in ("hash", "losses"):
-            assert workers[0][name][key] == workers[1][name][key]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_first_steps_are_judged_as_those_of_one_device(found, name):
-    # The limits are those of Fashion-MNIST. Few other images may be over them on one device too:
-    # a sum that is rounded to the other side of 0 takes a unit of a ReLU out of the gradients.
-    judged = []
-    for losses, tensors in found[name]["float64"]:
-        assert len(tensors) == 10
-        rows = tuple(TensorErrors(*row) for row in tensors)
-        made = record(
-            name,
-            numerics=Numerics(
-                level="quick",
-                probes=(),
-                wrong=(),
-                unsteady=(),
-                losses=tuple(losses),
-                tensors=rows,
-                miscounted=0,
-            ),
-        )
-        # What is wrong, without the number: "dense1 kernel: gradient".
-        judged.append([text.partition(" from ")[0].rpartition(" ")[0] for text in wrong(made)])
-    assert judged[1] == judged[0]
-    if PRECISIONS[name].compute_dtype in ("float32", "float64"):
-        assert judged[1] == []
-
-
-def wrong(made: Record) -> list[str]:
-    return faults(made, {})[Check.FIRST_STEPS]
+    losses, tensors = found[name]["float64"]
+    made = record(
+        name,
+        numerics=Numerics(
+            level="quick",
+            probes=(),
+            wrong=(),
+            unsteady=(),
+            losses=tuple(losses),
+            tensors=tuple(TensorErrors(*row) for row in tensors),
+            miscounted=0,
+        ),
+    )
+    assert len(tensors) == 10
+    assert faults(made, {})[Check.FIRST_STEPS] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -289,6 +222,6 @@ def test_infinity_in_one_replica_makes_all_of_them_skip_the_step(found, which):
 
 
 def test_xla_compiles_the_replicas():
-    found = result(start("single,mixed_half", "on", "mirrored"))
+    found = child("single,mixed_half", "on")
     for name in ("single", "mixed_half"):
         assert found[name]["outcomes"] == ["trained", "trained"]
