@@ -30,7 +30,7 @@ _LEFT_OUT = re.compile(
 _LONGEST = 300
 
 
-def describe_environment(device: str, replicas: int = 1) -> Environment:
+def describe_environment(device: str) -> Environment:
     """Reads the environment of this process; the device is ``"cpu"`` or ``"gpu:N"``."""
     gpu = _gpu(device)
     build = tf.sysconfig.get_build_info()
@@ -64,7 +64,6 @@ def describe_environment(device: str, replicas: int = 1) -> Environment:
         variables=_variables(),
         host=printable(platform.node())[:_LONGEST],
         gpu_uuid=gpu.uuid if gpu else None,
-        replicas=replicas,
     )
 
 

@@ -27,7 +27,6 @@ def measure(
     data_dir: str | Path | None = None,
     device: str = "auto",
     jit: str = "auto",
-    strategy: str = "none",
     order_seed: int | None = None,
     show: Show | None = None,
 ) -> dict[str, Record]:
@@ -50,7 +49,6 @@ def measure(
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
         jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA, ``"best"`` for the faster of
             the two in each precision, ``"both"`` for a record of each.
-        strategy: ``"mirrored"`` where all GPUs share each batch, else ``"none"``.
         order_seed: Seed of the order of the precisions; None for a new one.
         show: Called with how far the work is now and then, and with None at the end.
 
@@ -70,7 +68,6 @@ def measure(
         train_samples=train_samples,
         turns=turns,
         jit=jit,
-        strategy=strategy,
     )
     if precisions is None:
         chosen = supported_precisions(device)

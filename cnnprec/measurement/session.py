@@ -21,7 +21,7 @@ from cnnprec.measurement.limits import examine_limits
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.probing import examine
 from cnnprec.measurement.progress import ProgressLine, Show
-from cnnprec.measurement.turns import ALONE, Timing, steps_of
+from cnnprec.measurement.turns import Timing, steps_for
 from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
@@ -170,15 +170,13 @@ class MeasuredSession:
             for name, series in self._series.items()
             if series.trainer is not None and series.error is None
         }
-        steps = {name: steps_of(series.record) for name, series in able.items()}
+        steps = {name: _steps(series.record) for name, series in able.items()}
         workers = {}
         for name, series in able.items():
             with self._kept(series):
                 assert series.trainer is not None  # noqa: S101 - chosen so above
-                for own, trainer in ((name, series.trainer), (name + ALONE, series.trainer.alone)):
-                    if trainer is not None:
-                        trainer.start_turns()
-                        workers[own] = functools.partial(self._take, series, trainer, steps[name])
+                series.trainer.start_turns()
+                workers[name] = functools.partial(self._take, series, series.trainer, steps[name])
         timing = Timing(workers, self._order_seed)
         gc.collect()
         with self._watched() as watch, without_collection():
@@ -191,14 +189,14 @@ class MeasuredSession:
                     timing.take()
                 if watch and (clock := watch.sm_clock_mhz()):
                     timing.note(GPU_CYCLE, 1e-6 / clock)
-                for name in [n for n in timing.clock if able[n.removesuffix(ALONE)].error]:
+                for name in [n for n in timing.clock if able[n].error is not None]:
                     timing.drop(name)
                 if self._ended_by is not None:
                     return
                 took = time.perf_counter() - began
                 self._line.show_turn(turn + 1, self._turns, took)
             state = watch.stop() if watch else None
-        for name in [n for n in able if n in timing.clock]:
+        for name in timing.clock:
             series = able[name]
             series.clock = [moment for pair in timing.clock[name] for moment in pair]
             turns = Turns(
@@ -208,7 +206,6 @@ class MeasuredSession:
                 warm_up=timing.warm_up,
                 steady=timing.steady,
                 state=state,
-                one_device_seconds=timing.seconds(name + ALONE),
             )
             self._keep(dataclasses.replace(series.record, turns=turns), series)
 
@@ -265,9 +262,7 @@ class MeasuredSession:
     def _diagnose(self, series: Series, trainer: Trainer) -> None:
         runs = [entry.run for entry in series.record.rounds]
         sick = next((run for run in runs if run.outcome is not Outcome.TRAINED), None)
-        diagnosis = None
-        if sick is not None and self._diagnosed:
-            diagnosis = diagnose_run(trainer.alone or trainer, sick)
+        diagnosis = None if sick is None or not self._diagnosed else diagnose_run(trainer, sick)
         if diagnosis is not None:
             self._keep(dataclasses.replace(series.record, diagnosis=diagnosis), series)
 
@@ -323,3 +318,9 @@ class MeasuredSession:
             yield watch
         finally:
             watch.stop()  # a training that failed has not
+
+
+def _steps(record: Record) -> int:
+    """Steps of a turn, from the fastest of the whole runs."""
+    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
+    return steps_for(min(times) / record.config.steps)

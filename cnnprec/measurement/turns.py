@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cnnprec.measurement.calibrators import CALIBRATORS
-from cnnprec.records.record import Record
 from cnnprec.verdicts.statistics import fastest_third, geometric_mean
 
 TURN_SECONDS = 0.1  # aim for the length of a precision's part of a turn
-ALONE = " on one device"  # ends the name of the turns of one device beside those of replicas
 # Warm-up ends when the last turns are no longer faster than those before them by more than this.
 _STILL_FASTER = 0.02
 _WINDOW = 2
@@ -25,12 +23,6 @@ _MOST_WARM_UP = 12
 def steps_for(step_seconds: float) -> int:
     """Steps of so many seconds that fill a turn, at least 1."""
     return max(1, round(TURN_SECONDS / step_seconds))
-
-
-def steps_of(record: Record) -> int:
-    """Steps of a turn, from the fastest of the whole runs."""
-    times = [entry.seconds for entry in record.rounds if entry.seconds is not None]
-    return steps_for(min(times) / record.config.steps)
 
 
 class Timing:
@@ -85,7 +77,7 @@ class Timing:
 
     def seconds(self, name: str) -> tuple[float, ...]:
         """The times of a precision's turns, in seconds."""
-        return tuple(end - start for start, end in self.clock.get(name, ()))
+        return tuple(end - start for start, end in self.clock[name])
 
     def calibrators(self) -> tuple[tuple[str, float], ...]:
         """Name and usual seconds of each calibrator, and of what was noted."""

@@ -32,7 +32,7 @@ from cnnprec.verdicts.limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload import fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
-from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, STRATEGIES, TrainingConfig
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -81,8 +81,6 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--device", type=reported(device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
-    text = "mirrored: all GPUs of this host share each batch; none: one device (default)"
-    add("--strategy", choices=STRATEGIES, default="none", help=text)
     text = (
         "what is asked of the numbers: every operation and the first steps, in a few seconds "
         "(quick, default), with the long sums too (full, to accept a machine), nothing (off)"
@@ -141,8 +139,6 @@ def pytest_configure(config: pytest.Config) -> None:
         _take_comparing_over(config, asked)
     if option.soak and getattr(option, "benchmark_only", False):
         raise ValueError("--benchmark-only would skip what --soak asks for; leave it out")
-    if option.soak and option.strategy != "none":
-        raise ValueError("--soak compares one device with itself; leave out --strategy")
     for name in () if asked.comparing else ("vary", "require-verdict", "verdict-json"):
         given = getattr(option, name.replace("-", "_")) not in (None, False)
         if given and name not in read(config):
@@ -154,7 +150,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session(config: pytest.Config) -> Session:
     option = config.option
-    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit", "strategy")
+    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit")
     training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
     precisions = option.precision or supported_precisions(option.device)
@@ -237,7 +233,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
         f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
         f"batch {training.batch_size}, device {session.device_choice}, jit {training.jit}, "
-        f"strategy {training.strategy}, order seed {session.order_seed}",
+        f"order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
         *([busy] if load > cores else []),

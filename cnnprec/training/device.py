@@ -10,8 +10,8 @@ from cnnprec.machine.names import DeviceError, check_device_name, gpu_index
 _TF32_CAPABILITY = (8, 0)  # of Ampere, the first with TF32 tensor cores
 
 
-def select_device(name: str, *, every: bool = False) -> str:
-    """Makes TensorFlow compute on one device, or on every GPU, before its first operation.
+def select_device(name: str) -> str:
+    """Makes TensorFlow compute on one device; must come before TensorFlow's first operation.
 
     ``auto`` is the first GPU, else the CPU. Returns ``"cpu"`` or ``"gpu:N"``; DeviceError if there
     is no such device, or if TensorFlow already uses another one.
@@ -28,7 +28,7 @@ def select_device(name: str, *, every: bool = False) -> str:
             f"--device {name}: TensorFlow sees {known}. Check the driver with nvidia-smi, install "
             "the CUDA libraries with pip install 'cnnprec[cuda]', or use --device cpu."
         )
-    _make_visible(gpus if every else [gpus[index]])
+    _make_visible([gpus[index]])
     return f"gpu:{index}"
 
 

@@ -35,17 +35,13 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     # Trains for a number of steps (int32 scalar) on an iterator of batches, and returns what the
     # last step did; it exists once `make_train_function` has run.
     take_steps: Any = None
-    one_step: Any = None  # of several replicas, in place of Keras' step
 
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
         """Has ``fit`` and single turns share one traced function, of any number of steps."""
         known: Any = self.train_function
         if known is not None and not force:
             return known
-        if self.one_step is None:
-            self.take_steps = repeated(self.train_step, self.jit_compile)
-        else:  # compiles each replica for itself
-            self.take_steps = repeated(self.one_step, jit_compile=False)
+        self.take_steps = repeated(self.train_step, self.jit_compile)
         steps = tf.constant(self.steps_per_execution)
         self.train_function: Any = lambda iterator: self.take_steps(iterator, steps)
         return self.train_function

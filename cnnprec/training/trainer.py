@@ -33,8 +33,6 @@ class Trainer:
     A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed.
     """
 
-    alone: "Trainer | None" = None  # of one device, where this is of several replicas
-
     def __init__(self, precision: Precision, config: TrainingConfig, dataset: Dataset) -> None:
         self.precision = precision
         self.config = config
@@ -66,7 +64,8 @@ class Trainer:
         """Traces and compiles everything that ``fit`` and ``finish`` call, and runs it once."""
         self.reset(self.config.seed)
         with tensor_float_32(self.precision.tensor_float_32):
-            self._fit(1, self.config.steps_per_execution)
+            steps = self.config.steps_per_execution
+            self.model.fit(self.batches, steps_per_epoch=steps, verbose=0, shuffle=False)
             self._count_correct(*(tensor[:1] for tensor in self._test))
         tf.test.experimental.sync_devices()
 
@@ -84,22 +83,18 @@ class Trainer:
         """Trains for all epochs; returns when the device has finished."""
         watcher = _Watcher(self.config, on_progress)
         with tensor_float_32(self.precision.tensor_float_32):
-            self._losses = self._fit(self.config.epochs, self.config.steps_per_epoch, watcher)
+            history = self.model.fit(
+                self.batches,
+                epochs=self.config.epochs,
+                steps_per_epoch=self.config.steps_per_epoch,
+                verbose=0,
+                shuffle=False,
+                callbacks=[watcher],
+            )
             # What the last step put into a GPU's queue may still be running.
             tf.test.experimental.sync_devices()
+        self._losses = [float(loss) for loss in history.history["loss"]]
         self._last_epoch_start = watcher.last_epoch_start
-
-    def _fit(self, epochs: int, steps: int, *watchers: keras.callbacks.Callback) -> list[float]:
-        """Trains for so many epochs of so many steps; returns the mean loss of each."""
-        history = self.model.fit(
-            self.batches,
-            epochs=epochs,
-            steps_per_epoch=steps,
-            verbose=0,
-            shuffle=False,
-            callbacks=list(watchers),
-        )
-        return [float(loss) for loss in history.history["loss"]]
 
     def start_turns(self) -> None:
         """Makes ready for `take`: a fresh start, and an iterator over its batches."""

@@ -9,7 +9,6 @@ _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
 _AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size", "width")
 
 JIT_CHOICES = ("auto", "on", "off", "best", "both")
-STRATEGIES = ("none", "mirrored")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,6 @@ class TrainingConfig:
     seed: int = 12  # of the first run; run ``i`` uses ``seed + i``
     turns: int = 0  # short timed ones of every precision, compared in place of the runs' times
     width: int = 1  # factor on the channels and units of every hidden layer of the model
-    strategy: str = "none"  # what shares each batch: one device, or all of this host
 
     def __post_init__(self) -> None:
         problems = []
@@ -53,9 +51,8 @@ class TrainingConfig:
             problems.append(
                 f"--epochs {self.epochs}: steps a run {self.steps}: must be at most {most}"
             )
-        for name, choices in (("jit", JIT_CHOICES), ("strategy", STRATEGIES)):
-            if (value := getattr(self, name)) not in choices:
-                problems.append(f"--{name} {value}: choose one of {', '.join(choices)}")
+        if self.jit not in JIT_CHOICES:
+            problems.append(f"--jit {self.jit}: choose one of {', '.join(JIT_CHOICES)}")
         if problems:
             raise ValueError("; ".join(problems))
 

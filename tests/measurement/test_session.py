@@ -28,7 +28,6 @@ class Prepared:
     dataset: object = None
     data_info: object = record().data
     environment: object = record().environment
-    strategy: object = None
     seconds: float = 4.0
 
 
@@ -37,7 +36,6 @@ class FakeTrainer:
 
     calls: ClassVar[list[str]] = []
     raises: ClassVar[dict[str, BaseException]] = {}
-    alone = None
 
     def __init__(self, precision, config, dataset):
         self.precision = precision

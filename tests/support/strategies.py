@@ -16,7 +16,7 @@ from cnnprec.records.record import (
     TrainingRun,
     Turns,
 )
-from cnnprec.workload.profiles import FEWEST_TURNS, JIT_CHOICES, STRATEGIES, TrainingConfig
+from cnnprec.workload.profiles import FEWEST_TURNS, JIT_CHOICES, TrainingConfig
 
 ANY_FLOAT = st.floats(width=32)
 SECONDS = st.none() | st.floats(1e-6, 1e6)
@@ -38,7 +38,6 @@ def configs(draw) -> TrainingConfig:
         jit=draw(st.sampled_from(JIT_CHOICES)),
         seed=draw(st.integers(0, 2**31 - 1)),
         turns=draw(st.just(0) | st.integers(FEWEST_TURNS, 1000)),
-        strategy=draw(st.sampled_from(STRATEGIES)),
     )
 
 
