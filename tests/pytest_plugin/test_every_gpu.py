@@ -242,7 +242,7 @@ ON_CPU = """
 def pytest_collection():
     from cnnprec.measurement import prepare
 
-    prepare.select_strategy = lambda kind, name, batch_size: (name, None)
+    prepare.select_device = lambda name: name
 """
 BENCHMARK = """
 import pytest
