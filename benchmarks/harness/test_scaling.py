@@ -1,7 +1,9 @@
-"""What a training step takes at larger batches. Only with ``-m scaling``.
+"""What a training step takes at larger batches.
 
 `cnnprec scaling` compares the precisions by turns, over widths too, and says where each overtakes
 single (docs/scaling.md); this has the same steps as rows of pytest-benchmark.
+
+Run it with ``pytest benchmarks/harness/test_scaling.py -m harness``.
 """
 
 import pytest
@@ -12,10 +14,11 @@ from cnnprec.pytest_plugin.session import Session
 from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import TrainingConfig
 
+pytestmark = pytest.mark.harness
+
 _ROUNDS = 10
 
 
-@pytest.mark.scaling
 @pytest.mark.each_precision
 @pytest.mark.parametrize("batch", [32, 256, 2048])
 @pytest.mark.usefixtures("prepared")
