@@ -59,12 +59,7 @@ def _read_once(recorded):
         return read
 
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            (case, "figure"),
-            (case, "runs_by_seed"),
-            (judge_runs, "runs_by_seed"),
-            (judge_runs, "stack"),
-        ):
+        for module, name in ((case, "figure"), (judge_runs, "stack")):
             patch.setattr(module, name, once(getattr(module, name)))
         yield
 
