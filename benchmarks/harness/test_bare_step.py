@@ -10,7 +10,7 @@ Run it with ``pytest benchmarks/harness/test_bare_step.py -m harness``.
 
 from __future__ import annotations
 
-import random
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +18,6 @@ from collections.abc import Callable
 import pytest
 
 from cnnprec.precision.precisions import Precision
-from cnnprec.pytest_plugin.session import Session
 from cnnprec.verdicts.statistics import fastest_third, geometric_mean
 from cnnprec.workload.profiles import TrainingConfig
 
@@ -36,7 +35,7 @@ _ROUNDS = 5, 40
 @pytest.mark.parametrize("batch", _MOST)
 @pytest.mark.usefixtures("prepared")
 def test_step_of_the_suite_costs_what_a_bare_step_costs(
-    benchmark, precision: Precision, batch: int, suite: Session, load, record_property, capsys
+    benchmark, precision: Precision, batch: int, load, in_turns, bare_loop, record_property, capsys
 ) -> None:
     from cnnprec.training.trainer import Trainer
 
@@ -48,24 +47,17 @@ def test_step_of_the_suite_costs_what_a_bare_step_costs(
     trainer.start_turns()
     ways: dict[str, Callable[[int], None]] = {
         "suite": trainer.take,
-        "bare": bare(precision, work, dataset),
+        "bare": bare_loop(precision, work, dataset),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
     steps = _steps(ways)
-    order = random.Random(suite.order_seed)  # noqa: S311
-
-    def one_round() -> None:
-        for name in order.sample(list(ways), len(ways)):
-            start = time.perf_counter()
-            ways[name](steps)
-            seconds[name].append((time.perf_counter() - start) / steps)
-
+    one_round, turns = in_turns({n: functools.partial(take, steps) for n, take in ways.items()})
     one_round()
-    round_seconds = sum(times.pop() for times in seconds.values()) * steps
+    round_seconds = sum(times.pop() for times in turns.values())
     benchmark.group = "harness"
     fewest, most = _ROUNDS
     rounds = max(fewest, min(most, round(_SECONDS / round_seconds)))
     benchmark.pedantic(one_round, rounds=rounds)
+    seconds = {name: [turn / steps for turn in times] for name, times in turns.items()}
     ratio = _figure(seconds["suite"]) / _figure(seconds["bare"])
     low, median, high = statistics.quantiles(
         (a / b for a, b in zip(seconds["suite"], seconds["bare"], strict=True)), n=4
@@ -95,36 +87,3 @@ def _steps(ways: dict[str, Callable[[int], None]]) -> int:
         take(3)
         slowest = max(slowest, (time.perf_counter() - start) / 3)
     return max(1, round(_TURN_SECONDS / slowest))
-
-
-def bare(precision: Precision, work: TrainingConfig, dataset) -> Callable[[int], None]:
-    """A compiled loop of so many steps over slices of the tensors."""
-    import tensorflow as tf
-
-    from cnnprec.training.device import tensor_float_32
-    from cnnprec.training.model import build_model
-
-    model = build_model(precision)
-    images = tf.convert_to_tensor(dataset.train_images)
-    labels = tf.convert_to_tensor(dataset.train_labels)
-    size = work.batch_size
-
-    @tf.function
-    def loop(steps):
-        loss = tf.zeros([], model.loss.dtype)
-        for step in tf.range(steps):
-            start = step % work.steps_per_epoch * size
-            with tf.GradientTape() as tape:
-                pixels = tf.ensure_shape(images[start : start + size], [size, 28, 28, 1])
-                right = tf.ensure_shape(labels[start : start + size], [size])
-                loss = model.loss(right, model(pixels, training=True))
-                scaled = model.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled, model.trainable_variables)
-            model.optimizer.apply(gradients, model.trainable_variables)
-        return loss
-
-    def take(steps: int) -> None:
-        with tensor_float_32(precision.tensor_float_32):
-            float(loop(tf.constant(steps)))
-
-    return take

@@ -5,12 +5,11 @@ Run it with ``pytest benchmarks/harness/test_memory.py -m harness``.
 
 from __future__ import annotations
 
+import functools
 import json
-import random
 import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -98,7 +97,7 @@ def test_sixty_thousand_images_take_little_more_memory_than_a_few(
 
 @pytest.mark.usefixtures("prepared")
 def test_a_million_images_take_their_bytes_and_no_more_time_each(
-    benchmark, suite: Session, record_property, capsys
+    benchmark, suite: Session, in_turns, record_property, capsys
 ) -> None:
     from cnnprec.training.trainer import Trainer
 
@@ -106,28 +105,21 @@ def test_a_million_images_take_their_bytes_and_no_more_time_each(
         _peak("single", n, "synthetic", "", suite.device_choice) for n in (_FEW, _MILLION)
     )
     beside = million - few - (_MILLION - _FEW) * _IMAGE_BYTES
-    trainers = {}
+    ways = {}
     for samples in (_FEW, _MILLION):
         config = TrainingConfig("million", samples, 1_000, epochs=1, runs=1, batch_size=32)
         images = load_dataset("synthetic", train_samples=samples, test_samples=1_000)
-        trainers[samples] = Trainer(PRECISIONS["single"], config, images)
-        trainers[samples].warm_up()
-        trainers[samples].start_turns()
-    ratios: list[float] = []
-    order = random.Random(suite.order_seed)  # noqa: S311
-
-    def one_round() -> None:
-        seconds = {}
-        for samples in order.sample([_FEW, _MILLION], 2):
-            start = time.perf_counter()
-            trainers[samples].take(_STEPS)
-            seconds[samples] = time.perf_counter() - start
-        ratios.append(seconds[_MILLION] / seconds[_FEW])
-
+        trainer = Trainer(PRECISIONS["single"], config, images)
+        trainer.warm_up()
+        trainer.start_turns()
+        ways[samples] = functools.partial(trainer.take, _STEPS)
+    one_round, seconds = in_turns(ways)
     one_round()
-    ratios.clear()
+    for times in seconds.values():
+        times.clear()
     benchmark.group = "harness"
     benchmark.pedantic(one_round, rounds=_ROUNDS)
+    ratios = [a / b for a, b in zip(seconds[_MILLION], seconds[_FEW], strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4)
     text = (
         f"{_MILLION} images over {_FEW}: {median:.3f} of the time per image (median of {_ROUNDS}, "

@@ -14,15 +14,13 @@ Run it with ``pytest benchmarks/harness/test_overhead.py -m harness``.
 from __future__ import annotations
 
 import dataclasses
-import random
+import functools
 import statistics
-import time
 from collections.abc import Callable
 
 import pytest
 
 from cnnprec.precision.precisions import PRECISIONS
-from cnnprec.pytest_plugin.session import Session
 from cnnprec.workload.profiles import TrainingConfig
 
 pytestmark = pytest.mark.harness
@@ -57,23 +55,15 @@ class Ratio:
 
 @pytest.mark.usefixtures("prepared")
 def test_step_of_the_suite_costs_what_a_bare_loop_costs(
-    benchmark, suite: Session, load, record_property, capsys
+    benchmark, load, in_turns, bare_loop, record_property, capsys
 ) -> None:
     dataset = load(_WORK)
     ways: dict[str, Callable[[], None]] = {
         "suite": _suite(dataset),
-        "bare": _bare(dataset),
+        "bare": functools.partial(bare_loop(_SINGLE, _WORK, dataset), _WORK.steps),
         "notebook": _notebook(dataset),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    order = random.Random(suite.order_seed)  # noqa: S311
-
-    def one_round() -> None:
-        for name in order.sample(list(ways), len(ways)):
-            start = time.perf_counter()
-            ways[name]()
-            seconds[name].append(time.perf_counter() - start)
-
+    one_round, seconds = in_turns(ways)
     one_round()  # traces and compiles
     for times in seconds.values():
         times.clear()
@@ -117,31 +107,6 @@ def _suite(dataset) -> Callable[[], None]:
         trainer.fit()
 
     return run
-
-
-def _bare(dataset) -> Callable[[], None]:
-    import tensorflow as tf
-
-    from cnnprec.training.model import build_model
-
-    model = build_model(_SINGLE)
-    images = tf.convert_to_tensor(dataset.train_images)
-    labels = tf.convert_to_tensor(dataset.train_labels)
-    size = _WORK.batch_size
-
-    @tf.function
-    def loop():
-        loss = tf.zeros([])
-        for step in tf.range(_WORK.steps):
-            batch = slice(step * size, step * size + size)
-            with tf.GradientTape() as tape:
-                outputs = model(tf.ensure_shape(images[batch], [size, 28, 28, 1]), training=True)
-                loss = model.loss(tf.ensure_shape(labels[batch], [size]), outputs)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    return lambda: float(loop())
 
 
 def _notebook(dataset) -> Callable[[], None]:
