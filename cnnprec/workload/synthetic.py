@@ -5,7 +5,15 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from cnnprec.workload.dataset import CLASSES, SIDE, Dataset, UInt8Array, check_size, joint_digest
+from cnnprec.workload.dataset import (
+    CLASSES,
+    SIDE,
+    Dataset,
+    UInt8Array,
+    aligned_empty,
+    check_size,
+    joint_digest,
+)
 
 # Raw PCG64 output, whose stream NumPy guarantees, and integer arithmetic
 # make it bit-identical on every machine; a floating-point library function would not.
@@ -53,8 +61,7 @@ def _generate(
     patterns: npt.NDArray[np.uint16], bits: np.random.PCG64, samples: int
 ) -> tuple[UInt8Array, UInt8Array]:
     """Returns images [samples, 28, 28, 1] and labels [samples]."""
-    images = np.empty((samples, SIDE * SIDE), np.uint8)
-    labels = np.empty(samples, np.uint8)
+    images, labels = aligned_empty((samples, SIDE * SIDE)), aligned_empty((samples,))
     for start in range(0, samples, _CHUNK_IMAGES):
         count = min(_CHUNK_IMAGES, samples - start)
         # Whole groups of ten, or the last labels would depend on the size.

@@ -82,3 +82,10 @@ def test_synthetic_set_is_learnable_but_not_trivial() -> None:
     # 2,000 draws are 0.021. Matching one pattern at a time is not optimal, so below it only
     # the range asked of a trained model counts.
     assert 0.85 < accuracy < 0.943 + 0.021
+
+
+@pytest.mark.parametrize("samples", [1, 7, 333, 20_000])
+def test_arrays_can_be_tensors_without_a_copy(samples: int) -> None:
+    made = synthetic.synthetic(samples, samples)
+    arrays = made.train_images, made.train_labels, made.test_images, made.test_labels
+    assert [array.ctypes.data % dataset.ALIGNMENT for array in arrays] == [0] * 4
