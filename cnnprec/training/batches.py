@@ -75,4 +75,6 @@ def shuffled_batches(images: Any, labels: Any, config: TrainingConfig, seed: int
     # the time of an epoch up (docs/performance.md).
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 1
+    # To rewrite the pipeline TensorFlow copies all images whenever an iterator is made.
+    options.experimental_optimization.apply_default_optimizations = False
     return tf.data.Dataset.range(_ENDLESS).map(batch).prefetch(2).with_options(options)
