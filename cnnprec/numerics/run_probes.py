@@ -80,7 +80,7 @@ def _run(probes: Sequence[Probe], seed: int, tensor_float_32: bool) -> Iterator[
             sha256=hashlib.sha256(computed.tobytes()).hexdigest(),
             repeats=computed.tobytes() == again.tobytes(),
             **dataclasses.asdict(found),
-            known_defect=None if on_gpu else known_defects().get(probe.id),
+            known_defect=known_defects(on_gpu).get(probe.id),
         )
 
 

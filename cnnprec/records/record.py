@@ -34,7 +34,7 @@ MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a recor
 
 # What reading accepts; msgspec names the field that is outside. A time of more than 30 years or
 # a count beyond 64 bits is a damaged file, and would overflow where it is judged.
-_Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e9)]
+_Seconds = Annotated[float, msgspec.Meta(ge=1e-12, le=1e9)]
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]

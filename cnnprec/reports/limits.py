@@ -11,7 +11,7 @@ from cnnprec.verdicts.step_limits import bound_by, impossible, least_seconds
 
 _ENOUGH = 0.5  # of a step that the limits have to explain to be named as its bound
 _HEADINGS = (
-    *("precision", "bound by", "GFLOP/s", "GB/s", "us/launch"),
+    *("precision", "bound by", "explained", "GFLOP/s", "GB/s", "us/launch"),
     *("input", "forward", "backward", "optimizer", "harness"),
 )
 LESS_NEEDED = ("us/launch", "GB/s", "GFLOP/s")
@@ -37,14 +37,17 @@ def _row(record: Record, limits: StepLimits) -> tuple[str, ...]:
     runs = [r.seconds / record.config.steps for r in record.rounds if r.seconds is not None]
     stages += [min(runs) - times.step] if runs else []
     shown = [f"{max(0.0, seconds) * 1e3:.2f}" for seconds in stages]
+    step = step_seconds(record)
+    share = None if step is None else _explained(limits, step)
     return (
         record.precision.name,
-        bound_by(limits),
+        "-" if share is None or share < _ENOUGH else bound_by(limits),
+        "-" if share is None else f"{share:.2f}",
         f"{device.highest / 1e9:.4g}",
         f"{device.bandwidth / 1e9:.3g}",
         f"{device.launch_seconds * 1e6:.2g}",
         *shown,
-        *["-"] * (len(_HEADINGS) - 5 - len(shown)),
+        *["-"] * (len(_HEADINGS) - 6 - len(shown)),
     )
 
 
@@ -60,11 +63,16 @@ def limits_sentences(records: Iterable[Record]) -> list[str]:
     return [*lines, *(_sentence(record, step) for record, step in pairs[:1])]
 
 
+def _explained(limits: StepLimits, step: float) -> float:
+    """The share of a step that would be left at the limits."""
+    return sum(least_seconds(limits).values()) / step
+
+
 def _sentence(record: Record, step: float) -> str:
     assert record.limits is not None  # noqa: S101 - chosen so above
     least = least_seconds(record.limits)
     parts = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in least.items())
-    share = sum(least.values()) / step
+    share = _explained(record.limits, step)
     by = f"by {bound_by(record.limits)}" if share >= _ENOUGH else "by none of these alone"
     return (
         f"{record.precision} is bound {by}: at the device's limits {share:.0%} of its "

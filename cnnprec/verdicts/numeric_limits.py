@@ -68,7 +68,7 @@ def mean_limits(dtype: str, environment: Environment) -> dict[str, float]:
 
 def defect_limit(probe: str) -> float:
     """How far over its bound a probe with a known defect may be; infinite where it may be any."""
-    return float(_times(_table()["defects"].get(probe), 1.0, TIMES))
+    return float(_times(_table()["defects"].get(probe, 1.0), 1.0, TIMES))
 
 
 def _factor(environment: Environment) -> float:

@@ -37,6 +37,15 @@ VARIANTS: dict[str, tuple[dict[str, str], int, str]] = {
 }
 
 
+# Of docs/evidence/h100/numerics.json, where they are wrong on a GPU only (docs/gpu.md).
+ON_A_GPU = {
+    "conv2d.tutorial-2.bias_gradient[float16]": 2.04,
+    "conv2d.tutorial-3.bias_gradient[float16]": 9.63,
+    "dense.tutorial-1.bias_gradient[float16]": 1.48,
+    "counting.bias-gradient.absorbed[float16]": 12.0,
+}
+
+
 def child(variant: str) -> dict[str, Any]:
     """What one variant computes: runs and replays by precision, in this process."""
     import dataclasses
@@ -109,7 +118,8 @@ def write(folder: Path) -> None:
         "tensors": {},
         "miscounted": {},
         "means": {},
-        "defects": {
+        "defects": ON_A_GPU
+        | {
             probe: _largest(_number(side["defects"][probe]) for side in found.values())
             for probe in found["default"]["defects"]
         },

@@ -1,4 +1,6 @@
-"""Wrong numbers that TensorFlow gives on CPUs, each beside a twin that is right.
+"""Wrong numbers that TensorFlow gives, each beside a twin that is right.
+
+All run on the CPU, but one that needs a GPU.
 
 The expected failures are strict: a TensorFlow that repairs one fails this file, and the
 row, its probes in `cnnprec.numerics.probes` and its entry in docs/known-defects.md can go. A twin
@@ -29,7 +31,7 @@ import tensorflow as tf
 
 from cnnprec.numerics.onednn import computed_by_onednn
 
-VERSIONS = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, CPU"
+VERSIONS = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
 HALF = ("float16", "bfloat16")
 
 
@@ -90,6 +92,22 @@ def assert_all_equal(computed: Any, expected: float) -> None:
 def test_bias_add_grad_sums_43264_terms(dtype):
     gradient = tf.raw_ops.BiasAddGrad(out_backprop=terms((43_264, 8), dtype))
     assert_all_equal(gradient, 676.0)
+
+
+@pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="needs a GPU")
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        defect("bias-gradient-on-gpus", "float16"),
+        defect("bias-gradient-on-gpus", "bfloat16"),
+        right("float32"),
+        right("float64"),
+    ],
+)
+def test_bias_add_grad_on_a_gpu_keeps_small_terms_beside_a_large_one(dtype):
+    with tf.device("/GPU:0"):
+        gradient = tf.raw_ops.BiasAddGrad(out_backprop=one_large_term((65_536, 8), dtype))
+    assert_all_equal(gradient, sum_with_one_large_term(dtype))
 
 
 @pytest.mark.parametrize(

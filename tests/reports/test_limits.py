@@ -22,11 +22,12 @@ def test_share_of_the_limit_is_a_column_only_where_limits_were_measured():
 def test_row_holds_limits_and_stages_worked_out_by_hand():
     assert limits_table([record("half"), MEASURED]) == [
         limits_table([MEASURED])[0],
-        ("single", "arithmetic", "20", "5", "2", "1.00", "2.00", "4.00", "3.00", "0.00"),
+        ("single", "arithmetic", "0.77", "20", "5", "2", "1.00", "2.00", "4.00", "3.00", "0.00"),
     ]
     slower = dataclasses.replace(MEASURED, rounds=(a_round(0.25),))
     assert limits_table([slower])[1][-1] == "2.50"  # 12.5 ms in a whole training
     untimed = dataclasses.replace(MEASURED, rounds=(a_round(None),))
+    assert limits_table([untimed])[1][1:3] == ("-", "-")
     assert limits_table([untimed])[1][-1] == "-"
     assert limits_table([record()]) == []
 
@@ -43,6 +44,7 @@ def test_one_sentence_says_what_bounds_single():
 def test_bound_is_left_open_where_the_limits_explain_less_than_half():
     slow = dataclasses.replace(MEASURED, rounds=(a_round(0.4),))
     assert any("single is bound by none of these alone: at" in line for line in results([slow]))
+    assert limits_table([slow])[1][1:3] == ("-", "0.41")
 
 
 def test_time_that_no_device_can_have_is_said_to_be_invalid():

@@ -71,6 +71,22 @@ def test_other_bits_of_the_same_stack_fail():
     assert "no longer repeat" in judgement.reason
 
 
+@pytest.mark.parametrize(
+    ("deterministic", "expected"), [(False, Verdict.INCONCLUSIVE), (True, Verdict.FAIL)]
+)
+def test_a_gpu_has_to_repeat_its_bits_only_with_op_determinism(deterministic, expected):
+    made = {"device_kind": "gpu", "op_determinism": deterministic}
+
+    def on_gpu(weights: str) -> dict[str, Record]:
+        record = session(weights_sha256=weights * 64)["single"]
+        environment = dataclasses.replace(record.environment, **made)
+        return {"single": dataclasses.replace(record, environment=environment)}
+
+    judgement = compare([on_gpu("a")] * 3, on_gpu("b")).of("numerics", "single")
+    assert judgement.verdict is expected
+    assert ("set TF_DETERMINISTIC_OPS=1" in judgement.reason) == (not deterministic)
+
+
 def test_other_bits_of_another_stack_are_a_notice_with_the_size_of_the_difference():
     current = session(weights_sha256="b" * 64, first_losses=(2.30001,))["single"]
     environment = dataclasses.replace(current.environment, tensorflow="9.9")
