@@ -74,7 +74,9 @@ def _sentence(record: Record, step: float) -> str:
     parts = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in least.items())
     share = _explained(record.limits, step)
     by = f"by {bound_by(record.limits)}" if share >= _ENOUGH else "by none of these alone"
+    taking = record.limits.times.input
+    waiting = f" The input takes {taking * 1e3:.2f} ms." if taking >= _ENOUGH * step else ""
     return (
         f"{record.precision} is bound {by}: at the device's limits {share:.0%} of its "
-        f"{step * 1e3:.2f} ms a step would be left ({parts} ms)."
+        f"{step * 1e3:.2f} ms a step would be left ({parts} ms).{waiting}"
     )

@@ -47,6 +47,13 @@ def test_bound_is_left_open_where_the_limits_explain_less_than_half():
     assert limits_table([slow])[1][1:3] == ("-", "0.41")
 
 
+def test_input_that_takes_half_of_the_step_is_said():
+    times = LIMITS.times._replace(input=0.006)
+    waiting = dataclasses.replace(MEASURED, limits=dataclasses.replace(LIMITS, times=times))
+    assert any(line.endswith("The input takes 6.00 ms.") for line in results([waiting]))
+    assert not any("The input takes" in line for line in results([MEASURED]))
+
+
 def test_time_that_no_device_can_have_is_said_to_be_invalid():
     early = dataclasses.replace(MEASURED, rounds=(a_round(0.02),))
     assert any(line.startswith("INVALID: single: a step computes at") for line in results([early]))
