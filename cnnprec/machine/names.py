@@ -11,6 +11,10 @@ class DeviceError(ValueError):
     """The device that was asked for cannot be had; the message names those that can."""
 
 
+class WorkerLostError(RuntimeError):
+    """Another worker that shares the batches cannot be reached any more."""
+
+
 def check_device_name(name: str, more: Iterable[str] = ()) -> str:
     """Returns `name` if it is a device name or one of `more`; a DeviceError says what is."""
     known = ("auto", "cpu", "gpu", *more)

@@ -25,12 +25,12 @@ _VARIABLES = (
 # What only says which GPU is used, where files are, what is printed; Terraform's; secrets.
 _LEFT_OUT = re.compile(
     "CUDA_(CACHE_PATH|MPS_(LOG|PIPE)_DIRECTORY|VISIBLE_DEVICES)|TF_CPP_MIN_LOG_LEVEL|"
-    "TF_(CLI|CLOUD|DATA_DIR|IN_AUTO|INPUT|LOG|PLUGIN|VAR|WORKSPACE).*|.*(KEY|PASSWORD|SECRET|TOKEN).*"
+    "TF_(CLI|CLOUD|CONFIG|DATA_DIR|IN_AUTO|INPUT|LOG|PLUGIN|VAR|WORKSPACE).*|.*(KEY|PASSWORD|SECRET|TOKEN).*"
 )
 _LONGEST = 300
 
 
-def describe_environment(device: str) -> Environment:
+def describe_environment(device: str, replicas: int = 1) -> Environment:
     """Reads the environment of this process; the device is ``"cpu"`` or ``"gpu:N"``."""
     gpu = _gpu(device)
     build = tf.sysconfig.get_build_info()
@@ -64,6 +64,7 @@ def describe_environment(device: str) -> Environment:
         variables=_variables(),
         host=printable(platform.node())[:_LONGEST],
         gpu_uuid=gpu.uuid if gpu else None,
+        replicas=replicas,
     )
 
 

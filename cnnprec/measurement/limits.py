@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cnnprec.measurement.turns import Timing, steps_for
 from cnnprec.records.limits import DeviceLimits, StepLimits, StepTimes
-from cnnprec.training.device import tensor_float_32
+from cnnprec.training.device import tensor_float_32, wait_for_devices
 from cnnprec.training.model import repeated
 from cnnprec.training.operations import step_launches, step_parts
 from cnnprec.training.trainer import Trainer
@@ -139,7 +139,7 @@ def _best(call: Callable[[], Any]) -> float:
 def _timed(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
-    tf.test.experimental.sync_devices()
+    wait_for_devices()
     return time.perf_counter() - start
 
 

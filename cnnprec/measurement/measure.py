@@ -27,6 +27,7 @@ def measure(
     data_dir: str | Path | None = None,
     device: str = "auto",
     jit: str = "auto",
+    strategy: str = "none",
     order_seed: int | None = None,
     show: Show | None = None,
 ) -> dict[str, Record]:
@@ -49,7 +50,9 @@ def measure(
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
         jit: ``"auto"`` (Keras' rule), ``"on"`` or ``"off"`` for XLA, ``"best"`` for the faster of
             the two in each precision, ``"both"`` for a record of each.
-        order_seed: Seed of the order of the precisions; None for a new one.
+        strategy: ``"mirrored"`` where all GPUs share each batch, ``"multiworker"`` where those of
+            several hosts do (docs/strategies.md), else ``"none"``.
+        order_seed: Seed of the order of the precisions; None for a new one, or 0 for several hosts.
         show: Called with how far the work is now and then, and with None at the end.
 
     Returns:
@@ -68,6 +71,7 @@ def measure(
         train_samples=train_samples,
         turns=turns,
         jit=jit,
+        strategy=strategy,
     )
     if precisions is None:
         chosen = supported_precisions(device)
@@ -80,7 +84,7 @@ def measure(
     check_batch(chosen, config.batch_size, device)
     folder = None if data_dir is None else Path(data_dir)
     prepared = prepare(config, chosen, dataset=dataset, data_dir=folder, device=device)
-    order_seed = random.randrange(10**6) if order_seed is None else order_seed  # noqa: S311
+    order_seed = config.order_seed() if order_seed is None else order_seed
     order = random.Random(order_seed).sample(chosen, len(chosen))  # noqa: S311
     session = MeasuredSession(
         order, config, prepared, order_seed=order_seed, gpu=gpu_index(device), show=show

@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from cnnprec.machine.names import DeviceError
 from cnnprec.measurement.environment import describe_environment
 from cnnprec.precision.precisions import Precision, format_precisions
 from cnnprec.records.record import DataInfo, Environment
-from cnnprec.training.device import select_device, supports_tf32
+from cnnprec.training.device import supports_tf32
+from cnnprec.training.strategy import select_strategy
 from cnnprec.workload.dataset import Dataset
 from cnnprec.workload.load_dataset import load_dataset
 from cnnprec.workload.profiles import TrainingConfig
@@ -20,6 +22,7 @@ class Prepared:
 
     dataset: Dataset
     environment: Environment
+    strategy: Any = None  # of `tf.distribute`, where several replicas share each batch
     seconds: float = 0.0  # that it took, with the loading of TensorFlow; 0 where nobody timed it
 
     @property
@@ -37,7 +40,8 @@ def prepare(
     device: str = "auto",
 ) -> Prepared:
     """Sets up the device, before TensorFlow's first operation, and loads images; see `measure`."""
-    selected = select_device(device)
+    selected, strategy = select_strategy(config.strategy, device, config.batch_size)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
     tf32 = [precision for precision in precisions if precision.tensor_float_32]
     if tf32 and not supports_tf32():
         raise DeviceError(
@@ -46,4 +50,4 @@ def prepare(
         )
     sizes = {"train_samples": config.train_samples, "test_samples": config.test_samples}
     images = load_dataset(dataset, data_dir=data_dir, **sizes)
-    return Prepared(images, describe_environment(selected))
+    return Prepared(images, describe_environment(selected, replicas), strategy)

@@ -36,12 +36,13 @@ def examine(trainer: Trainer, level: str) -> Numerics:
     precision = trainer.precision
     tf32 = precision.tensor_float_32
     found = probe(precision.compute_dtype, level, tf32, trainer.jit_compiled)
-    model = trainer.model
+    alone = trainer.alone or trainer
+    model = alone.model
     wrong = loss_scale_faults(
         model.optimizer, model.trainable_variables, jit_compile=trainer.jit_compiled
     )
-    binades = first_step(trainer)
-    wrong += foreign_dtypes(model, iter(trainer.batches), precision.compute_dtype)
+    binades = first_step(alone)
+    wrong += foreign_dtypes(model, iter(alone.batches), precision.compute_dtype)
     losses, tensors = replay_in_float64(trainer)
     return Numerics(
         level=level,

@@ -21,11 +21,13 @@ from cnnprec.measurement.limits import examine_limits
 from cnnprec.measurement.prepare import Prepared
 from cnnprec.measurement.probing import examine
 from cnnprec.measurement.progress import ProgressLine, Show
-from cnnprec.measurement.turns import Timing, steps_for
+from cnnprec.measurement.turns import ALONE, Timing, steps_for
 from cnnprec.measurement.watchdog import Watchdog, usual_seconds
 from cnnprec.precision.precisions import Precision
 from cnnprec.records.record import Outcome, Record, Round, Turns
 from cnnprec.training.device import peak_device_memory_bytes, reset_peak_device_memory
+from cnnprec.training.replicas import ReplicaTrainer
+from cnnprec.training.strategy import agreed, explained
 from cnnprec.training.trainer import Trainer
 from cnnprec.workload.profiles import TrainingConfig
 
@@ -52,8 +54,9 @@ class Series:
 class MeasuredSession:
     """Trains the precisions of one session and times them.
 
-    An exception belongs to the precision in whose training it was raised; the others go on. What
-    is no `Exception`, such as a timeout of the test runner, ends the turns as well.
+    An exception belongs to the precision in whose training it was raised; the others go on. With
+    workers on several hosts, or if it is no `Exception`, such as a timeout of the test runner, it
+    ends the turns as well.
 
     Args:
         precisions: What to train, in this order in every turn.
@@ -124,12 +127,13 @@ class MeasuredSession:
         if series.trainer is not None and series.error is None:
             with self._stage("numbers"), self._kept(series):
                 self._line.say(f"{series.precision}: looking at its numbers")
-                self._diagnose(series, series.trainer)
+                alone = series.trainer.alone or series.trainer
+                self._diagnose(series, alone)
                 if self._numerics != "off":
                     found = examine(series.trainer, self._numerics)
                     self._keep(dataclasses.replace(series.record, numerics=found), series)
                 if self._limits and timed:
-                    limits = examine_limits(series.trainer)
+                    limits = examine_limits(alone)
                     self._keep(dataclasses.replace(series.record, limits=limits), series)
             if timed:
                 stages = tuple(self._stages.items())
@@ -160,7 +164,7 @@ class MeasuredSession:
                 if self._ended_by is not None:
                     return
         if self._turns:
-            with self._stage("turns"):
+            with self._stage("turns"), self._kept(next(iter(self._series.values()))):
                 self._time()
 
     def _time(self) -> None:
@@ -170,18 +174,20 @@ class MeasuredSession:
             for name, series in self._series.items()
             if series.trainer is not None and series.error is None
         }
-        steps = {name: _steps(series.record) for name, series in able.items()}
+        steps = {name: round(self._agree(_steps(series.record))) for name, series in able.items()}
         workers = {}
         for name, series in able.items():
             with self._kept(series):
                 assert series.trainer is not None  # noqa: S101 - chosen so above
-                series.trainer.start_turns()
-                workers[name] = functools.partial(self._take, series, series.trainer, steps[name])
+                for own, trainer in ((name, series.trainer), (name + ALONE, series.trainer.alone)):
+                    if trainer is not None:
+                        trainer.start_turns()
+                        workers[own] = functools.partial(self._take, series, trainer, steps[name])
         timing = Timing(workers, self._order_seed)
         gc.collect()
         with self._watched() as watch, without_collection():
             with self._watchdog.over("the warm-up of the turns"):
-                timing.warm()
+                timing.warm(self._agree)
             began = time.perf_counter()
             took = 0.0
             for turn in range(self._turns):
@@ -189,14 +195,14 @@ class MeasuredSession:
                     timing.take()
                 if watch and (clock := watch.sm_clock_mhz()):
                     timing.note(GPU_CYCLE, 1e-6 / clock)
-                for name in [n for n in timing.clock if able[n].error is not None]:
+                for name in [n for n in timing.clock if able[n.removesuffix(ALONE)].error]:
                     timing.drop(name)
                 if self._ended_by is not None:
                     return
                 took = time.perf_counter() - began
                 self._line.show_turn(turn + 1, self._turns, took)
             state = watch.stop() if watch else None
-        for name in timing.clock:
+        for name in [n for n in able if n in timing.clock]:
             series = able[name]
             series.clock = [moment for pair in timing.clock[name] for moment in pair]
             turns = Turns(
@@ -206,12 +212,18 @@ class MeasuredSession:
                 warm_up=timing.warm_up,
                 steady=timing.steady,
                 state=state,
+                one_device_seconds=timing.seconds(name + ALONE),
             )
             self._keep(dataclasses.replace(series.record, turns=turns), series)
 
     def _take(self, series: Series, trainer: Trainer, steps: int) -> None:
-        with self._kept(series):
-            trainer.take(steps)
+        if self._ended_by is None:
+            with self._kept(series):
+                trainer.take(steps)
+
+    def _agree(self, number: float) -> float:
+        """The mean over all workers; of this one alone once it is no longer in step with them."""
+        return number if self._ended_by else agreed(self._prepared.strategy, number)
 
     def _start(self, precision: Precision) -> Series:
         data, environment = self._prepared.data_info, self._prepared.environment
@@ -222,6 +234,9 @@ class MeasuredSession:
         start, data = time.perf_counter(), self._prepared.dataset
         with self._watchdog.over(f"the warm-up of {series.precision}"):
             trainer = trainer_for(series.precision, self._config, data, self._compiled, timed=timed)
+            if self._prepared.strategy is not None:
+                trainer = ReplicaTrainer(trainer, data, self._prepared.strategy)
+                trainer.warm_up()
         seconds = time.perf_counter() - start
         series.trainer = trainer
         series.record = dataclasses.replace(
@@ -290,6 +305,8 @@ class MeasuredSession:
             raise
         except Exception as error:
             series.error = error
+            if self._config.strategy == "multiworker":  # the others are no longer in step with this
+                series.error, self._ended_by = explained(error), series
         except BaseException as error:
             series.error = error
             self._ended_by = series

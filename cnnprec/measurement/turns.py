@@ -14,6 +14,7 @@ from cnnprec.measurement.calibrators import CALIBRATORS
 from cnnprec.verdicts.statistics import fastest_third, geometric_mean
 
 TURN_SECONDS = 0.1  # aim for the length of a precision's part of a turn
+ALONE = " on one device"  # ends the name of the turns of one device beside those of replicas
 # Warm-up ends when the last turns are no longer faster than those before them by more than this.
 _STILL_FASTER = 0.02
 _WINDOW = 2
@@ -38,12 +39,15 @@ class Timing:
         self.clock: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
         self.calibrator_seconds: dict[str, list[float]] = {row.name: [] for row in CALIBRATORS}
 
-    def warm(self) -> None:
-        """Takes turns that do not count until they are steady, or there were enough of them."""
+    def warm(self, agree: Callable[[float], float] = float) -> None:
+        """Takes turns that do not count until they are steady, or there were enough of them.
+
+        `agree` is a mean over all processes that take the same turns.
+        """
         while not self.steady and self.warm_up < _MOST_WARM_UP:
             self.take()
             self.warm_up += 1
-            self.steady = self._is_steady()
+            self.steady = agree(self._is_steady()) == 1
         self.clock = {name: [] for name in self.clock}
         self.calibrator_seconds = {name: [] for name in self.calibrator_seconds}
 
@@ -77,7 +81,7 @@ class Timing:
 
     def seconds(self, name: str) -> tuple[float, ...]:
         """The times of a precision's turns, in seconds."""
-        return tuple(end - start for start, end in self.clock[name])
+        return tuple(end - start for start, end in self.clock.get(name, ()))
 
     def calibrators(self) -> tuple[tuple[str, float], ...]:
         """Name and usual seconds of each calibrator, and of what was noted."""

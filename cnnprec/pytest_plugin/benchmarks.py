@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cnnprec.machine.gpu import query_gpus
-from cnnprec.machine.names import gpu_index
+from cnnprec.machine.names import WorkerLostError, gpu_index
 from cnnprec.measurement.watchdog import Watchdog
 from cnnprec.precision.precisions import Precision
 from cnnprec.pytest_plugin import unfinished
@@ -171,6 +171,8 @@ def measure(
     def run(precision: Precision) -> Record:
         timed = not benchmark.disabled
         series = measured_session.take(precision, timed=timed)
+        if isinstance(series.error, WorkerLostError):
+            request.config.stash[ASKED].problems.append(f"WORKER LOST: {series.error}")
         record = series.record
         benchmark.extra_info["cnnprec"] = record.to_dict()
         times = record.rounds if record.turns is None else record.turns.seconds

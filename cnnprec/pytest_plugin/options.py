@@ -2,7 +2,6 @@
 
 import functools
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from cnnprec.verdicts.limits import read_limits
 from cnnprec.verdicts.verdict import DEFAULT_MARGIN, DEFAULT_TOLERANCE, Limits, parse_share
 from cnnprec.workload import fashion_mnist
 from cnnprec.workload.load_dataset import DATASET_CHOICES
-from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, TrainingConfig
+from cnnprec.workload.profiles import JIT_CHOICES, PROFILES, STRATEGIES, TrainingConfig
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -81,6 +80,8 @@ def _add_measuring(add: Callable[..., None]) -> None:
     add("--device", type=reported(device), default="auto", help=text)
     text = "XLA: auto: Keras' rule (default); best: the faster by precision; both: NAME, NAME_xla"
     add("--jit", choices=JIT_CHOICES, default="auto", help=text)
+    text = "what shares each batch: mirrored: this host's GPUs; multiworker: those of several hosts"
+    add("--strategy", choices=STRATEGIES, default="none", help=text)
     text = (
         "what is asked of the numbers: every operation and the first steps, in a few seconds "
         "(quick, default), with the long sums too (full, to accept a machine), nothing (off)"
@@ -139,6 +140,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _take_comparing_over(config, asked)
     if option.soak and getattr(option, "benchmark_only", False):
         raise ValueError("--benchmark-only would skip what --soak asks for; leave it out")
+    if option.soak and option.strategy != "none":
+        raise ValueError("--soak compares one device with itself; leave out --strategy")
     for name in () if asked.comparing else ("vary", "require-verdict", "verdict-json"):
         given = getattr(option, name.replace("-", "_")) not in (None, False)
         if given and name not in read(config):
@@ -150,7 +153,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _session(config: pytest.Config) -> Session:
     option = config.option
-    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit")
+    given = ("epochs", "runs", "batch_size", "train_samples", "turns", "jit", "strategy")
     training = PROFILES[option.profile].override(**{n: getattr(option, n) for n in given})
     _check_work(option, training)
     precisions = option.precision or supported_precisions(option.device)
@@ -164,7 +167,7 @@ def _session(config: pytest.Config) -> Session:
         dataset_choice=option.dataset,
         data_dir=option.data_dir,
         device_choice=option.device,
-        order_seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311
+        order_seed=training.order_seed() if seed is None else seed,
         numerics=option.numerics or "quick",
         limits=option.device_limits,
     )
@@ -233,7 +236,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"cnnprec {cnnprec.__version__}: profile {training.profile}, "
         f"{training.train_samples} images x {training.epochs} epochs x {training.runs} runs, "
         f"batch {training.batch_size}, device {session.device_choice}, jit {training.jit}, "
-        f"order seed {session.order_seed}",
+        f"strategy {training.strategy}, order seed {session.order_seed}",
         f"precisions: {format_precisions(session.precisions)}",
         f"dataset: {_dataset_announcement(session)}",
         *([busy] if load > cores else []),

@@ -27,7 +27,8 @@ SCHEMA_VERSION = 7
 5. `TrainingConfig.turns`; `Record.turns`.
 6. `Record.numerics`; the outcome ``not_learning``; the last three of `Environment`.
 7. `Record.limits`; `Numerics.binades`; `TrainingConfig.width`; `Precision.xla`;
-   `Round.joules`; `Record.stages`.
+   `Round.joules`; `TrainingConfig.strategy`; `Environment.replicas`; `Turns.one_device_seconds`;
+   `Record.stages`.
 """
 
 MOST_SCALE_CHANGES = 64  # a scaler gone wrong changes it in every step; a record stays small
@@ -102,6 +103,8 @@ class Turns:
     warm_up: _Count  # turns before the first one that counts
     steady: bool  # whether the turns had stopped becoming faster by then
     state: GpuState | None = None  # what the GPU went through, by NVML
+    # The same steps on one device in the same turns, where several replicas shared the batches.
+    one_device_seconds: tuple[_Seconds, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.seconds:
@@ -160,6 +163,7 @@ class Environment:
     variables: tuple[str, ...] | None = None
     host: str | None = None
     gpu_uuid: str | None = None
+    replicas: _Positive = 1  # that share each batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cnnprec.verdicts.disturbance import disturbance
 from cnnprec.verdicts.gpu_health import gpu_notices
 from cnnprec.verdicts.judge_runs import ACCURACY_MARGIN
 from cnnprec.verdicts.recommend import REFERENCE, Candidate, Recommendation, recommend
+from cnnprec.verdicts.statistics import fastest_third
 from cnnprec.verdicts.step_limits import share_of_limit
 
 NONE = "-"
@@ -145,12 +146,14 @@ def conditions(record: Record) -> list[str]:
     data = "the SYNTHETIC stand-in (not Fashion-MNIST: accuracies do not compare with it)"
     if record.data.name == "fashion-mnist":
         data = f"Fashion-MNIST from {record.data.source}"
+    shared = f"; {config.strategy}, {machine.replicas} replicas" if machine.replicas > 1 else ""
     return [
         f"data:    {data}",
         f"work:    profile {config.profile}: {config.train_samples} images x {config.epochs} "
         f"epochs, batch {config.batch_size}, {config.steps} steps a run, "
         f"tested on {config.test_samples} images",
-        f"machine: {device}; TensorFlow {machine.tensorflow}, Keras {machine.keras}, XLA {xla}",
+        f"machine: {device}; TensorFlow {machine.tensorflow}, Keras {machine.keras}, XLA {xla}"
+        f"{shared}",
     ]
 
 
@@ -176,7 +179,8 @@ def notes(records: Sequence[Record]) -> list[str]:
         for r in records
         if len(r.rounds) < r.config.runs and r.rounds[0].seconds is not None
     ]
-    return [note, *short, *_stages(records), *filter(None, map(explain, records))]
+    told = [tell(record) for tell in (_scaling, explain) for record in records]
+    return [note, *short, *_stages(records), *filter(None, told)]
 
 
 def _stages(records: Iterable[Record]) -> list[str]:
@@ -184,6 +188,19 @@ def _stages(records: Iterable[Record]) -> list[str]:
     took = max((dict(record.stages) for record in records), key=lambda d: sum(d.values()))
     parts = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in took.items())
     return [f"Seconds of this session: {sum(took.values()):.0f}: {parts}."] if took else []
+
+
+def _scaling(record: Record) -> str | None:
+    """How the replicas compare with one device that took the same steps, if one did."""
+    if not (record.turns and record.turns.one_device_seconds):
+        return None
+    of = (record.turns.one_device_seconds, record.turns.seconds)
+    alone, shared = (statistics.geometric_mean(fastest_third(seconds)) for seconds in of)
+    efficiency = alone / shared / record.environment.replicas
+    return (
+        f"{record.precision.name}: {alone / shared:.2f} times as fast as one device with the same "
+        f"batches, a scaling efficiency of {efficiency:.0%}."
+    )
 
 
 def answer(found: Recommendation | None) -> list[str]:

@@ -10,8 +10,8 @@ from cnnprec.machine.names import DeviceError, check_device_name, gpu_index
 _TF32_CAPABILITY = (8, 0)  # of Ampere, the first with TF32 tensor cores
 
 
-def select_device(name: str) -> str:
-    """Makes TensorFlow compute on one device; must come before TensorFlow's first operation.
+def select_device(name: str, *, every: bool = False) -> str:
+    """Makes TensorFlow compute on one device, or on every GPU, before its first operation.
 
     ``auto`` is the first GPU, else the CPU. Returns ``"cpu"`` or ``"gpu:N"``; DeviceError if there
     is no such device, or if TensorFlow already uses another one.
@@ -28,7 +28,7 @@ def select_device(name: str) -> str:
             f"--device {name}: TensorFlow sees {known}. Check the driver with nvidia-smi, install "
             "the CUDA libraries with pip install 'cnnprec[cuda]', or use --device cpu."
         )
-    _make_visible([gpus[index]])
+    _make_visible(gpus if every else [gpus[index]])
     return f"gpu:{index}"
 
 
@@ -50,6 +50,13 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def wait_for_devices() -> None:
+    """Returns when the GPUs of this process have done what is in their queues."""
+    for index in range(len(tf.config.get_visible_devices("GPU"))):
+        with tf.device(f"GPU:{index}"):  # TensorFlow's own function asks other hosts' too
+            tf.raw_ops.SyncDevice()
 
 
 def reset_peak_device_memory() -> None:

@@ -35,13 +35,15 @@ class TutorialCNN(keras.Sequential):  # type: ignore[misc]
     # Trains for a number of steps (int32 scalar) on an iterator of batches, and returns what the
     # last step did; it exists once `make_train_function` has run.
     take_steps: Any = None
+    one_step: Any = None  # of several replicas, in place of Keras' step; compiles what it likes
 
     def make_train_function(self, force: bool = False) -> Any:  # - Keras' name
         """Has ``fit`` and single turns share one traced function, of any number of steps."""
         known: Any = self.train_function
         if known is not None and not force:
             return known
-        self.take_steps = repeated(self.train_step, self.jit_compile)
+        step, jit = self.one_step or self.train_step, self.jit_compile and not self.one_step
+        self.take_steps = repeated(step, jit)
         steps = tf.constant(self.steps_per_execution)
         self.train_function: Any = lambda iterator: self.take_steps(iterator, steps)
         return self.train_function

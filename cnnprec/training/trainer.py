@@ -12,7 +12,7 @@ import tensorflow as tf
 from cnnprec.precision.precisions import Precision, get_precision
 from cnnprec.records.record import LEARNED_BY, MOST_SCALE_CHANGES, Outcome, TrainingRun
 from cnnprec.training.batches import check_dataset, shuffled_batches, tensors
-from cnnprec.training.device import tensor_float_32
+from cnnprec.training.device import tensor_float_32, wait_for_devices
 from cnnprec.training.model import build_model, initial_weights
 from cnnprec.training.step_log import StepLog
 from cnnprec.workload.dataset import Dataset
@@ -32,6 +32,8 @@ class Trainer:
 
     A run is ``reset``, ``fit``, ``finish``. Only ``fit`` is meant to be timed.
     """
+
+    alone: "Trainer | None" = None  # of one device, where this is of several replicas
 
     def __init__(self, precision: Precision, config: TrainingConfig, dataset: Dataset) -> None:
         self.precision = precision
@@ -67,7 +69,7 @@ class Trainer:
             steps = self.config.steps_per_execution
             self.model.fit(self.batches, steps_per_epoch=steps, verbose=0, shuffle=False)
             self._count_correct(*(tensor[:1] for tensor in self._test))
-        tf.test.experimental.sync_devices()
+        wait_for_devices()
 
     def reset(self, seed: int) -> None:
         """Puts the model into the state of a fresh one for this seed."""
@@ -92,7 +94,7 @@ class Trainer:
                 callbacks=[watcher],
             )
             # What the last step put into a GPU's queue may still be running.
-            tf.test.experimental.sync_devices()
+            wait_for_devices()
         self._losses = [float(loss) for loss in history.history["loss"]]
         self._last_epoch_start = watcher.last_epoch_start
 
@@ -105,7 +107,7 @@ class Trainer:
         """Trains for some steps, after `start_turns`; returns when the device is done."""
         with tensor_float_32(self.precision.tensor_float_32):
             self.model.take_steps(self._iterator, tf.constant(steps))
-            tf.test.experimental.sync_devices()
+            wait_for_devices()
 
     def finish(self) -> TrainingRun:
         """Judges the run just trained."""

@@ -83,7 +83,7 @@ def _precisions(record: Record) -> frozenset[str]:
 
 
 _DEVICE = "device_kind device_model device_count device_memory_bytes mig_mode power_limit_watts"
-_WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns width"
+_WORK = "profile train_samples test_samples epochs runs batch_size jit seed turns width strategy"
 _DTYPES = "variable_dtype compute_dtype loss_scaling tensor_float_32 optimizer_overrides xla"
 # Switches of TensorFlow, not versions: they decide what is computed and by how many threads.
 _SWITCHES = "op_determinism onednn"
@@ -100,7 +100,7 @@ FIELDS: tuple[Field, ...] = (
     Field("precision", Part.WORKLOAD, attrgetter("precision.name")),
     Field("precisions", Part.WORKLOAD, _precisions, lambda r: ", ".join(sorted(_precisions(r)))),
     *_rows(Part.WORKLOAD, "precision", _DTYPES),
-    *_rows(Part.WORKLOAD, "environment", _SWITCHES),
+    *_rows(Part.WORKLOAD, "environment", f"replicas {_SWITCHES}"),
     *map(_threads, ("intra_op_threads", "inter_op_threads")),
     *_rows(Part.STACK, "environment", _SOFTWARE),
     _words("variables", Part.STACK, optional=True),

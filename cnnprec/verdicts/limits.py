@@ -17,7 +17,7 @@ else:  # pytest brings it
 
 OPTIONS = (
     *("precision", "profile", "epochs", "runs", "batch-size", "train-samples", "turns"),
-    *("dataset", "data-dir", "device", "jit", "numerics", "soak", "level"),
+    *("dataset", "data-dir", "device", "jit", "strategy", "numerics", "soak", "level"),
     *("order-seed", "device-limits", "report", "vary", "require-verdict", "verdict-json"),
     *("tolerance", "margin", "detect"),
 )

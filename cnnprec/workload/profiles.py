@@ -1,6 +1,7 @@
 """How much to train: the named profiles and the rules that their numbers obey."""
 
 import dataclasses
+import random
 from collections.abc import Mapping
 
 FEWEST_TURNS = 10  # fewer say next to nothing about their own noise
@@ -9,6 +10,7 @@ _MOST = {"runs": 10**6, "turns": 10**6, "steps": 2**31 - 1}
 _AMOUNTS = ("train_samples", "test_samples", "epochs", "runs", "batch_size", "width")
 
 JIT_CHOICES = ("auto", "on", "off", "best", "both")
+STRATEGIES = ("none", "mirrored", "multiworker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,7 @@ class TrainingConfig:
     seed: int = 12  # of the first run; run ``i`` uses ``seed + i``
     turns: int = 0  # short timed ones of every precision, compared in place of the runs' times
     width: int = 1  # factor on the channels and units of every hidden layer of the model
+    strategy: str = "none"  # what shares each batch: one device, all of this host or of several
 
     def __post_init__(self) -> None:
         problems = []
@@ -51,8 +54,11 @@ class TrainingConfig:
             problems.append(
                 f"--epochs {self.epochs}: steps a run {self.steps}: must be at most {most}"
             )
-        if self.jit not in JIT_CHOICES:
-            problems.append(f"--jit {self.jit}: choose one of {', '.join(JIT_CHOICES)}")
+        for name, choices in (("jit", JIT_CHOICES), ("strategy", STRATEGIES)):
+            if (value := getattr(self, name)) not in choices:
+                problems.append(f"--{name} {value}: choose one of {', '.join(choices)}")
+        if (self.jit, self.strategy) == ("best", "multiworker"):
+            problems.append("--jit best: several hosts may choose differently; give --jit both")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -76,6 +82,10 @@ class TrainingConfig:
         steps = self.steps_per_epoch
         best = max(n for n in range(1, min(steps, 100) + 1) if steps % n == 0)
         return best if best >= 10 else steps
+
+    def order_seed(self) -> int:
+        """A new seed of the order of the precisions; 0 where several hosts have to agree on it."""
+        return 0 if self.strategy == "multiworker" else random.randrange(10**6)  # noqa: S311
 
     def override(self, **numbers: int | str | None) -> "TrainingConfig":
         """A copy with every argument that is not None put in place."""

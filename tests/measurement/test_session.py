@@ -28,6 +28,7 @@ class Prepared:
     dataset: object = None
     data_info: object = record().data
     environment: object = record().environment
+    strategy: object = None
     seconds: float = 4.0
 
 
@@ -36,6 +37,7 @@ class FakeTrainer:
 
     calls: ClassVar[list[str]] = []
     raises: ClassVar[dict[str, BaseException]] = {}
+    alone = None
 
     def __init__(self, precision, config, dataset):
         self.precision = precision
@@ -292,6 +294,29 @@ def test_turns_that_are_cut_short_leave_nothing_that_passes(trainer, monkeypatch
     for name in ("single", "double"):
         assert isinstance(found[name].error, NotMeasuredError)
         assert "not all of 10 turns" in str(found[name].error)
+
+
+def test_worker_that_is_out_of_step_asks_nothing_more_of_the_others(trainer, monkeypatch):
+    # They wait for it in the turn that broke here: another turn, or to agree, would wait for them.
+    monkeypatch.setattr(FakeTrainer, "start_turns", lambda self: None, raising=False)
+    taken = []
+
+    def take(self, steps):
+        taken.append(self.precision.name)
+        raise RuntimeError("out of memory")
+
+    def agreed(strategy, number):
+        assert not taken
+        return number
+
+    monkeypatch.setattr(FakeTrainer, "take", take, raising=False)
+    monkeypatch.setattr(module, "agreed", agreed)
+    config = dataclasses.replace(CONFIG, turns=10, strategy="multiworker")
+    found = take_all(MeasuredSession(CHOSEN, config, Prepared()))
+    (broken,) = taken
+    assert "out of memory" in str(found.pop(broken).error)
+    for series in found.values():
+        assert isinstance(series.error, NotMeasuredError)
 
 
 class NotingWatchdog(Watchdog):

@@ -87,7 +87,7 @@ def texts(value: Any) -> Any:
     return value + ESCAPES if isinstance(value, str) else value
 
 
-FIXED = {"name", "outcome", "jit", "losses", "first_losses", "companions"}
+FIXED = {"name", "outcome", "jit", "strategy", "losses", "first_losses", "companions"}
 FIXED |= {"device_kind"}
 
 

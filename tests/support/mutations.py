@@ -40,7 +40,7 @@ def other(value: Any, annotation: str) -> Any:
         return value + 30  # turns may be 0, or 10 and more; a batch of 62 fits 64 images
     if isinstance(value, tuple):
         return (*value, "avx11" if annotation.startswith("tuple[str") else ("epsilon", 0.5))
-    return "off" if value == "auto" else f"other {value}"
+    return {"auto": "off", "none": "mirrored"}.get(value, f"other {value}")
 
 
 def changed(record: Record, path: str) -> Record:

@@ -16,7 +16,7 @@ from cnnprec.records.record import (
     TrainingRun,
     Turns,
 )
-from cnnprec.workload.profiles import FEWEST_TURNS, JIT_CHOICES, TrainingConfig
+from cnnprec.workload.profiles import FEWEST_TURNS, JIT_CHOICES, STRATEGIES, TrainingConfig
 
 ANY_FLOAT = st.floats(width=32)
 SECONDS = st.none() | st.floats(1e-6, 1e6)
@@ -28,6 +28,7 @@ def configs(draw) -> TrainingConfig:
     batch_size = draw(st.integers(1, 1000))
     train_samples = draw(st.integers(batch_size, 10**6))
     most_epochs = (2**31 - 1) // (train_samples // batch_size)  # as many steps as are allowed
+    jit = draw(st.sampled_from(JIT_CHOICES))
     return TrainingConfig(
         profile=draw(st.text(max_size=10)),
         train_samples=train_samples,
@@ -35,9 +36,10 @@ def configs(draw) -> TrainingConfig:
         epochs=draw(st.integers(1, min(most_epochs, 10**6))),
         runs=draw(COUNT),
         batch_size=batch_size,
-        jit=draw(st.sampled_from(JIT_CHOICES)),
+        jit=jit,
         seed=draw(st.integers(0, 2**31 - 1)),
         turns=draw(st.just(0) | st.integers(FEWEST_TURNS, 1000)),
+        strategy=draw(st.sampled_from(STRATEGIES[:2] if jit == "best" else STRATEGIES)),
     )
 
 

@@ -44,6 +44,12 @@ def test_unknown_jit_setting_is_refused():
         config(jit="maybe")
 
 
+def test_workers_of_several_hosts_do_not_choose_whether_xla_compiles():
+    with pytest.raises(ValueError, match="--jit best: several hosts may choose differently"):
+        config(strategy="multiworker", jit="best")
+    assert config(strategy="mirrored", jit="best").jit == "best"
+
+
 def test_all_problems_are_reported_at_once():
     with pytest.raises(ValueError, match=r"--epochs 0.*--runs 0"):
         config(epochs=0, runs=0)
