@@ -113,6 +113,7 @@ def write(folder: Path) -> None:
         "variants": list(found),
         "losses": {},
         "float64": {},
+        "elsewhere": {"single": _elsewhere("single", reference)},
         "runs": {},
         "steps": {},
         "tensors": {},
@@ -158,6 +159,20 @@ def write(folder: Path) -> None:
     (package / "workload" / "reference.json").write_text(
         _rows({"made_by": "docs/evidence/harmless.py", "profile": "quick", "seeds": reference})
     )
+
+
+def _elsewhere(name: str, reference: dict[str, Any]) -> list[float | None]:
+    """How far the losses of a precision were from float64's on the GPU of docs/gpu.md."""
+    rows = []
+    for path in sorted((ROOT / "docs" / "evidence" / "h100").glob("*.json")):
+        for entry in json.loads(path.read_text())["benchmarks"]:
+            record = entry["extra_info"]["cnnprec"]
+            runs = [r["run"] for r in record["rounds"] if record["precision"]["name"] == name]
+            rows += [
+                _moves(reference[str(run["seed"])]["first_losses"], run["first_losses"])
+                for run in runs
+            ]
+    return _envelope(rows)
 
 
 def _reference(run: dict[str, Any]) -> dict[str, Any]:
