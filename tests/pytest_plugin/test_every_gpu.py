@@ -240,9 +240,9 @@ def test_help_is_shown_once(host):
 # Sessions that compute on the CPU and take themselves for those of a GPU.
 ON_CPU = """
 def pytest_collection():
-    from cnnprec.measurement import prepare
+    from cnnprec.training import strategy
 
-    prepare.select_device = lambda name: name
+    strategy.select_device = lambda name: name
 """
 BENCHMARK = """
 import pytest

@@ -44,7 +44,7 @@ def test_one_sentence_says_what_bounds_single():
 def test_bound_is_left_open_where_the_limits_explain_less_than_half():
     slow = dataclasses.replace(MEASURED, rounds=(a_round(0.4),))
     assert any("single is bound by none of these alone: at" in line for line in results([slow]))
-    assert limits_table([slow])[1][1:3] == ("-", "0.41")
+    assert limits_table([slow])[1][1:3] == ("-", "0.40")
 
 
 def test_input_that_takes_half_of_the_step_is_said():
