@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnprec.text import markdown_table
-from cnnprec.verdicts.history import FEWEST, change_points
+from cnnprec.verdicts.history import FEWEST, change_points, cut
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,11 +111,32 @@ def power(trials: int) -> list[str]:
     return markdown_table(("step, noise 2 %", "flagged", f"each place within {PLACE}"), rows)
 
 
+def beside_ruptures(trials: int) -> str:
+    """How often `ruptures`, which has to be installed, cuts a series at the same places."""
+    import ruptures
+
+    random, alike, changed = np.random.default_rng(4), 0, 0
+    for _ in range(trials):
+        level = STEP * (np.arange(60) >= random.integers(10, 50)) * random.integers(0, 2)
+        logs = level + NOISE * noise(random, 60, 0.5 * random.integers(0, 2))
+        penalty = 30 * NOISE**2
+        model = ruptures.KernelCPD(kernel="linear", min_size=FEWEST // 2).fit(logs[:, np.newaxis])
+        ours, theirs = cut(logs, penalty), [0, *model.predict(pen=penalty)[:-1]]
+        alike += ours == theirs
+        changed += len(ours) > 1
+    return f"ruptures: the same places in {alike} of {trials} series, {changed} of them with a cut"
+
+
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000, help="series of each kind")
-    trials = parser.parse_args().trials
+    parser.add_argument("--ruptures", action="store_true", help="only compare with ruptures")
+    asked = parser.parse_args()
+    trials = asked.trials
+    if asked.ruptures:
+        sys.stdout.write(beside_ruptures(trials) + "\n")
+        return
     tables = [false_alarms(trials), ever(max(trials // 5, 1)), power(trials)]
     sys.stdout.write("\n\n".join("\n".join(table) for table in tables) + "\n")
 
