@@ -41,7 +41,7 @@ def _row(record: Record, limits: StepLimits) -> tuple[str, ...]:
     share = None if step is None else _explained(limits, step)
     return (
         record.precision.name,
-        "-" if share is None or share < _ENOUGH else bound_by(limits),
+        "-" if share is None else _bound(limits, share) or "-",
         "-" if share is None else f"{share:.2f}",
         f"{device.highest / 1e9:.4g}",
         f"{device.bandwidth / 1e9:.3g}",
@@ -68,15 +68,20 @@ def _explained(limits: StepLimits, step: float) -> float:
     return sum(least_seconds(limits).values()) / step
 
 
+def _bound(limits: StepLimits, share: float) -> str:
+    """What bounds a step of which the limits explain this share; empty where that is too little."""
+    return bound_by(limits) if share >= _ENOUGH else ""
+
+
 def _sentence(record: Record, step: float) -> str:
     assert record.limits is not None  # noqa: S101 - chosen so above
     least = least_seconds(record.limits)
     parts = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in least.items())
     share = _explained(record.limits, step)
-    by = f"by {bound_by(record.limits)}" if share >= _ENOUGH else "by none of these alone"
+    by = _bound(record.limits, share) or "none of these alone"
     taking = record.limits.times.input
     waiting = f" The input takes {taking * 1e3:.2f} ms." if taking >= _ENOUGH * step else ""
     return (
-        f"{record.precision} is bound {by}: at the device's limits {share:.0%} of its "
+        f"{record.precision} is bound by {by}: at the device's limits {share:.0%} of its "
         f"{step * 1e3:.2f} ms a step would be left ({parts} ms).{waiting}"
     )
