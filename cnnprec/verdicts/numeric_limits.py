@@ -56,11 +56,10 @@ def limits(kind: str, precision: str, environment: Environment) -> Any:
     rows = _table()[kind]
     plain = precision.removesuffix(XLA)  # which is one of the harmless changes
     row = rows.get(plain, rows.get("mixed_half"))  # TF32 has as many significand bits
-    factor = _factor(environment)
-    found = _times(row, _FLOORS.get(kind, 0.0), factor)
-    if factor > TIMES and kind in ("losses", "float64"):
-        # A rounding that decides where a maximum lies grows from step to step, as on one GPU.
-        seen = _table()["elsewhere"].get(plain, [])
+    found = _times(row, _FLOORS.get(kind, 0.0), _factor(environment))
+    if kind in ("losses", "float64"):
+        # A rounding that decides where a maximum lies grows from step to step (docs/gpu.md).
+        seen = _table()["discontinuous"].get(plain, [])
         found = [max(TIMES * a, b) for a, b in itertools.zip_longest(seen, found, fillvalue=0.0)]
     return found
 

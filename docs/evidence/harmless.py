@@ -113,7 +113,7 @@ def write(folder: Path) -> None:
         "variants": list(found),
         "losses": {},
         "float64": {},
-        "elsewhere": {"single": _elsewhere("single", reference)},
+        "discontinuous": {"single": _on_the_gpu("single", reference)},
         "runs": {},
         "steps": {},
         "tensors": {},
@@ -161,7 +161,7 @@ def write(folder: Path) -> None:
     )
 
 
-def _elsewhere(name: str, reference: dict[str, Any]) -> list[float | None]:
+def _on_the_gpu(name: str, reference: dict[str, Any]) -> list[float | None]:
     """How far the losses of a precision were from float64's on the GPU of docs/gpu.md."""
     rows = []
     for path in sorted((ROOT / "docs" / "evidence" / "h100").glob("*.json")):

@@ -73,10 +73,11 @@ def measure(name: str) -> dict[str, Any]:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: variant.cores])
     if variant.kernel:
         platform.release = lambda: variant.kernel
-    from tests.faults.trial import measured
+    from tests.faults.trial import CONFIG, measured
 
+    config = dataclasses.replace(CONFIG, jit=variant.jit)
     order = reversed(PRECISIONS) if variant.backwards else PRECISIONS
-    return {precision: measured(precision, variant.jit).to_dict() for precision in order}
+    return {precision: measured(precision, config).to_dict() for precision in order}
 
 
 def measured_apart(name: str) -> dict[str, Record]:

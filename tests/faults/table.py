@@ -9,7 +9,7 @@ from tests.faults.trial import IDLE
 
 HEAD = """# Which faults are seen
 
-Faults injected into TensorFlow and Keras, each in a training of one seed and the probes (quick
+Faults injected into TensorFlow and Keras, each in trainings of three seeds and the probes (quick
 profile, Fashion-MNIST, CPU), and the checks that fail. Written by `python -m tests.faults`; the
 faults are in `tests/faults/rows.py`.
 
@@ -38,9 +38,9 @@ training and its verdicts follow. Faults that changed no bit of anything are lef
 HARMLESS = """
 ## Harmless changes
 
-Each in a process of its own, quick numerics and a training of each of the eight precisions, judged
-alone, against what was measured without the change as if TensorFlow were another one, and as it
-is where the two may be compared. Written by `python -m tests.faults --harmless`; the changes are
+Each in a process of its own, quick numerics and three trainings of each of the eight precisions,
+judged alone, against what was measured without the change as if TensorFlow were another one, and as
+it is where the two may be compared. Written by `python -m tests.faults --harmless`; the changes are
 in `tests/faults/harmless.py`. Threads, oneDNN, op determinism and XLA are also among those that
 the limits were recorded with (`docs/evidence/harmless.py`); the others are not.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.rows import FAULTS
-from tests.faults.trial import healthy, judged, trial
+from tests.faults.trial import CONFIG, healthy, judged, trial
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 # A baseline is needed for these: the layer computes too well, or only bits of one step differ.
@@ -18,7 +18,7 @@ def test_convolution_that_gives_zeros_is_refused_without_a_baseline():
 
 
 def test_nothing_is_wrong_without_a_fault():
-    caught = judged(healthy("single"))
+    caught = judged(healthy("single", CONFIG))
     assert (caught.alone, caught.same, caught.other) == ((), (), ())
 
 

@@ -17,13 +17,14 @@ from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.verdict import Metric, Verdict
 from cnnprec.workload.load_dataset import load_dataset
-from cnnprec.workload.profiles import PROFILES
+from cnnprec.workload.profiles import PROFILES, TrainingConfig
 from tests.faults.families import Drawn
 from tests.faults.rows import Fault
 from tests.support.probes import run_probe
 from tests.support.records import record
 
-CONFIG = dataclasses.replace(PROFILES["quick"], runs=1)
+CONFIG = PROFILES["quick"]
+ONE_SEED = dataclasses.replace(CONFIG, runs=1)  # of the faults at random
 
 
 @functools.cache
@@ -33,14 +34,13 @@ def dataset() -> Any:
     )
 
 
-def measured(precision: str, jit: str = CONFIG.jit) -> Record:
-    """A run and the numbers of one precision, as a session has them, without times."""
-    config = dataclasses.replace(CONFIG, jit=jit)
+def measured(precision: str, config: TrainingConfig = CONFIG) -> Record:
+    """The runs and the numbers of one precision, as a session has them, without times."""
     trainer = Trainer(PRECISIONS[precision], config, dataset())
     trainer.warm_up()
     rounds = []
-    for place in range(CONFIG.runs):
-        trainer.reset(CONFIG.seed + place)
+    for place in range(config.runs):
+        trainer.reset(config.seed + place)
         trainer.fit()
         rounds.append(Round(trainer.finish(), 1.0, 1.0, 500_000_000))
     numerics = probing.examine(trainer, "quick")
@@ -53,8 +53,8 @@ def measured(precision: str, jit: str = CONFIG.jit) -> Record:
 
 
 @functools.cache
-def healthy(precision: str) -> Record:
-    return measured(precision)
+def healthy(precision: str, config: TrainingConfig) -> Record:
+    return measured(precision, config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Caught:
 def judged(new: Record, fault: Fault | None = None) -> Caught:
     """What the checks say of a record beside a healthy baseline."""
     name = new.precision.name
-    baseline = [{name: healthy(name)}] * 5
+    baseline = [{name: healthy(name, new.config)}] * 5
     environment = dataclasses.replace(new.environment, tensorflow="9.9")
     sides = []
     for side in (new, dataclasses.replace(new, environment=environment)):
@@ -97,7 +97,7 @@ def judged(new: Record, fault: Fault | None = None) -> Caught:
 
 def trial(fault: Fault, precision: str) -> Caught:
     """Injects the fault, measures and judges."""
-    healthy(precision)
+    healthy(precision, CONFIG)
     probing.probe.cache_clear()
     with fault.injected():
         new = measured(precision)
@@ -127,7 +127,7 @@ def quick_trial(drawn: Drawn) -> str:
             if probing.is_wrong(result):
                 return probe.name
             found.append(result)
-        trainer = Trainer(precision, CONFIG, dataset())
+        trainer = Trainer(precision, ONE_SEED, dataset())
         trainer.warm_up()
         losses, tensors = probing.replay_in_float64(trainer)
         groups = tuple(probing.grouped(sorted(found, key=lambda r: list(PROBES).index(r.id))))
@@ -135,13 +135,13 @@ def quick_trial(drawn: Drawn) -> str:
         new = dataclasses.replace(blank(drawn.precision), numerics=numerics)
         if wrong := [str(check) for check, texts in faults(new, {}).items() if texts]:
             return ", ".join(wrong)
-        trainer.reset(CONFIG.seed)
+        trainer.reset(ONE_SEED.seed)
         trainer.fit()
         new = dataclasses.replace(new, rounds=(Round(trainer.finish(), 1.0, 1.0, 500_000_000),))
         new = dataclasses.replace(
             new, numerics=dataclasses.replace(numerics, miscounted=probing._miscounted(trainer))
         )
-    sound = healthy(drawn.precision)
+    sound = healthy(drawn.precision, ONE_SEED)
     assert sound.numerics is not None
     if new.rounds == sound.rounds and groups == sound.numerics.probes:
         return IDLE
@@ -152,7 +152,9 @@ def quick_trial(drawn: Drawn) -> str:
 def blank(precision: str) -> Record:
     """A record without runs, judged by its numbers alone."""
     environment = describe_environment("CPU")
-    return dataclasses.replace(record(precision, config=CONFIG, environment=environment), rounds=())
+    return dataclasses.replace(
+        record(precision, config=ONE_SEED, environment=environment), rounds=()
+    )
 
 
 HINTS = {
