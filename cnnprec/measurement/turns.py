@@ -80,8 +80,8 @@ class Timing:
         del self.clock[name]
 
     def seconds(self, name: str) -> tuple[float, ...]:
-        """The times of a precision's turns, in seconds."""
-        return tuple(end - start for start, end in self.clock.get(name, ()))
+        """The times of a precision's turns, in seconds, to the nanosecond."""
+        return tuple(round(end - start, 9) for start, end in self.clock.get(name, ()))
 
     def calibrators(self) -> tuple[tuple[str, float], ...]:
         """Name and usual seconds of each calibrator, and of what was noted."""

@@ -15,7 +15,7 @@ from pytest_benchmark.utils import safe_dumps
 import cnnprec
 from cnnprec.machine.names import machine_id
 from cnnprec.pytest_plugin.session import ASKED, SESSION, found_history, is_verdict, usage_errors
-from cnnprec.records.write_session import SaveError, check_name, write_session
+from cnnprec.records.write_session import SaveError, check_name, take_common, write_session
 from cnnprec.records.write_whole import write_whole
 from cnnprec.reports.page import PAGE, Report, clear, write_report
 from cnnprec.reports.verdict_json import holds_verdict, judgements, make_way, write_verdict
@@ -114,6 +114,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         "failed_tests": list(asked.failed),
         "verdict": None if found is None else found.verdict.value,
         "judgements": [] if found is None else judgements(found),
+        **take_common(output_json["benchmarks"]),
     }
 
 

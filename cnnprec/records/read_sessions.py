@@ -1,7 +1,8 @@
 """Reading saved sessions.
 
 One file is one session: pytest-benchmark's JSON, in which each benchmark carries a `Record` as
-``extra_info["cnnprec"]``. The block ``"cnnprec"`` at the top holds what belongs to the session.
+``extra_info["cnnprec"]``. The block ``"cnnprec"`` at the top holds what belongs to the session,
+also the fields of records that all of them have in common.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from cnnprec.records.record import SCHEMA_VERSION, Record
 from cnnprec.records.session_files import matching_files, numbered
 from cnnprec.text import printable
 
-_MOST_BYTES = 100_000_000  # a benchmark takes about 20,000
+_MOST_BYTES = 100_000_000  # a session of eight benchmarks takes less than 60,000
 
 _AGAIN = "Delete it or move it away; a new one comes from pytest benchmarks/ --benchmark-save=NAME."
 
@@ -60,7 +61,14 @@ class _Benchmark(msgspec.Struct):
     extra_info: _ExtraInfo
 
 
+COMMON = ("config", "data", "environment")
+"""Fields of records that may stand in the session's block instead."""
+
+
 class _Block(msgspec.Struct):
+    config: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    environment: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     failed: bool = False
     verdict: str | None = None
     order_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -107,8 +115,10 @@ def _read(path: Path, known: dict[Any, Any]) -> SavedSession:
         path=path,
         name=numbered(path)[1],
         saved_at=_utc(file.datetime),
-        records=MappingProxyType(_records(file.benchmarks, known)),
-        **msgspec.structs.asdict(file.cnnprec),
+        records=MappingProxyType(_records(file, known)),
+        failed=file.cnnprec.failed,
+        verdict=file.cnnprec.verdict,
+        order_seed=file.cnnprec.order_seed,
         digest=hashlib.sha256(content.translate(None, b" \n\r\t")).hexdigest(),
     )
 
@@ -126,13 +136,17 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _records(benchmarks: Iterable[_Benchmark], known: dict[Any, Any]) -> dict[str, Record]:
+def _records(file: _File, known: dict[Any, Any]) -> dict[str, Record]:
     records: dict[str, Record] = {}
     silent: list[str] = []
-    for benchmark in benchmarks:
+    block = ((name, bytes(getattr(file.cnnprec, name))) for name in COMMON)
+    common = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in block if value)
+    for benchmark in file.benchmarks:
         raw = bytes(benchmark.extra_info.cnnprec)
         if raw in (b"", b"null"):
             continue  # a benchmark that trains no precision, such as those of the overhead
+        if common and raw.startswith(b"{"):  # of two values of a field the last one counts
+            raw = b"{%s}" % b",".join(filter(None, (common, raw[1:-1].strip())))
         where = printable(benchmark.name)
         try:
             record = _record(raw)

@@ -4,11 +4,12 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnprec.records.json_numbers import encode
+from cnnprec.records.read_sessions import COMMON
 from cnnprec.records.session_files import numbered, session_files
 from cnnprec.records.write_whole import create, written_beside
 from cnnprec.text import printable
@@ -36,7 +37,7 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
         cpu.pop("flags", None)  # nobody reads them again
     try:
         # str: a parameter that is a Precision becomes its name.
-        text = json.dumps(plain, default=str)
+        text = json.dumps(plain, default=str, separators=(",", ":"))
     except (ValueError, TypeError) as error:
         raise SaveError(
             f"the session cannot be saved as JSON: {error}. Only plain types are accepted."
@@ -50,6 +51,21 @@ def write_session(folder: Path, name: str, output: Mapping[str, Any]) -> Path:
             f"the session cannot be saved in {folder}: {error.strerror or error}. Make room or "
             "permit writing there, or give another folder with --benchmark-storage=file://DIR."
         ) from error
+
+
+def take_common(benchmarks: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Takes out of the records of a session's benchmarks what all repeat, and returns it."""
+    entries = [entry for entry in benchmarks if "cnnprec" in entry["extra_info"]]
+    records = [entry["extra_info"]["cnnprec"] for entry in entries]
+    common = {
+        name: records[0][name]
+        for name in COMMON
+        if records and all(record[name] == records[0][name] for record in records)
+    }
+    for entry, record in zip(entries, records, strict=True):
+        own = {name: value for name, value in record.items() if name not in common}
+        entry["extra_info"] = {**entry["extra_info"], "cnnprec": own}
+    return common
 
 
 def check_name(name: str) -> None:

@@ -123,8 +123,8 @@ class Trainer:
         return TrainingRun(
             seed=self._seed,
             outcome=self._outcome(losses, weights, accuracy),
-            losses=tuple(self._losses),
-            first_losses=tuple(map(float, losses[:_FIRST_LOSSES])),
+            losses=tuple(map(_shortest, self._losses)),
+            first_losses=tuple(map(_shortest, losses[:_FIRST_LOSSES])),
             test_accuracy=accuracy,
             first_bad_step=int(bad[0]) if bad.size else None,
             loss_scales=tuple((int(s), float(scales[s])) for s in changes if scaled),
@@ -210,6 +210,11 @@ def train(
     trainer.reset(config.seed if seed is None else seed)
     trainer.fit(on_progress)
     return trainer.finish()
+
+
+def _shortest(loss: float) -> float:
+    """The shortest decimal number that is this loss in float32, as which losses are kept."""
+    return float(str(np.float32(loss)))
 
 
 class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]

@@ -11,6 +11,7 @@ import cnnprec.training.trainer
 from cnnprec.verdicts.judge_numbers import Check
 from cnnprec.verdicts.verdict import PRECISION_METRICS, SESSION_METRICS
 from tests.support.project import CONFTEST, NOISE, REPOSITORY, Project
+from tests.support.sessions import with_whole_records
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def saved(project: Project, one_session: dict[str, str]) -> Project:
         path.unlink()
     project.folder.mkdir(parents=True, exist_ok=True)
     for number, factor in enumerate(NOISE, 1):
-        plain = json.loads(one_session["text"])
+        plain = with_whole_records(json.loads(one_session["text"]))
         plain["datetime"] = f"2026-01-0{number}T00:00:00+00:00"
         for bench in plain["benchmarks"]:
             for entry in bench["extra_info"]["cnnprec"]["rounds"]:

@@ -22,6 +22,7 @@ from cnnprec.pytest_plugin import benchmarks
 from cnnprec.records.record import Outcome, Record
 from cnnprec.training.trainer import Trainer
 from tests.support.records import record as make_record
+from tests.support.sessions import with_whole_records
 from tests.support.terminal import TerminalSession
 
 REPOSITORY = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def test_session_prints_results_and_keeps_the_whole_record(project):
         ]
     )
     assert "run 1/2" not in result.stdout.str()  # progress is for terminals
-    report = saved(project)
+    report = with_whole_records(saved(project))
     records = {
         bench["params"]["precision"]: Record.from_dict(bench["extra_info"]["cnnprec"])
         for bench in report["benchmarks"]
@@ -141,7 +142,7 @@ def test_only_the_selected_precisions_are_trained(project, trainings):
 
 def test_seconds_are_those_of_pytest_benchmark(project, trainings):
     run(project, *SMALL, "--precision=single,half", "--benchmark-json=out.json")
-    benches = saved(project)["benchmarks"]
+    benches = with_whole_records(saved(project))["benchmarks"]
     assert len(benches) == 2
     for bench in benches:
         record = Record.from_dict(bench["extra_info"]["cnnprec"])

@@ -9,6 +9,7 @@ from cnnprec.measurement import limits
 from cnnprec.records.limits import DeviceLimits
 from cnnprec.records.record import Record
 from tests.support.project import REPOSITORY
+from tests.support.sessions import with_whole_records
 
 SMALL = (
     *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
@@ -37,7 +38,8 @@ def test_limits_are_measured_shown_and_saved_where_they_are_asked_for(session, p
     result = session(1e15, "--device-limits")
     result.assert_outcomes(passed=2)
     assert "single is bound by" in result.stdout.str()
-    (bench,) = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
+    plain = with_whole_records(json.loads((pytester.path / "out.json").read_text()))
+    (bench,) = plain["benchmarks"]
     saved = Record.from_dict(bench["extra_info"]["cnnprec"]).limits
     assert saved is not None
     assert saved.device.product == 1e15

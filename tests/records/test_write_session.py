@@ -19,7 +19,7 @@ from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records import write_session as writing
 from cnnprec.records import write_whole
 from cnnprec.records.read_sessions import read_session, read_sessions
-from cnnprec.records.write_session import SaveError, write_session
+from cnnprec.records.write_session import SaveError, take_common, write_session
 from tests.support.session_bytes import MOST_BYTES, benchmark_bytes
 from tests.support.sessions import NEWEST, changed, files, put
 
@@ -53,6 +53,27 @@ def test_writing_drops_only_what_nobody_reads_again(tmp_path):
     for benchmark in plain["benchmarks"]:
         benchmark["params"] = {"precision": benchmark["param"]}
     assert written == plain
+
+
+def test_what_all_records_repeat_is_written_once_and_read_back(tmp_path):
+    plain = output()
+    whole = read_session(write_session(tmp_path, "base", plain)).records
+    common = take_common(plain["benchmarks"])
+    assert sorted(common) == ["config", "data", "environment"]
+    plain["cnnprec"].update(common)
+    path = write_session(tmp_path, "base", plain)
+    assert dict(read_session(path).records) == dict(whole)
+    assert path.read_text().count('"environment"') == 1
+
+
+def test_what_one_record_has_by_itself_stays_in_all(tmp_path):
+    plain = output()
+    plain["benchmarks"][1]["extra_info"]["cnnprec"]["environment"]["commit"] = "another"
+    plain["benchmarks"].append({"name": "overhead", "extra_info": {}})
+    plain["cnnprec"].update(take_common(plain["benchmarks"]))
+    assert "environment" not in plain["cnnprec"]
+    records = read_session(write_session(tmp_path, "base", plain)).records
+    assert records["half"].environment.commit == "another" != records["single"].environment.commit
 
 
 def test_pytest_benchmark_itself_still_reads_what_is_written(tmp_path):

@@ -143,6 +143,8 @@ def test_first_losses_are_those_of_the_first_steps(result_of, tiny):
     assert len(result.first_losses) == 16
     # The first loss of ten balanced classes with small weights is near ln 10.
     assert result.first_losses[0] == pytest.approx(math.log(10), abs=0.5)
+    # A record stays small: no more digits than a float32 needs.
+    assert all(len(repr(loss)) <= 11 for loss in (*result.first_losses, *result.losses))
     epoch_mean = np.mean(result.first_losses[: tiny.steps_per_epoch])
     # A float32 mean of 10 values: at most 10 roundings of 2**-24 each.
     assert result.losses[0] == pytest.approx(epoch_mean, rel=10 * 2**-24)
