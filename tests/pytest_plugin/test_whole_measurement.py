@@ -7,6 +7,7 @@ import pytest
 
 from cnnprec.measurement.calibrators import CALIBRATORS
 from cnnprec.records.record import Record
+from tests.support.sessions import with_whole_records
 
 SMALL = [
     *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
