@@ -6,6 +6,7 @@ stopped, and all renew docs/detection.md.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -44,7 +45,7 @@ def listed(parts: list[str]) -> None:
             key = f"{fault.name} | {precision}"
             if any(part in key for part in parts) or not (parts or key in known):
                 caught = trial(fault, precision)
-                keep(KEPT, key, [caught.alone, caught.same, caught.other, caught.placed])
+                keep(KEPT, key, list(dataclasses.astuple(caught)))
 
 
 def at_random(numbers: range, minutes: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy.stats import beta
 
-from tests.faults.trial import IDLE
+from tests.faults.trial import IDLE, PEERS
 
 HEAD = """# Which faults are seen
 
@@ -18,6 +18,16 @@ faults are in `tests/faults/rows.py`.
   same software. Bits count.
 * *other stack*: the same with another TensorFlow, so that other bits are a notice only.
 * *place*: whether a sentence names the operation or the weight, for faults that have one.
+* *step*: the first step that a sentence of *no baseline* names. Those of faults 18 flip the bit after
+  step 5, so step 6 is the first whose loss can show it. Which step it was where only bits differ,
+  `--soak` finds, if the fault comes once in a while.
+
+Beside them what other rules would have said of the same trainings, each against the healthy ones:
+
+* *accuracy 2 points*: the mean accuracy of the seeds moved by more than 2 points.
+* *losses 5 %*: the mean of the losses of all epochs and seeds moved by more than 5 %.
+* *repeats itself*: the first seed, trained once more with the fault, ends with other bits.
+* *check_numerics*: `tf.debugging.enable_check_numerics` ends the training, and not the healthy one.
 
 """
 
@@ -95,21 +105,26 @@ def interval(hits: int, count: int) -> tuple[float, float]:
 def listed(found: Mapping[str, Any]) -> str:
     """The faults of the list."""
     rows = [
-        "| fault | precision | no baseline | same stack | other stack | place |",
-        "|---|---|---|---|---|---|",
+        "| fault | precision | no baseline | same stack | other stack | place | step | other rules |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for key, (alone, same, other, placed) in found.items():
+    for key, (alone, same, other, placed, step, peers) in found.items():
         fault, precision = key.split(" | ")
         cells = [
             "all three" if len(side) == 3 else ", ".join(side) or "**missed**"
             for side in (alone, same, other)
         ]
-        place = {True: "yes", False: "no", None: "-"}[placed]
-        rows.append(f"| {fault} | {precision} | {' | '.join(cells)} | {place} |")
+        cells.append({True: "yes", False: "no", None: "-"}[placed])
+        cells += ["-" if step is None else str(step), ", ".join(peers) or "none"]
+        rows.append(f"| {fault} | {precision} | {' | '.join(cells)} |")
     count = len(found)
     rates = [
         f"| {name} | {sum(bool(row[side]) for row in found.values())} of {count} |"
         for side, name in enumerate(("no baseline", "same stack", "other stack"))
+    ]
+    rates += [
+        f"| *{rule}* | {sum(rule in row[5] for row in found.values())} of {count} |"
+        for rule in PEERS
     ]
     placed = [row[3] for row in found.values() if row[3] is not None and row[0]]
     rates.append(f"| right place, of those caught that have one | {sum(placed)} of {len(placed)} |")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
+import re
+import statistics
+from collections.abc import Callable
 from typing import Any
+
+import tensorflow as tf
 
 from cnnprec.measurement import probing
 from cnnprec.measurement.environment import describe_environment
 from cnnprec.numerics.probes import PROBES, QUICK, select_probes
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.numerics import Numerics
-from cnnprec.records.record import Record, Round
+from cnnprec.records.record import Record, Round, TrainingRun
 from cnnprec.training.trainer import Trainer
 from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.judge_numbers import Check, faults
@@ -66,12 +73,16 @@ class Caught:
         same: Metrics that FAIL where the stack is that of the baseline.
         other: Metrics that FAIL where TensorFlow is another, so that bits may differ.
         placed: Whether a sentence names the right place; None where there is none.
+        step: The first step that a sentence names; None where none does.
+        peers: What rules of others would have said, by `PEERS`.
     """
 
     alone: tuple[str, ...]
     same: tuple[str, ...]
     other: tuple[str, ...]
     placed: bool | None
+    step: int | None = None
+    peers: tuple[str, ...] = ()
 
 
 def judged(new: Record, fault: Fault | None = None) -> Caught:
@@ -88,21 +99,79 @@ def judged(new: Record, fault: Fault | None = None) -> Caught:
         )
     found = faults(new, {name: new})
     texts = " ".join(text for texts in found.values() for text in texts)
+    steps = [int(step) for step in re.findall(r"\bstep (\d+)", texts)]
     return Caught(
         tuple(str(check) for check in Check if found[check]),
         *sides,
         fault.place in texts if fault is not None and fault.place else None,
+        min(steps, default=None),
     )
+
+
+PEERS = ("accuracy 2 points", "losses 5 %", "repeats itself", "check_numerics")
+"""Rules of others, as docs/detection.md explains them."""
+
+
+def by_peers(new: Record, old: Record, repeats: bool, stops: bool) -> tuple[str, ...]:
+    """Which of `PEERS` tell a record from the healthy one."""
+
+    def mean(record: Record, figure: Callable[[TrainingRun], float]) -> float:
+        return statistics.fmean(figure(entry.run) for entry in record.rounds)
+
+    def accuracy(run: TrainingRun) -> float:
+        return run.test_accuracy
+
+    def loss(run: TrainingRun) -> float:
+        return statistics.fmean(run.losses)
+
+    losses = mean(new, loss), mean(old, loss)
+    found = (
+        abs(mean(new, accuracy) - mean(old, accuracy)) > 0.02,
+        not abs(losses[0] / losses[1] - 1) <= 0.05 and not math.isnan(losses[1]),
+        not repeats,
+        stops and not stopped(new.precision.name),
+    )
+    return tuple(itertools.compress(PEERS, found))
+
+
+@functools.cache
+def stopped(precision: str) -> bool:
+    """Whether `tf.debugging.enable_check_numerics` ends a healthy training."""
+    return stops_by_check_numerics(precision)
+
+
+def stops_by_check_numerics(precision: str) -> bool:
+    """Whether it ends a training of now."""
+    tf.debugging.enable_check_numerics()
+    try:
+        trainer = Trainer(PRECISIONS[precision], ONE_SEED, dataset())
+        trainer.reset(ONE_SEED.seed)
+        trainer.fit()
+    except tf.errors.InvalidArgumentError:
+        return True
+    finally:
+        tf.debugging.disable_check_numerics()
+    return False
+
+
+def repeats_itself(new: Record) -> bool:
+    """Whether the first seed, trained once more, ends with the same bits."""
+    trainer = Trainer(new.precision, ONE_SEED, dataset())
+    trainer.reset(ONE_SEED.seed)
+    trainer.fit()
+    return trainer.finish().weights_sha256 == new.rounds[0].run.weights_sha256
 
 
 def trial(fault: Fault, precision: str) -> Caught:
     """Injects the fault, measures and judges."""
-    healthy(precision, CONFIG)
+    sound = healthy(precision, CONFIG)
+    stopped(precision)
     probing.probe.cache_clear()
     with fault.injected():
         new = measured(precision)
+        repeats, stops = repeats_itself(new), stops_by_check_numerics(precision)
     probing.probe.cache_clear()
-    return judged(new, fault)
+    return dataclasses.replace(judged(new, fault), peers=by_peers(new, sound, repeats, stops))
 
 
 IDLE = "changes nothing"
