@@ -18,11 +18,10 @@ faults are in `tests/faults/rows.py`.
   same software. Bits count.
 * *other stack*: the same with another TensorFlow, so that other bits are a notice only.
 * *place*: whether a sentence names the operation or the weight, for faults that have one.
-* *step*: the first step that a sentence of *no baseline* names. Those of faults 18 flip the bit after
-  step 5, so step 6 is the first whose loss can show it. Which step it was where only bits differ,
-  `--soak` finds, if the fault comes once in a while.
+* *step*: the first step that a sentence of *no baseline* names. Faults 18 flip the bit at the end
+  of step 5, so the loss of step 6 is the first that can show it.
 
-Beside them what other rules would have said of the same trainings, each against the healthy ones:
+*others*: what other rules would have said of the same trainings, each against the healthy ones:
 
 * *accuracy 2 points*: the mean accuracy of the seeds moved by more than 2 points.
 * *losses 5 %*: the mean of the losses of all epochs and seeds moved by more than 5 %.
@@ -105,7 +104,7 @@ def interval(hits: int, count: int) -> tuple[float, float]:
 def listed(found: Mapping[str, Any]) -> str:
     """The faults of the list."""
     rows = [
-        "| fault | precision | no baseline | same stack | other stack | place | step | other rules |",
+        "| fault | precision | no baseline | same stack | other stack | place | step | others |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for key, (alone, same, other, placed, step, peers) in found.items():
