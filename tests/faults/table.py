@@ -27,6 +27,7 @@ faults are in `tests/faults/rows.py`.
 * *losses 5 %*: the mean of the losses of all epochs and seeds moved by more than 5 %.
 * *repeats itself*: the first seed, trained once more with the fault, ends with other bits.
 * *check_numerics*: `tf.debugging.enable_check_numerics` ends the training, and not the healthy one.
+  It ends a healthy one of `mixed_half` and `half`, by the overflow that is expected there.
 
 """
 
