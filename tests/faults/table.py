@@ -23,9 +23,9 @@ faults are in `tests/faults/rows.py`.
 
 *others*: what other rules would have said of the same trainings, each against the healthy ones:
 
-* *accuracy 2 points*: the mean accuracy of the seeds moved by more than 2 points.
-* *losses 5 %*: the mean of the losses of all epochs and seeds moved by more than 5 %.
-* *repeats itself*: the first seed, trained once more with the fault, ends with other bits.
+* *accuracy*: the mean accuracy of the seeds moved by more than 2 points.
+* *losses*: the mean of the losses of all epochs and seeds moved by more than 5 %.
+* *repeats*: the first seed, trained once more with the fault, ends with other bits.
 * *check_numerics*: `tf.debugging.enable_check_numerics` ends the training, and not the healthy one.
   It ends a healthy one of `mixed_half` and `half`, by the overflow that is expected there.
 

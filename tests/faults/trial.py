@@ -108,7 +108,7 @@ def judged(new: Record, fault: Fault | None = None) -> Caught:
     )
 
 
-PEERS = ("accuracy 2 points", "losses 5 %", "repeats itself", "check_numerics")
+PEERS = ("accuracy", "losses", "repeats", "check_numerics")
 """Rules of others, as docs/detection.md explains them."""
 
 
