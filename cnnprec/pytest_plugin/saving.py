@@ -109,12 +109,12 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     found = asked.comparison
     output_json["cnnprec"] = {
         "version": cnnprec.__version__,
+        "common": take_common(output_json["benchmarks"]),
         "order_seed": config.stash[SESSION].order_seed,
         "failed": bool(asked.failed),
         "failed_tests": list(asked.failed),
         "verdict": None if found is None else found.verdict.value,
         "judgements": [] if found is None else judgements(found),
-        **take_common(output_json["benchmarks"]),
     }
 
 

@@ -1,8 +1,8 @@
 """Reading saved sessions.
 
 One file is one session: pytest-benchmark's JSON, in which each benchmark carries a `Record` as
-``extra_info["cnnprec"]``. The block ``"cnnprec"`` at the top holds what belongs to the session,
-also the fields of records that all of them have in common.
+``extra_info["cnnprec"]``. The block ``"cnnprec"`` at the top holds what belongs to the session, and
+as ``"common"`` the fields that its records do not repeat.
 """
 
 import contextlib
@@ -61,14 +61,8 @@ class _Benchmark(msgspec.Struct):
     extra_info: _ExtraInfo
 
 
-COMMON = ("config", "data", "environment")
-"""Fields of records that may stand in the session's block instead."""
-
-
 class _Block(msgspec.Struct):
-    config: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    environment: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    common: dict[str, msgspec.Raw] = {}
     failed: bool = False
     verdict: str | None = None
     order_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -139,8 +133,7 @@ def _printable(value: Any) -> Any:
 def _records(file: _File, known: dict[Any, Any]) -> dict[str, Record]:
     records: dict[str, Record] = {}
     silent: list[str] = []
-    block = ((name, bytes(getattr(file.cnnprec, name))) for name in COMMON)
-    common = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in block if value)
+    common = msgspec.json.encode(file.cnnprec.common)[1:-1]
     for benchmark in file.benchmarks:
         raw = bytes(benchmark.extra_info.cnnprec)
         if raw in (b"", b"null"):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnprec.records.json_numbers import encode
-from cnnprec.records.read_sessions import COMMON
 from cnnprec.records.session_files import numbered, session_files
 from cnnprec.records.write_whole import create, written_beside
 from cnnprec.text import printable
 
 # What pytest-benchmark refuses in --benchmark-save, for files that any system can hold.
 _NOT_IN_A_NAME = re.compile(r'[\\/:*?<>|"]')
+_COMMON = ("config", "data", "environment")  # fields that records of one session rarely differ in
 _LONGEST_NAME = 200  # bytes; with the number and the suffix a file name may have 255
 
 
@@ -59,7 +59,7 @@ def take_common(benchmarks: Iterable[dict[str, Any]]) -> dict[str, Any]:
     records = [entry["extra_info"]["cnnprec"] for entry in entries]
     common = {
         name: records[0][name]
-        for name in COMMON
+        for name in _COMMON
         if records and all(record[name] == records[0][name] for record in records)
     }
     for entry, record in zip(entries, records, strict=True):

@@ -8,7 +8,6 @@ import itertools
 import math
 import re
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -18,8 +17,8 @@ from cnnprec.measurement.environment import describe_environment
 from cnnprec.numerics.probes import PROBES, QUICK, select_probes
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.records.numerics import Numerics
-from cnnprec.records.record import Record, Round, TrainingRun
-from cnnprec.training.trainer import Trainer
+from cnnprec.records.record import Record, Round
+from cnnprec.training.trainer import Trainer, train
 from cnnprec.verdicts.compare import compare
 from cnnprec.verdicts.judge_numbers import Check, faults
 from cnnprec.verdicts.verdict import Metric, Verdict
@@ -114,39 +113,19 @@ PEERS = ("accuracy", "losses", "repeats", "check_numerics")
 
 def by_peers(new: Record, old: Record, repeats: bool, stops: bool) -> tuple[str, ...]:
     """Which of `PEERS` tell a record from the healthy one."""
-
-    def mean(record: Record, figure: Callable[[TrainingRun], float]) -> float:
-        return statistics.fmean(figure(entry.run) for entry in record.rounds)
-
-    def accuracy(run: TrainingRun) -> float:
-        return run.test_accuracy
-
-    def loss(run: TrainingRun) -> float:
-        return statistics.fmean(run.losses)
-
-    losses = mean(new, loss), mean(old, loss)
-    found = (
-        abs(mean(new, accuracy) - mean(old, accuracy)) > 0.02,
-        not abs(losses[0] / losses[1] - 1) <= 0.05 and not math.isnan(losses[1]),
-        not repeats,
-        stops and not stopped(new.precision.name),
-    )
+    runs = [[entry.run for entry in record.rounds] for record in (new, old)]
+    accuracy, right = (statistics.fmean(run.test_accuracy for run in rows) for rows in runs)
+    loss, usual = (statistics.fmean(loss for run in rows for loss in run.losses) for rows in runs)
+    moved = not math.isnan(usual) and not abs(loss / usual - 1) <= 0.05
+    found = (abs(accuracy - right) > 0.02, moved, not repeats, stops)
     return tuple(itertools.compress(PEERS, found))
 
 
-@functools.cache
-def stopped(precision: str) -> bool:
-    """Whether `tf.debugging.enable_check_numerics` ends a healthy training."""
-    return stops_by_check_numerics(precision)
-
-
 def stops_by_check_numerics(precision: str) -> bool:
-    """Whether it ends a training of now."""
+    """Whether `tf.debugging.enable_check_numerics` ends a training."""
     tf.debugging.enable_check_numerics()
     try:
-        trainer = Trainer(PRECISIONS[precision], ONE_SEED, dataset())
-        trainer.reset(ONE_SEED.seed)
-        trainer.fit()
+        train(precision, ONE_SEED, dataset())
     except tf.errors.InvalidArgumentError:
         return True
     finally:
@@ -154,22 +133,23 @@ def stops_by_check_numerics(precision: str) -> bool:
     return False
 
 
+healthy_stops = functools.cache(stops_by_check_numerics)
+
+
 def repeats_itself(new: Record) -> bool:
     """Whether the first seed, trained once more, ends with the same bits."""
-    trainer = Trainer(new.precision, ONE_SEED, dataset())
-    trainer.reset(ONE_SEED.seed)
-    trainer.fit()
-    return trainer.finish().weights_sha256 == new.rounds[0].run.weights_sha256
+    again = train(new.precision, ONE_SEED, dataset())
+    return again.weights_sha256 == new.rounds[0].run.weights_sha256
 
 
 def trial(fault: Fault, precision: str) -> Caught:
     """Injects the fault, measures and judges."""
     sound = healthy(precision, CONFIG)
-    stopped(precision)
+    useless = healthy_stops(precision)
     probing.probe.cache_clear()
     with fault.injected():
         new = measured(precision)
-        repeats, stops = repeats_itself(new), stops_by_check_numerics(precision)
+        repeats, stops = repeats_itself(new), not useless and stops_by_check_numerics(precision)
     probing.probe.cache_clear()
     return dataclasses.replace(judged(new, fault), peers=by_peers(new, sound, repeats, stops))
 

@@ -19,10 +19,10 @@ from cnnprec.machine.gpu import Gpu, query_gpus
 from cnnprec.measurement import choose_jit, supported
 from cnnprec.precision.precisions import PRECISIONS
 from cnnprec.pytest_plugin import benchmarks
-from cnnprec.records.record import Outcome, Record
+from cnnprec.records.read_sessions import read_session
+from cnnprec.records.record import Outcome
 from cnnprec.training.trainer import Trainer
 from tests.support.records import record as make_record
-from tests.support.sessions import with_whole_records
 from tests.support.terminal import TerminalSession
 
 REPOSITORY = Path(__file__).parents[2]
@@ -85,13 +85,8 @@ def test_session_prints_results_and_keeps_the_whole_record(project):
         ]
     )
     assert "run 1/2" not in result.stdout.str()  # progress is for terminals
-    report = with_whole_records(saved(project))
-    records = {
-        bench["params"]["precision"]: Record.from_dict(bench["extra_info"]["cnnprec"])
-        for bench in report["benchmarks"]
-        if bench["params"] is not None
-    }
-    assert len(records) == 2
+    records = read_session(project.path / "out.json").records
+    assert sorted(records) == ["half", "single"]
     for record in records.values():
         assert len(record.rounds) == record.config.runs == 2
         assert [entry.run.seed for entry in record.rounds] == [12, 13]
@@ -142,10 +137,11 @@ def test_only_the_selected_precisions_are_trained(project, trainings):
 
 def test_seconds_are_those_of_pytest_benchmark(project, trainings):
     run(project, *SMALL, "--precision=single,half", "--benchmark-json=out.json")
-    benches = with_whole_records(saved(project))["benchmarks"]
-    assert len(benches) == 2
+    benches = saved(project)["benchmarks"]
+    records = read_session(project.path / "out.json").records
+    assert len(benches) == len(records) == 2
     for bench in benches:
-        record = Record.from_dict(bench["extra_info"]["cnnprec"])
+        record = records[bench["param"]]
         assert [entry.seconds for entry in record.rounds] == bench["stats"]["data"]
         assert bench["group"] == "training"
 

@@ -1,15 +1,13 @@
 """``--device-limits`` in whole pytest sessions."""
 
-import json
 import shutil
 
 import pytest
 
 from cnnprec.measurement import limits
 from cnnprec.records.limits import DeviceLimits
-from cnnprec.records.record import Record
+from cnnprec.records.read_sessions import read_session
 from tests.support.project import REPOSITORY
-from tests.support.sessions import with_whole_records
 
 SMALL = (
     *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
@@ -38,9 +36,8 @@ def test_limits_are_measured_shown_and_saved_where_they_are_asked_for(session, p
     result = session(1e15, "--device-limits")
     result.assert_outcomes(passed=2)
     assert "single is bound by" in result.stdout.str()
-    plain = with_whole_records(json.loads((pytester.path / "out.json").read_text()))
-    (bench,) = plain["benchmarks"]
-    saved = Record.from_dict(bench["extra_info"]["cnnprec"]).limits
+    (record,) = read_session(pytester.path / "out.json").records.values()
+    saved = record.limits
     assert saved is not None
     assert saved.device.product == 1e15
 

@@ -6,8 +6,7 @@ import re
 import pytest
 
 from cnnprec.measurement.calibrators import CALIBRATORS
-from cnnprec.records.record import Record
-from tests.support.sessions import with_whole_records
+from cnnprec.records.read_sessions import read_session
 
 SMALL = [
     *("--dataset=synthetic", "--train-samples=64", "--epochs=1", "--runs=2", "--device=cpu"),
@@ -183,12 +182,12 @@ def test_fixtures_of_other_names_are_no_benchmarks(pytester):
 def test_rounds_of_pytest_benchmark_are_the_timed_turns(pytester):
     result = session(pytester, "pass", "--turns=10")
     result.assert_outcomes(passed=3)
-    plain = with_whole_records(json.loads((pytester.path / "out.json").read_text()))
-    benches = plain["benchmarks"]
-    assert len(benches) == 3
+    path = pytester.path / "out.json"
+    benches, records = json.loads(path.read_text())["benchmarks"], read_session(path).records
+    assert len(benches) == len(records) == 3
     for bench in benches:
-        record = Record.from_dict(bench["extra_info"]["cnnprec"])
-        assert list(record.turns.seconds) == pytest.approx(bench["stats"]["data"], abs=1e-9)
+        record = records[bench["param"]]
+        assert list(record.turns.seconds) == [round(value, 9) for value in bench["stats"]["data"]]
         assert len(record.turns.seconds) == record.config.turns == 10
         assert [name for name, _ in record.turns.calibrators] == [row.name for row in CALIBRATORS]
         assert len(record.rounds) == 2

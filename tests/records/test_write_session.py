@@ -60,7 +60,7 @@ def test_what_all_records_repeat_is_written_once_and_read_back(tmp_path):
     whole = read_session(write_session(tmp_path, "base", plain)).records
     common = take_common(plain["benchmarks"])
     assert sorted(common) == ["config", "data", "environment"]
-    plain["cnnprec"].update(common)
+    plain["cnnprec"]["common"] = common
     path = write_session(tmp_path, "base", plain)
     assert dict(read_session(path).records) == dict(whole)
     assert path.read_text().count('"environment"') == 1
@@ -70,8 +70,8 @@ def test_what_one_record_has_by_itself_stays_in_all(tmp_path):
     plain = output()
     plain["benchmarks"][1]["extra_info"]["cnnprec"]["environment"]["commit"] = "another"
     plain["benchmarks"].append({"name": "overhead", "extra_info": {}})
-    plain["cnnprec"].update(take_common(plain["benchmarks"]))
-    assert "environment" not in plain["cnnprec"]
+    plain["cnnprec"]["common"] = take_common(plain["benchmarks"])
+    assert "environment" not in plain["cnnprec"]["common"]
     records = read_session(write_session(tmp_path, "base", plain)).records
     assert records["half"].environment.commit == "another" != records["single"].environment.commit
 

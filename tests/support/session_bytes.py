@@ -14,7 +14,7 @@ def benchmark_bytes(folder: Path, output: dict[str, Any]) -> dict[str, int]:
     """What each benchmark adds to the file of a session, by its name."""
 
     output = copy.deepcopy(output)
-    output["cnnprec"].update(take_common(output["benchmarks"]))
+    output["cnnprec"]["common"] = take_common(output["benchmarks"])
 
     def size(benchmarks: list[Any]) -> int:
         path = write_session(folder, "size", {**output, "benchmarks": benchmarks})

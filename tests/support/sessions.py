@@ -5,7 +5,6 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from cnnprec.records.read_sessions import COMMON
 from cnnprec.records.record import SCHEMA_VERSION
 
 DATA = Path(__file__).parents[1] / "data"
@@ -24,7 +23,7 @@ def changed(**block) -> dict:
 
 def with_whole_records(plain: dict) -> dict:
     """The session, in which each record again holds what `take_common` took out of all."""
-    common = {name: plain["cnnprec"].pop(name) for name in COMMON if name in plain["cnnprec"]}
+    common = plain["cnnprec"].pop("common")
     for benchmark in plain["benchmarks"]:
         record = benchmark["extra_info"]["cnnprec"]
         benchmark["extra_info"]["cnnprec"] = {**copy.deepcopy(common), **record}
